@@ -1,0 +1,1 @@
+"""The HTTP side: doors, read API and pages."""

@@ -1,0 +1,1 @@
+"""What happens to an event; no HTTP server in it."""

@@ -1,0 +1,1 @@
+"""The built-in plugins: one file is one node type."""
