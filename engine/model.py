@@ -1,0 +1,191 @@
+"""The words of Headrace as data: requests, documents, keys and times.
+
+Events, sessions and profiles are plain JSON documents (`Doc`) while they are worked on, because expressions look
+them up by key, stores keep them whole, and a document costs nothing to make. The functions here make new ones, so
+that each shape is written down once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import uuid_utils
+
+Doc = dict[str, Any]
+"""A JSON object: text, numbers, booleans, null, lists and objects only."""
+
+_encode = msgspec.json.Encoder().encode
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+def make_key(kind: str, *parts: str) -> str:
+    """Return the document id of a thing: 128 bits of BLAKE2b, in hex, over the JSON list of its kind and names.
+
+    Events have `make_key("event", tenant, source, id)`; sessions and profiles `make_key(kind, tenant, id)`.
+    """
+    return blake2b(_encode((kind, *parts)), digest_size=16).hexdigest()
+
+
+def content_hash(value: Any) -> str:
+    """Return a hash of a JSON value that does not depend on the order of members."""
+    return blake2b(_canonical(value), digest_size=16).hexdigest()
+
+
+def new_id() -> str:
+    """Return a random id (uuid4), for things whose id a client may see and must not guess."""
+    return str(uuid_utils.uuid4())
+
+
+def new_event_id() -> str:
+    """Return an id that grows with time (uuid7), for events that come without one."""
+    return str(uuid_utils.uuid7())
+
+
+def utc_now() -> datetime:
+    """Return the time now, in UTC."""
+    return datetime.now(UTC)
+
+
+def iso(time: datetime) -> str:
+    """Write a UTC time as all documents keep it: ISO 8601 with milliseconds and `Z`."""
+    return time.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+def from_iso(text: str) -> datetime:
+    """Read a time that `iso` wrote."""
+    return datetime.fromisoformat(text)
+
+
+@dataclass(slots=True)
+class EventInput:
+    """One event as a client sent it; `id` and `time` may be absent (None)."""
+
+    type: str
+    properties: Doc = field(default_factory=dict)
+    context: Doc = field(default_factory=dict)
+    id: str | None = None
+    time: str | None = None
+    save: bool = True
+
+
+@dataclass(slots=True)
+class Options:
+    """What the client wants to be kept and answered (CONTRACT, `options`)."""
+
+    debugger: bool = False
+    profile: bool = False
+    save_session: bool = True
+    save_events: bool = True
+
+
+@dataclass(slots=True)
+class Caller:
+    """What the door knows about who sends: the address, headers that matter, and the secret, if any."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+    referrer: str | None = None
+    origin: str | None = None
+    secret: str | None = None
+    do_not_track: bool = False
+    admin: bool = False
+
+
+@dataclass(slots=True)
+class TrackRequest:
+    """One request of any door, after parsing: what was sent, by whom, and when it arrived.
+
+    `session_id` is None for doors that make no session (`/collect`). `profile_less` requests neither read nor make a
+    profile until a workflow attaches one. `sent_at` is the client's clock when it sent, for the correction of skew.
+    """
+
+    source_id: str
+    events: list[EventInput]
+    door: str
+    received: datetime
+    session_id: str | None = None
+    profile_id: str | None = None
+    context: Doc = field(default_factory=dict)
+    properties: Doc = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+    caller: Caller = field(default_factory=Caller)
+    profile_less: bool = False
+    idempotency_key: str | None = None
+    sent_at: str | None = None
+    trace_parent: str | None = None
+
+
+@dataclass(slots=True)
+class EventError:
+    """An event that was refused, named in the answer: its id, a code word and a sentence."""
+
+    event: str
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a door may tell the client about a request, after its durable write.
+
+    `profile` is None when there is none; how much of it the client may see is decided in the step `answer`.
+    `events` are the ids in order, duplicates included. `debugging` is None unless it was asked for and is allowed.
+    `not_kept` says why nothing was kept at all (`dnt`, `bot`), or is empty.
+    """
+
+    consent: bool
+    profile: Doc | None = None
+    session_id: str | None = None
+    events: list[str] = field(default_factory=list)
+    errors: list[EventError] = field(default_factory=list)
+    response: Doc = field(default_factory=dict)
+    debugging: Doc | None = None
+    debugger_refused: bool = False
+    not_kept: str = ""
+
+
+def new_profile(profile_id: str, tenant: str, now: str) -> Doc:
+    """Return the document of a profile of which nothing is known yet."""
+    return {
+        "id": profile_id,
+        "ids": [profile_id],
+        "tenant": tenant,
+        "traits": {},
+        "segments": [],
+        "interests": {},
+        "consents": {},
+        "marks": {},
+        "stats": {"visits": 0, "views": 0, "counters": {}},
+        "time": {"created": now, "updated": now, "last_visit": now},
+    }
+
+
+def new_session(session_id: str, tenant: str, source: str, now: str) -> Doc:
+    """Return the document of a session that begins; `profile` is None until it has one."""
+    return {
+        "id": session_id,
+        "tenant": tenant,
+        "profile": None,
+        "visitor": None,
+        "source": source,
+        "context": {},
+        "properties": {},
+        "time": {"created": now, "updated": now},
+        "device": {},
+        "utm": {},
+        "referrer": None,
+        "stats": {"events": 0, "views": 0},
+        "n": 0,
+    }
+
+
+def is_consented(profile: Mapping[str, Any] | None, name: str, now: str) -> bool:
+    """Say whether a profile gave a consent that still holds; anything missing means no."""
+    consent = (profile or {}).get("consents", {}).get(name)
+    if not isinstance(consent, Mapping) or consent.get("given") is not True:
+        return False
+    until = consent.get("until")
+    return until is None or (isinstance(until, str) and until > now)

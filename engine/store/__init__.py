@@ -1,0 +1,1 @@
+"""Where profiles, sessions and events live: three protocols and their stores."""

@@ -1,0 +1,228 @@
+"""The contract of a store: State, Due and Ask.
+
+`State` is the write path: it reads by id, in real time, and commits a `Change` whole or not at all. `Due` hands out
+effects and timers to workers under a lease. `Ask` answers questions, which may lag behind the writes.
+Every store passes the suite in tests/store_contract.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol
+
+from headrace.engine.model import Doc
+
+Version = tuple[int, int]
+"""The version of a stored document; only a store gives it a meaning. SQLite: (n, 0)."""
+
+StateKind = Literal["profile", "session", "seen", "claim"]
+DueKind = Literal["effect", "timer"]
+AskKind = Literal["profile", "session", "event", "failed", "effect", "timer", "trace"]
+
+
+class Ref(NamedTuple):
+    """Names one document on the write path.
+
+    `seen` asks whether an event's key was taken: an event or its mark, as `{"profile", "content", "id"}`.
+    `profile` in `seen` and `claim` is the profile's id, or None.
+    """
+
+    kind: StateKind
+    key: str
+
+
+class Stored(NamedTuple):
+    """A document as it was read, with the version to write it back against. The reader may change the document."""
+
+    doc: Doc
+    version: Version
+
+
+@dataclass(slots=True)
+class Write:
+    """One document to write: its key, its whole new content, and the version that was read (None: it is new)."""
+
+    key: str
+    doc: Doc
+    version: Version | None
+
+
+@dataclass(slots=True)
+class Claim:
+    """Says that a visitor, an identifying value or an instance id (`key`) belongs to the profile with id `profile`."""
+
+    key: str
+    profile: str
+    doc: Doc = field(default_factory=dict)
+
+
+class Row(NamedTuple):
+    """A document to add under a key that may be there already, which is then left as it is."""
+
+    key: str
+    doc: Doc
+
+
+@dataclass(slots=True)
+class Change:
+    """All that one commit writes, for one visitor; it is applied whole or not at all.
+
+    `id` makes it harmless to commit it twice. A session is the claim of its id: a new one that is there already makes
+    the commit `Taken`. `events`, `marks` (`{"profile", "content", "id", "received"}`), `failed`, `effects` and
+    `timers` are added by key. An event's key that another change took, as event or mark, makes the commit a
+    `Conflict`; keys of the others that are there are left alone.
+    """
+
+    id: str
+    tenant: str
+    profile: Write | None = None
+    session: Write | None = None
+    claims: list[Claim] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
+    marks: list[Row] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)
+    effects: list[Row] = field(default_factory=list)
+    timers: list[Row] = field(default_factory=list)
+
+    def is_empty(self) -> bool:
+        """Say whether there is nothing to write."""
+        return not (
+            self.profile
+            or self.session
+            or self.claims
+            or self.events
+            or self.marks
+            or self.failed
+            or self.effects
+            or self.timers
+        )
+
+
+class Committed(NamedTuple):
+    """The change is durable."""
+
+
+class Conflict(NamedTuple):
+    """A document was written by someone else since it was read, or an event's key was taken: read and run again."""
+
+
+class Taken(NamedTuple):
+    """A claim or a new session's id belongs to another profile already: run again with the winner's id."""
+
+    key: str
+    profile: str | None
+
+
+Outcome = Committed | Conflict | Taken
+
+
+class Leased(NamedTuple):
+    """A due effect or timer in the hands of one worker until its lease ends."""
+
+    key: str
+    doc: Doc
+    lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question about one kind of document, newest first.
+
+    `since` (inclusive) and `until` (exclusive) bound the received time of events and failed events, the creation of
+    others. `profile`, `session` are ids. `where` asks for equality at dotted paths (`traits.email`, `segments`
+    contains). `cursor` is what the page before gave. `happened_since` bounds an event's `time.happened`.
+    """
+
+    kind: AskKind
+    tenant: str = "main"
+    type: str | None = None
+    source: str | None = None
+    profile: str | None = None
+    session: str | None = None
+    event: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    happened_since: datetime | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+    cursor: str | None = None
+    limit: int = 50
+
+
+class Page(NamedTuple):
+    """A part of an answer; `cursor` is None at the end."""
+
+    items: list[Doc]
+    cursor: str | None
+
+
+class State(Protocol):
+    """The write path."""
+
+    async def read(self, refs: Sequence[Ref]) -> list[Stored | None]:
+        """Return each document by its id, as it is now, or None. Raises StoreError."""
+        ...
+
+    async def commit(self, change: Change) -> Outcome:
+        """Write a change durably, whole or not at all. Raises StoreError when the store cannot take it."""
+        ...
+
+    async def keep_traces(self, traces: Sequence[Row]) -> None:
+        """Keep traces, best effort, after their commit."""
+        ...
+
+
+class Due(Protocol):
+    """Effects and timers whose time has come."""
+
+    async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
+        """Hand out up to `n` pending documents with `due` <= now that nobody holds, oldest first."""
+        ...
+
+    async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
+        """Write what became of it and give the lease back; False when the lease was lost in between."""
+        ...
+
+
+class Ask(Protocol):
+    """Questions; an answer may lag behind the newest writes."""
+
+    async def get(self, kind: AskKind, key: str) -> Doc | None:
+        """Return one document by its key."""
+        ...
+
+    async def find(self, query: Query) -> Page:
+        """Return the newest documents that fit, a page at a time. Raises InputError on a bad cursor."""
+        ...
+
+    async def count(self, query: Query, at_most: int | None = None) -> int:
+        """Return how many documents fit, counting no further than `at_most`."""
+        ...
+
+    async def report(self, query: Query, by: Literal["type", "day", "source"]) -> list[Doc]:
+        """Count events and distinct profiles by type, day (UTC) or source: `{"bucket", "events", "profiles"}`."""
+        ...
+
+    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
+        """Delete a profile and all that belongs to it; returns how many documents of each kind went."""
+        ...
+
+    async def reown(self, tenant: str, loser: str, survivor: str) -> int:
+        """Give the events and sessions of one profile to another, keeping `profile_then`; returns how many."""
+        ...
+
+
+class Store(State, Due, Ask, Protocol):
+    """A whole store: what `open_store` gives."""
+
+    async def ready(self) -> str:
+        """Return "" when the store can take writes, else a short code that says why not."""
+        ...
+
+    async def close(self) -> None:
+        """Flush what is queued and close."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for /readyz and logs: kind, place, sizes."""
+        ...
