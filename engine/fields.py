@@ -1,0 +1,361 @@
+"""Field types of a plugin's config: what may stand there, compiled at load.
+
+Each type is checked and compiled while pydantic validates the config, so that a wrong template is reported at its
+place with all other problems, and nothing is compiled when an event comes. `step.value(field)` gives the value.
+
+    Text          a template; the value is text
+    Url, Header   a template whose values are encoded for a URL, or may not break out of a header
+    Value[T]      a literal T, or a template that gives one
+    Body          any JSON whose texts are templates
+    Expression    a condition or formula
+    ReadPath      where a node reads       WritePath   where a node writes
+    SegmentName, EventName, SourceName    names that are declared in the workspace
+    Secret        {"secret": "NAME"}, read from the environment
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar, get_args
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from headrace.engine import expression, path
+from headrace.engine.errors import ExpressionError, NodeError, PathError
+from headrace.engine.suggest import did_you_mean
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Compiled(Generic[T_co]):
+    """A config field that was compiled at load; `source` is what stands in the file."""
+
+    __slots__ = ("source",)
+    json_schema: Mapping[str, Any] = {"type": "string"}
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def evaluate(self, scope: expression.Scope) -> T_co:
+        """Return the field's value for one event."""
+        raise NotImplementedError
+
+    def reads(self) -> frozenset[tuple[str, ...]]:
+        """Return the dotted paths that the field reads, for lint."""
+        return frozenset()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.source == getattr(other, "source", None)
+
+    def __hash__(self) -> int:
+        return hash(str(self.source))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, cls) else _text_field(cls, value),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return dict(cls.json_schema)
+
+
+def _text_field(cls: type[Compiled[Any]], value: object) -> Compiled[Any]:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "Input should be a text")
+    return compiling(lambda: cls(value))
+
+
+def compiling(make: Callable[[], T]) -> T:
+    """Run a compilation inside validation: its errors become problems at the field's place."""
+    try:
+        return make()
+    except ExpressionError as error:
+        place = f"line {error.line}, column {error.column}" if error.line > 1 else f"column {error.column}"
+        raise PydanticCustomError(
+            "expression", "{message} ({place})", {"message": error.message, "place": place, "fix": error.fix}
+        ) from None
+    except PathError as error:
+        raise PydanticCustomError("path", "{message}", {"message": str(error), "fix": ""}) from None
+
+
+class Text(Compiled[str]):
+    """A template whose value is text."""
+
+    __slots__ = ("_template",)
+    json_schema = {"type": "string", "description": "Text; {{ … }} is filled in."}
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self._template = self._compile(source)
+
+    def _compile(self, source: str) -> expression.Template:
+        return expression.compile_template(source)
+
+    def evaluate(self, scope: expression.Scope) -> str:
+        """Return the text with its expressions filled in."""
+        return self._template.render_text(scope)
+
+    def reads(self) -> frozenset[tuple[str, ...]]:
+        """Return the dotted paths that the template reads."""
+        return self._template.reads
+
+
+class Url(Text):
+    """A template of a URL: values are encoded and cannot change scheme, host or port."""
+
+    __slots__ = ()
+
+    def _compile(self, source: str) -> expression.Template:
+        return expression.compile_url_template(source)
+
+
+class Header(Text):
+    """A template of a header's value or a mail's subject: a line break fails the node."""
+
+    __slots__ = ()
+
+    def _compile(self, source: str) -> expression.Template:
+        return expression.compile_header_template(source)
+
+
+class Expression(Compiled[Any]):
+    """A condition or formula; `test` gives its truth."""
+
+    __slots__ = ("_compiled", "test")
+    json_schema = {"type": "string", "description": "An expression, such as event.properties.total >= 100."}
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self._compiled = expression.compile_expression(source)
+        self.test: Callable[[expression.Scope], bool] = self._compiled.test
+
+    def evaluate(self, scope: expression.Scope) -> Any:
+        """Return the expression's value; None where something is missing."""
+        return self._compiled.evaluate(scope)
+
+    def reads(self) -> frozenset[tuple[str, ...]]:
+        """Return the dotted paths that the expression reads."""
+        return self._compiled.reads
+
+
+class ReadPath(Compiled[Any]):
+    """Where a node reads: `event.properties.items`."""
+
+    __slots__ = ("path",)
+    json_schema = {"type": "string", "description": "A path, such as event.properties.items."}
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self.path = path.compile_path(source)
+
+    def evaluate(self, scope: expression.Scope) -> Any:
+        """Return what stands at the path; None when nothing does."""
+        value = self.path.read(scope.docs)
+        return None if value is path.MISSING else value
+
+    def reads(self) -> frozenset[tuple[str, ...]]:
+        """Return the path itself."""
+        return frozenset(((self.path.root, *self.path.keys),))
+
+
+class WritePath(Compiled[path.WritePath]):
+    """Where a node writes: `profile.traits.email`."""
+
+    __slots__ = ("path",)
+    json_schema = {"type": "string", "description": "A path that may be written, such as profile.traits.email."}
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self.path = path.compile_write_path(source)
+
+    def evaluate(self, scope: expression.Scope) -> path.WritePath:
+        """Return the compiled path."""
+        return self.path
+
+
+class Value(Compiled[T]):
+    """A literal T, or a template that gives one; a lone `{{ … }}` keeps its type."""
+
+    __slots__ = ("_adapter", "_literal", "_template")
+    _adapter: TypeAdapter[T]
+
+    def __init__(self, source: Any, adapter: TypeAdapter[T]) -> None:
+        super().__init__(source)
+        self._adapter = adapter
+        self._template: expression.Template | None = None
+        if isinstance(source, str):
+            template = expression.compile_template(source)
+            self._template = None if template.is_literal else template
+        self._literal: T = adapter.validate_python(source) if self._template is None else None  # type: ignore[assignment]
+
+    def evaluate(self, scope: expression.Scope) -> T:
+        """Return the value; raises NodeError when the template gives something of another type."""
+        if self._template is None:
+            return self._literal
+        value = self._template.render(scope)
+        try:
+            return self._adapter.validate_python(value)
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]["msg"]
+            raise NodeError(f"{self.source} gave {_short(value)}: {reason}") from None
+
+    def reads(self) -> frozenset[tuple[str, ...]]:
+        """Return the dotted paths that the template reads."""
+        return self._template.reads if self._template else frozenset()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        (item,) = get_args(source) or (Any,)
+        adapter: TypeAdapter[Any] = TypeAdapter(item, config={"strict": True, "allow_inf_nan": False})
+
+        def validate(value: object, check: core_schema.ValidatorFunctionWrapHandler) -> "Value[Any]":
+            if isinstance(value, Value):
+                return value
+            if not (isinstance(value, str) and ("{{" in value or "{%" in value)):
+                check(value)
+            return compiling(lambda: cls(value, adapter))
+
+        return core_schema.no_info_wrap_validator_function(
+            validate,
+            core_schema.lax_or_strict_schema(handler(item), handler(item), strict=True),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        literal = handler(schema["schema"])  # type: ignore[typeddict-item]
+        template = {"type": "string", "pattern": r"\{[{%]", "description": "A template that gives the value."}
+        return {"anyOf": [literal, template]} if literal else {}
+
+
+class Body(Compiled[Any]):
+    """Any JSON; every text in it is a template. It is built from values, never by text."""
+
+    __slots__ = ("_build", "_reads")
+    json_schema: Mapping[str, Any] = {}
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(source)
+        reads: set[tuple[str, ...]] = set()
+        self._build = _compile_body(source, reads)
+        self._reads = frozenset(reads)
+
+    def evaluate(self, scope: expression.Scope) -> Any:
+        """Return the JSON with its templates filled in."""
+        return self._build(scope)
+
+    def reads(self) -> frozenset[tuple[str, ...]]:
+        """Return the dotted paths that its templates read."""
+        return self._reads
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, cls) else compiling(lambda: cls(value)),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source),
+        )
+
+
+def _compile_body(source: Any, reads: set[tuple[str, ...]]) -> Callable[[expression.Scope], Any]:
+    if isinstance(source, str):
+        template = expression.compile_template(source)
+        reads |= template.reads
+        if not template.is_literal:
+            return template.render
+        return lambda scope: template.text
+    if isinstance(source, dict):
+        members = [(key, _compile_body(value, reads)) for key, value in source.items()]
+        return lambda scope: {key: build(scope) for key, build in members}
+    if isinstance(source, list):
+        items = [_compile_body(value, reads) for value in source]
+        return lambda scope: [build(scope) for build in items]
+    return lambda scope: source
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that a workspace declares, given to validation as its context; None: not known here."""
+
+    segments: frozenset[str] | None = None
+    event_types: frozenset[str] | None = None
+    sources: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Marks a text as a name that the workspace must declare; `kind` is the member of `Names`."""
+
+    kind: str
+    singular: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str, info: core_schema.ValidationInfo) -> str:
+        known = getattr(info.context, self.kind, None) if isinstance(info.context, Names) else None
+        if known is not None and value not in known:
+            raise PydanticCustomError(
+                f"unknown_{self.singular}",
+                "no {kind} '{value}'",
+                {
+                    "kind": self.singular.replace("_", " "),
+                    "value": value,
+                    "fix": did_you_mean(value, known),
+                },
+            )
+        return value
+
+
+SegmentName = Annotated[str, Declared("segments", "segment")]
+EventName = Annotated[str, Declared("event_types", "event_type")]
+SourceName = Annotated[str, Declared("sources", "source")]
+
+
+class Secret(Compiled[str]):
+    """A secret by name, `{"secret": "CRM_TOKEN"}`; its value comes from the environment and is never shown."""
+
+    __slots__ = ("name",)
+    json_schema: Mapping[str, Any] = {
+        "type": "object",
+        "properties": {"secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
+        "required": ["secret"],
+        "additionalProperties": False,
+    }
+
+    def __init__(self, source: Mapping[str, str]) -> None:
+        super().__init__(source)
+        self.name = source["secret"]
+
+    def evaluate(self, scope: expression.Scope) -> str:
+        """Not used: `step.value` reads a secret from the environment."""
+        raise NodeError(f"the secret {self.name} is read by step.value only")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def validate(value: object) -> "Secret":
+            if isinstance(value, Secret):
+                return value
+            if not (isinstance(value, dict) and list(value) == ["secret"] and isinstance(value["secret"], str)):
+                raise PydanticCustomError("secret", 'Input should be an object like {{"secret": "NAME"}}')
+            return cls(value)
+
+        return core_schema.no_info_plain_validator_function(
+            validate, serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source)
+        )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,340 @@
+"""The contract of a plugin: config, ports, examples, and run(step).
+
+A plugin is one file; its name is the file's name. It imports from here, from `headrace.engine.model` and from
+`headrace.engine.errors`, and gets everything else from its `Step`.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, get_origin, overload
+
+import msgspec
+from pydantic import BaseModel, ConfigDict
+
+from headrace.engine.errors import NodeError
+from headrace.engine.fields import (
+    Body,
+    Compiled,
+    EventName,
+    Expression,
+    Header,
+    ReadPath,
+    Secret,
+    SegmentName,
+    SourceName,
+    Text,
+    Url,
+    Value,
+    WritePath,
+)
+from headrace.engine.model import Doc
+from headrace.engine.view import View, plain, viewed
+
+__all__ = [
+    "Body",
+    "Config",
+    "EventName",
+    "Example",
+    "Expression",
+    "Header",
+    "HttpAnswer",
+    "NodeError",
+    "Out",
+    "Plugin",
+    "ReadPath",
+    "Secret",
+    "SegmentName",
+    "SourceName",
+    "Step",
+    "Text",
+    "Url",
+    "Value",
+    "View",
+    "WritePath",
+    "plain",
+]
+
+T = TypeVar("T")
+ERROR_PORT = "error"
+
+
+class Config(BaseModel):
+    """What an author may write under a node's `config`; an unknown member is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+ConfigType = TypeVar("ConfigType", bound=Config)
+
+
+class Out(msgspec.Struct, frozen=True):
+    """The way out of a node: a port, and a JSON value that is kept as `nodes.<name>`."""
+
+    port: str
+    result: Any = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One use of a plugin, executed by the tests and shown in its page.
+
+    `config` as in a workflow file; what is there before (`event`, `profile` None for none, `session`, `past` events of
+    the profile, newest first, other stored `profiles`); and what must come out: the port, `result` if given, and
+    `changes`: the values that stand at dotted paths afterwards. `mocks` answer `step.http` in order.
+    """
+
+    config: Mapping[str, Any]
+    port: str
+    about: str = ""
+    event: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] | None = field(default_factory=dict)
+    session: Mapping[str, Any] | None = field(default_factory=dict)
+    past: Sequence[Mapping[str, Any]] = ()
+    profiles: Sequence[Mapping[str, Any]] = ()
+    sessions: Sequence[Mapping[str, Any]] = ()
+    mocks: Sequence[Mapping[str, Any]] = ()
+    at: str = "2026-01-15T12:00:00.000Z"
+    result: Any = ...
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+class Plugin(Generic[ConfigType]):
+    """A kind of node. One instance is made for each node when its workflow is loaded.
+
+    `ports` name the ways out; the port `error` is there for every plugin and taken when `run` raises. `uses` says
+    what I/O the plugin does (`"http"`, `"store"`): then `run` is `async def`.
+    """
+
+    ports: ClassVar[Mapping[str, str]] = {}
+    examples: ClassVar[Sequence[Example]] = ()
+    uses: ClassVar[frozenset[str] | set[str]] = frozenset()
+    config_type: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: ConfigType) -> None:
+        self.config = config
+        self.prepare()
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Plugin and isinstance(get_args(base)[0], type):
+                cls.config_type = get_args(base)[0]
+
+    def prepare(self) -> None:
+        """Do once, at load, what need not be done for each event. Raise ValueError on a config that cannot work."""
+
+    @classmethod
+    def ports_for(cls, config: ConfigType) -> Mapping[str, str]:
+        """Return the ports of a node with this config; a plugin whose ports stand in its config overrides it."""
+        return cls.ports
+
+    def run(self, step: "Step") -> Out | Awaitable[Out]:
+        """Do the node's work for one event; raise NodeError to fail it."""
+        raise NotImplementedError
+
+
+class HttpAnswer(msgspec.Struct, frozen=True):
+    """What an inline call brought: `body` is JSON when the answer says so, else text."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Http(Protocol):
+    """The HTTP client of a step."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout_seconds: float = 10,
+    ) -> HttpAnswer:
+        """Send one request and return its answer; raises NodeError when there is none."""
+        ...
+
+
+class Reads(Protocol):
+    """What a step may look up; answers hold what this request did so far."""
+
+    async def find_profile(self, *, id: str | None = None, session: str | None = None) -> Doc | None:
+        """Return a stored profile, or None."""
+        ...
+
+    async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:
+        """Return earlier events of the event's profile, newest first."""
+        ...
+
+    async def count_events(self, *, type: str | None, within: timedelta | None) -> int:
+        """Count earlier events of the event's profile."""
+        ...
+
+
+class Passage(Protocol):
+    """What a step needs to know of the event on its way (`headrace.engine.passage` is the real one)."""
+
+    scope: Any
+    now: datetime
+    reads: Reads
+    http: Http
+
+    def secret(self, name: str) -> str:
+        """Return a secret's value; raises NodeError when it is not set."""
+        ...
+
+
+Entry = tuple[str, Any, Any]
+"""One entry of a journal: what to do, where, with what."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Step:
+    """One node at work for one event: read-only views, a journal for what it wants changed, and a few reads.
+
+    Nothing that is written here happens before `run` has returned; when the node fails, all of it is dropped.
+    """
+
+    __slots__ = ("_passage", "journal", "name")
+
+    def __init__(self, passage: Passage, name: str) -> None:
+        self._passage = passage
+        self.name = name
+        self.journal: list[Entry] = []
+
+    @property
+    def event(self) -> View:
+        """The event."""
+        return View(self._passage.scope.docs["event"])
+
+    @property
+    def profile(self) -> View:
+        """The profile; empty, and so false, when the event has none."""
+        return View(self._passage.scope.docs["profile"])
+
+    @property
+    def session(self) -> View:
+        """The session; empty when there is none."""
+        return View(self._passage.scope.docs["session"])
+
+    @property
+    def source(self) -> View:
+        """The source's id, tenant and about."""
+        return View(self._passage.scope.docs["source"])
+
+    @property
+    def vars(self) -> View:
+        """Values that live for one run of a workflow."""
+        return View(self._passage.scope.docs["vars"])
+
+    @property
+    def nodes(self) -> View:
+        """Results of the nodes that ran, by name."""
+        return View(self._passage.scope.docs["nodes"])
+
+    @property
+    def now(self) -> datetime:
+        """The event's received time (UTC), for the whole run."""
+        return self._passage.now
+
+    @overload
+    def value(self, field: Secret) -> str: ...
+    @overload
+    def value(self, field: Compiled[T]) -> T: ...
+    def value(self, field: Compiled[Any]) -> Any:
+        """Return the value of a config field for this event."""
+        if isinstance(field, Secret):
+            return self._passage.secret(field.name)
+        return field.evaluate(self._passage.scope)
+
+    def test(self, condition: Expression) -> bool:
+        """Return the truth of a condition."""
+        return condition.test(self._passage.scope)
+
+    def read(self, path: str | ReadPath | WritePath) -> Any:
+        """Return what stands at a path, as a view, or None."""
+        if isinstance(path, WritePath):
+            path = path.source
+        field = path if isinstance(path, ReadPath) else ReadPath(path)
+        return viewed(field.evaluate(self._passage.scope))
+
+    def set(self, path: str | WritePath, value: Any) -> None:
+        """Write a JSON value at a path."""
+        self.journal.append(("set", path, value))
+
+    def add(self, path: str | WritePath, value: Any) -> None:
+        """Put a value into the list at a path, once."""
+        self.journal.append(("add", path, value))
+
+    def remove(self, path: str | WritePath, value: Any = ...) -> None:
+        """Take a value out of the list at a path; without a value, take away what stands at the path."""
+        self.journal.append(("unset", path, None) if value is ... else ("remove", path, value))
+
+    def increment(self, path: str | WritePath, by: float = 1) -> None:
+        """Add to the number at a path; one that is not there counts as 0."""
+        self.journal.append(("increment", path, by))
+
+    def append(self, path: str | WritePath, value: Any) -> None:
+        """Put a value at the end of the list at a path."""
+        self.journal.append(("append", path, value))
+
+    def respond(self, key: str, value: Any) -> None:
+        """Put a member into the `response` of the answer."""
+        self.journal.append(("respond", key, value))
+
+    def attach(self, *, profile: str | None = None, session: str | None = None, create: bool = False) -> None:
+        """Give the event a profile or a session; only for an event that has no profile.
+
+        `profile` is the id of a stored profile, `create` makes a new one, `session` is an id, stored or new.
+        """
+        self.journal.append(("attach", (profile, session, create), None))
+
+    def effect(self, request: Mapping[str, Any], *, ordered: bool = False) -> None:
+        """Record a call that the outbox sends after the commit: method, url, headers, body."""
+        self.journal.append(("effect", ordered, dict(request)))
+
+    def emit(self, type: str, properties: Mapping[str, Any]) -> None:
+        """Make an internal event, which is processed right after this one."""
+        self.journal.append(("emit", type, dict(properties)))
+
+    def wait(self, until: datetime) -> None:
+        """Stop here and go on, by the port that `run` returns, at a time."""
+        self.journal.append(("wait", until, None))
+
+    def stop(self, *, event: bool = False) -> None:
+        """End this run after the current wave; with `event`, no later workflow takes the event either."""
+        self.journal.append(("stop", event, None))
+
+    def mark(self, name: str) -> None:
+        """Keep the time now under a name in the profile's marks."""
+        self.journal.append(("mark", name, None))
+
+    def log(self, message: str, level: LogLevel = "info") -> None:
+        """Write a line to the log and to the debugger's answer."""
+        self.journal.append(("log", level, message))
+
+    async def find_profile(self, *, id: str | None = None, session: str | None = None) -> View | None:
+        """Return a stored profile by its id or by a session's id, or None."""
+        doc = await self._passage.reads.find_profile(id=id, session=session)
+        return None if doc is None else View(doc)
+
+    async def find_events(
+        self, *, type: str | None = None, within: timedelta | None = None, limit: int = 10
+    ) -> list[View]:
+        """Return events of the profile before this one, newest first, at most 1,000."""
+        found = await self._passage.reads.find_events(type=type, within=within, limit=min(limit, 1000))
+        return [View(doc) for doc in found]
+
+    async def count_events(self, *, type: str | None = None, within: timedelta | None = None) -> int:
+        """Count events of the profile before this one."""
+        return await self._passage.reads.count_events(type=type, within=within)
+
+    @property
+    def http(self) -> Http:
+        """The HTTP client, for plugins that use "http"."""
+        return self._passage.http
