@@ -1,14 +1,14 @@
 """Every error that Headrace raises on purpose, as one tree.
 
-    HeadraceError
-    ├── InputError          what a client sent cannot be taken (status, code, places)
-    ├── NodeError           a node failed; its journal is dropped, the run goes on by port `error`
-    ├── ExpressionError     an expression or template that does not compile
-    ├── PathError           a path that does not compile, or an operation that cannot be applied
-    ├── WorkspaceError      a workspace that cannot be read at all
-    ├── StoreError          the store cannot take it now (503)
-    │   └── StoreRefused    the store cannot be opened; says what to do
-    └── BusyError           too many wait, or the deadline passed (503)
+HeadraceError
+├── InputError          what a client sent cannot be taken (status, code, places)
+├── NodeError           a node failed; its journal is dropped, the run goes on by port `error`
+├── ExpressionError     an expression or template that does not compile
+├── PathError           a path that does not compile, or an operation that cannot be applied
+├── WorkspaceError      a workspace that cannot be read at all
+├── StoreError          the store cannot take it now (503)
+│   └── StoreRefused    the store cannot be opened; says what to do
+└── BusyError           too many wait, or the deadline passed (503)
 """
 
 from collections.abc import Sequence

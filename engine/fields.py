@@ -56,7 +56,9 @@ class Compiled(Generic[T_co]):
         return hash(str(self.source))
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             lambda value: value if isinstance(value, cls) else _text_field(cls, value),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source),
@@ -172,7 +174,10 @@ class WritePath(Compiled[path.WritePath]):
     """Where a node writes: `profile.traits.email`."""
 
     __slots__ = ("path",)
-    json_schema = {"type": "string", "description": "A path that may be written, such as profile.traits.email."}
+    json_schema = {
+        "type": "string",
+        "description": "A path that may be written, such as profile.traits.email.",
+    }
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -214,7 +219,9 @@ class Value(Compiled[T]):
         return self._template.reads if self._template else frozenset()
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         (item,) = get_args(source) or (Any,)
         adapter: TypeAdapter[Any] = TypeAdapter(item, config={"strict": True, "allow_inf_nan": False})
 
@@ -261,7 +268,9 @@ class Body(Compiled[Any]):
         return self._reads
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             lambda value: value if isinstance(value, cls) else compiling(lambda: cls(value)),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source),
@@ -300,7 +309,9 @@ class Declared:
     kind: str
     singular: str
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.with_info_after_validator_function(self._check, handler(source))
 
     def _check(self, value: str, info: core_schema.ValidationInfo) -> str:
@@ -343,16 +354,21 @@ class Secret(Compiled[str]):
         raise NodeError(f"the secret {self.name} is read by step.value only")
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         def validate(value: object) -> "Secret":
             if isinstance(value, Secret):
                 return value
-            if not (isinstance(value, dict) and list(value) == ["secret"] and isinstance(value["secret"], str)):
+            if not (
+                isinstance(value, dict) and list(value) == ["secret"] and isinstance(value["secret"], str)
+            ):
                 raise PydanticCustomError("secret", 'Input should be an object like {{"secret": "NAME"}}')
             return cls(value)
 
         return core_schema.no_info_plain_validator_function(
-            validate, serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source)
+            validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda field: field.source),
         )
 
 

@@ -62,7 +62,9 @@ ERROR_PORT = "error"
 class Config(BaseModel):
     """What an author may write under a node's `config`; an unknown member is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
 
 ConfigType = TypeVar("ConfigType", bound=Config)

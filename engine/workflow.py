@@ -1,0 +1,160 @@
+"""A workflow: the model of its file, and its compiled form."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
+from typing import Annotated, Any, Literal, NamedTuple
+
+import re2
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from headrace.engine import fields
+from headrace.engine.plugin import ERROR_PORT, Out, Plugin, Step
+
+MAX_NODES = 200
+"""Nodes in one workflow; more is a sign that it should be several."""
+
+NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+
+
+class FileModel(BaseModel):
+    """The root of what stands in a workspace file: an unknown member is a problem."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+class Retry(FileModel):
+    """How often, and after how long, a failed node is tried again within the request."""
+
+    times: int = Field(ge=1, le=5, description="How many more times the node is tried.")
+    wait_seconds: float = Field(0.1, ge=0, le=5, description="Seconds before each further try.")
+
+
+class On(FileModel):
+    """Which events a workflow takes."""
+
+    event: list[str] = Field(
+        min_length=1,
+        description="Event types; `*` stands for any text.",
+        examples=[["purchase-order"], ["cart-*"]],
+    )
+    source: list[fields.SourceName] | None = Field(None, description="Only events of these sources.")
+    when: fields.Expression | None = Field(None, description="Only events for which this is true.")
+    consent: list[str] = Field([], description="Only profiles that gave all of these consents.")
+
+
+class NodeFile(FileModel):
+    """One node: a use of a plugin."""
+
+    plugin: str = Field(description="The plugin's name.")
+    config: dict[str, Any] = Field({}, description="The plugin's config.")
+    then: dict[str, list[str]] = Field({}, description="Nodes that follow, by the port that leads to them.")
+    join: Literal["any", "all"] = Field(
+        "any", description="`all`: run only if every edge into the node was taken."
+    )
+    disabled: bool = Field(False, description="The node does not run; edges out of it are dead.")
+    timeout_seconds: float | None = Field(
+        None, gt=0, le=30, description="Seconds that a node with I/O may take."
+    )
+    retry: Retry | None = Field(None, description="Try a failed node again.")
+    about: str = Field("", description="What the node is for.")
+
+
+class WorkflowFile(FileModel):
+    """One workflow file; its name is the file's name."""
+
+    schema_: str | None = Field(
+        None, alias="$schema", description="The JSON Schema, for completion in an editor."
+    )
+    about: str = Field("", description="What the workflow is for.")
+    enabled: bool = Field(True, description="False: takes no event.")
+    order: int = Field(0, description="Workflows with a lower order take an event first; then by name.")
+    stop: bool = Field(False, description="No later workflow takes an event that this one took.")
+    on: On = Field(description="Which events it takes.")
+    nodes: dict[NodeName, NodeFile] = Field(min_length=1, max_length=MAX_NODES, description="Nodes by name.")
+
+
+NodeRun = Callable[[Step], "Out | Awaitable[Out]"]
+
+
+class Node:
+    """A compiled node: what to call, and where each port leads (indexes into `Workflow.nodes`)."""
+
+    __slots__ = (
+        "disabled", "edges_in", "index", "is_async", "join_all", "name", "plugin", "plugin_name", "ports", "retry",
+        "run", "targets", "then", "timeout_seconds",
+    )  # fmt: skip
+
+    def __init__(self, index: int, name: str, file: NodeFile, plugin: Plugin[Any]) -> None:
+        self.index = index
+        self.name = name
+        self.plugin = plugin
+        self.plugin_name = file.plugin
+        self.run: NodeRun = plugin.run
+        self.is_async = bool(plugin.uses)
+        self.ports = frozenset(plugin.ports_for(plugin.config)) | {ERROR_PORT}
+        self.disabled = file.disabled
+        self.join_all = file.join == "all"
+        self.timeout_seconds = file.timeout_seconds or 10.0
+        self.retry = file.retry
+        self.edges_in = 0
+        self.then: Mapping[str, tuple[int, ...]] = {}
+        self.targets: tuple[tuple[str, int], ...] = ()
+
+
+class Takes(NamedTuple):
+    """The narrowing part of `on`, compiled; what does not narrow is None or empty."""
+
+    source: frozenset[str] | None
+    when: fields.Expression | None
+    consent: tuple[str, ...]
+
+
+class Workflow:
+    """A workflow ready to run. Nothing in it changes after it was compiled."""
+
+    def __init__(self, name: str, version: str, file: WorkflowFile, nodes: tuple[Node, ...]) -> None:
+        self.name = name
+        self.version = version
+        self.file = file
+        self.enabled = file.enabled
+        self.order = file.order
+        self.stop = file.stop
+        self.nodes = nodes
+        on = file.on
+        self.takes = Takes(
+            frozenset(on.source) if on.source is not None else None, on.when, tuple(on.consent)
+        )
+        self.edges_in = [node.edges_in for node in nodes]
+        self.starts = tuple(node.index for node in nodes if node.edges_in == 0)
+        # re2: linear in the type's length, however many `*` an author writes.
+        self._matches = re2.compile("(?s)" + "|".join(f"(?:{wildcard(pattern)})" for pattern in on.event)).fullmatch
+
+    def matches(self, event_type: str) -> bool:
+        """Say whether `on.event` names this type."""
+        return self._matches(event_type) is not None
+
+
+def wildcard(pattern: str) -> str:
+    """Return the regular expression of a name in which `*` stands for any text."""
+    return ".*".join(re2.escape(part) for part in pattern.split("*"))
+
+
+def compile_workflow(
+    name: str, text: bytes, file: WorkflowFile, plugins: Mapping[str, Plugin[Any]]
+) -> Workflow:
+    """Compile a workflow whose file was checked by lint.
+
+    `plugins` holds an instance for each node, by the node's name. The version is a hash of the file's bytes.
+    """
+    order = {node: index for index, node in enumerate(file.nodes)}
+    nodes = tuple(Node(order[node], node, entry, plugins[node]) for node, entry in file.nodes.items())
+    for node, entry in zip(nodes, file.nodes.values(), strict=True):
+        # File order within a port, and each target once: two edges from one port to one node are one edge.
+        node.then = {port: tuple(sorted({order[to] for to in after})) for port, after in entry.then.items()}
+        node.targets = tuple((port, to) for port, after in node.then.items() for to in after)
+        for _, to in node.targets:
+            nodes[to].edges_in += 1
+    version = blake2b(text, digest_size=6).hexdigest()
+    return Workflow(name, version, file, nodes)
