@@ -1,0 +1,382 @@
+"""Every setting, declared once: name, default, what is allowed, meaning."""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from headrace.engine.errors import HeadraceError
+from headrace.engine.suggest import did_you_mean
+
+PREFIX = "HEADRACE_"
+MIB = 1 << 20
+
+
+class SettingsError(HeadraceError):
+    """Settings that cannot be used; `problems` has one sentence for each, the text has them all."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(
+            "Settings that cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems)
+        )
+        self.problems = tuple(problems)
+
+
+class Origin(NamedTuple):
+    """One setting as `headrace config` shows it; the value of a secret is hidden."""
+
+    name: str
+    variable: str
+    value: str
+    source: str
+    """`default`, `environment HEADRACE_X`, `file PATH` or `command line`."""
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        near = did_you_mean(name, available_timezones())
+        raise ValueError(near if near.startswith("Did") else "") from None
+    return name
+
+
+def _store(url: str) -> str:
+    if not url.startswith("sqlite:") or ":memory:" in url:
+        raise ValueError("What is kept in memory would be lost." if ":memory:" in url else "")
+    return url
+
+
+def _host(name: str) -> str:
+    if not name or any(sign.isspace() or sign in "/?#@" for sign in name):
+        raise ValueError
+    return name
+
+
+def _token(token: str | SecretStr) -> str:
+    text = token.get_secret_value() if isinstance(token, SecretStr) else token
+    if not text.isascii() or not text.isprintable() or " " in text or not text:
+        raise ValueError
+    return text
+
+
+def _network(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
+def _parts(value: object) -> object:
+    """Split a comma-separated text; anything else is left to the field's type."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+Count = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
+Seconds = Annotated[float, Field(ge=0.1, le=3600)]
+Token = Annotated[SecretStr, BeforeValidator(_token)]
+Network = Annotated[str, BeforeValidator(_network)]
+
+
+def _setting(default: object, about: str, group: str, allowed: str = "") -> Any:
+    """Declare a setting; `allowed` may be left out where the type says it."""
+    return Field(default, description=about, json_schema_extra={"group": group, "allowed": allowed})
+
+
+_TOKENS = "printable ASCII without spaces"
+_WHERE, _SERVER, _READING = "Where things are", "The server", "Reading and debugging"
+_LIMITS, _KEPT, _LOGS = "Limits", "How long things are kept", "Logs and traces"
+
+
+class Settings(BaseModel):
+    """All settings of one process; made by `Settings.load`, never changed afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workspace: Path = _setting(Path(), "The workspace: the folder with `sources.json`.", _WHERE, "a folder")
+    data: Path = _setting(Path("data"), "The folder for everything that Headrace writes.", _WHERE, "a folder")
+    store: Annotated[str, BeforeValidator(_store)] = _setting(
+        "sqlite:",
+        "Where events, sessions and profiles are kept. `sqlite:` alone is `headrace.db` in the data folder.",
+        _WHERE,
+        "sqlite: or sqlite:PATH",
+    )
+    time_zone: Annotated[str, BeforeValidator(_zone)] = _setting(
+        "UTC",
+        "The zone of wall-clock times, where a workflow names none.",
+        _WHERE,
+        "an IANA time zone, such as UTC or Europe/Copenhagen",
+    )
+
+    host: Annotated[str, BeforeValidator(_host)] = _setting(
+        "127.0.0.1",
+        "The address that the server listens on; `0.0.0.0` is all.",
+        _SERVER,
+        "an address or a host name",
+    )
+    port: Annotated[int, Field(ge=0, le=65_535)] = _setting(8080, "The port; 0 takes a free one.", _SERVER)
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_parts)] = _setting(
+        (),
+        "Proxies whose `X-Forwarded-For` is believed. Empty: none, the client is who connects.",
+        _SERVER,
+        "addresses or networks with commas between, such as 10.0.0.0/8",
+    )
+    stop_grace_seconds: Seconds = _setting(
+        20.0, "How long a stop waits for requests that are under way.", _SERVER
+    )
+
+    admin_token: Token | None = _setting(
+        None,
+        "The token that may read and erase. With SQLite one is made, and kept in the data folder.",
+        _READING,
+        _TOKENS,
+    )
+    read_tokens: Annotated[tuple[Token, ...], BeforeValidator(_parts)] = _setting(
+        (), "Tokens that may read only.", _READING, f"{_TOKENS}, with commas between"
+    )
+    debugger: bool = _setting(
+        default=False,
+        about="Answers with `debugging` when a request asks for it, for every source.",
+        group=_READING,
+    )
+
+    body_limit_bytes: Count = _setting(
+        MIB, "Largest body of a request, after it is unpacked. Above it 413.", _LIMITS
+    )
+    max_events_per_request: Count = _setting(1_000, "Most events in one request. Above it 413.", _LIMITS)
+    max_requests_in_flight: Count = _setting(1_000, "Most requests at work at once. Above it 503.", _LIMITS)
+    max_bytes_in_flight: Count = _setting(
+        64 * MIB, "Most bytes of bodies held at once. Above it 503.", _LIMITS
+    )
+    body_timeout_seconds: Seconds = _setting(10.0, "A body that takes longer to arrive ends in 408.", _LIMITS)
+    request_deadline_seconds: Seconds = _setting(
+        10.0, "A request that waits longer for others of its profile, or for the store, ends in 503.", _LIMITS
+    )
+    waiters_per_profile: Count = _setting(
+        100, "Most requests that wait for one profile. Above it 503.", _LIMITS
+    )
+
+    dedup_days: Annotated[int, Field(ge=1, le=28)] = _setting(
+        28, "An event sent again within these days is known as a duplicate.", _KEPT
+    )
+    keep_events_days: Days = _setting(0, "Days that events are kept; 0 = for ever.", _KEPT)
+    keep_sessions_days: Days = _setting(
+        0, "Days that sessions are kept after their last event; 0 = for ever.", _KEPT
+    )
+    keep_failed_days: Days = _setting(30, "Days that failed events are kept; 0 = for ever.", _KEPT)
+    keep_traces_days: Days = _setting(7, "Days that traces are kept; 0 = for ever.", _KEPT)
+
+    trace_sample: Annotated[float, Field(ge=0, le=1)] = _setting(
+        0.0, "The share of events that are traced without being asked; 0.01 is one in a hundred.", _LOGS
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "The least level that is logged.", _LOGS
+    )
+    log_format: Literal["json", "console"] = _setting(
+        "json", "One JSON object a line, or text to read.", _LOGS
+    )
+    crash_at: str = _setting(
+        "",
+        "For tests of recovery: the named point at which the process ends at once.",
+        _LOGS,
+        "a crash point",
+    )
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], **overrides: object) -> Self:
+        """Make the settings from variables (`os.environ`) and what the command line says.
+
+        `overrides` are by field name and win; None is no override. An empty variable counts as not set.
+        Raises SettingsError with every problem at once.
+        """
+        values, sources, problems = _collect(environ, overrides)
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            problems += [_problem(detail, sources) for detail in error.errors(include_url=False)]
+            raise SettingsError(problems) from None
+        if 0 < settings.keep_events_days < settings.dedup_days:
+            problems.append(
+                f"{PREFIX}KEEP_EVENTS_DAYS={settings.keep_events_days}: must be 0 or at least "
+                f"{PREFIX}DEDUP_DAYS ({settings.dedup_days}), or duplicates would not be known."
+            )
+        if problems:
+            raise SettingsError(problems)
+        settings._sources = sources
+        settings._warnings = tuple(_unknown(environ))
+        return settings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each `HEADRACE_` variable that is no setting."""
+        return self._warnings
+
+    @property
+    def sqlite_file(self) -> Path:
+        """The database file that `store` names."""
+        path = self.store.removeprefix("sqlite:")
+        return Path(path) if path else self.data / "headrace.db"
+
+    def origins(self) -> list[Origin]:
+        """Return every setting with its value, secrets hidden, and where that came from."""
+        return [
+            Origin(name, variable(name), _shown(getattr(self, name)), self._sources.get(name, "default"))
+            for name in type(self).model_fields
+        ]
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a field."""
+    return PREFIX + name.upper()
+
+
+class Secret(NamedTuple):
+    """A named secret: its value or None, where it was found, and why it cannot be used or ''."""
+
+    value: str | None
+    source: str
+    problem: str = ""
+
+
+def find_secret(name: str, environ: Mapping[str, str]) -> Secret:
+    """Look a secret up: the variable `name`, or the file that `name_FILE` names. Never raises."""
+    value, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if value and file:
+        return Secret(None, "", f"{name} and {name}_FILE are both set: keep one of them.")
+    if not file:
+        return Secret(value or None, f"environment {name}", "" if value else f"{name} is not set.")
+    try:
+        text = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
+        return Secret(None, f"file {file}", f"{name}_FILE={file}: cannot be read ({reason}).")
+    return Secret(text or None, f"file {file}", "" if text else f"{name}_FILE={file}: the file is empty.")
+
+
+def secret(name: str, environ: Mapping[str, str]) -> str | None:
+    """Return a named secret, or None when it is not set or cannot be read (`find_secret` says why)."""
+    return find_secret(name, environ).value
+
+
+def settings_page() -> str:
+    """Return the reference of all settings as Markdown: a table for each group."""
+    lines = [
+        "# Settings",
+        "",
+        "Every setting is an environment variable. An option of the same name wins.",
+        "An empty variable counts as not set. `headrace config` shows each value and where it came from.",
+        "A secret may also be in a file: `HEADRACE_ADMIN_TOKEN_FILE` names it.",
+    ]
+    group = ""
+    for name, field in Settings.model_fields.items():
+        if _extra(field, "group") != group:
+            group = _extra(field, "group")
+            lines += [
+                "",
+                f"## {group}",
+                "",
+                "| variable | default | allowed | meaning |",
+                "|---|---|---|---|",
+            ]
+        default = _shown(field.default)
+        shown = "" if _is_secret(field) or not default else f"`{default}`"
+        lines.append(f"| `{variable(name)}` | {shown} | {_allowed(field)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _collect(
+    environ: Mapping[str, str], overrides: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, str], list[str]]:
+    """Return the raw values by field, where each came from, and the secrets that cannot be read."""
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    problems: list[str] = []
+    for name, field in Settings.model_fields.items():
+        key = variable(name)
+        if overrides.get(name) is not None:
+            values[name], sources[name] = overrides[name], "command line"
+        elif _is_secret(field) and environ.get(f"{key}_FILE"):
+            found = find_secret(key, environ)
+            values[name], sources[name] = found.value or field.default, found.source
+            problems += [found.problem] if found.problem else []
+        elif environ.get(key, "").strip():
+            values[name], sources[name] = environ[key].strip(), f"environment {key}"
+    if unknown := overrides.keys() - Settings.model_fields.keys():
+        raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
+    return values, sources, problems
+
+
+def _problem(detail: ErrorDetails, sources: Mapping[str, str]) -> str:
+    """Say it for the person who set it: the variable, its value, what is allowed."""
+    name = str(detail["loc"][0])
+    field = Settings.model_fields[name]
+    source = sources[name]
+    where = f"--{name.replace('_', '-')}" if source == "command line" else variable(name)
+    if source.startswith("file "):
+        where += "_FILE"
+    value = "(hidden)" if _is_secret(field) else str(detail["input"])[:80]
+    text = f"{where}={value}: must be {_allowed(field)}."
+    if name == "port" and value.startswith("tcp://"):
+        return (
+            f"{text} Kubernetes sets this one for a Service named 'headrace': say enableServiceLinks: false."
+        )
+    hint = str(detail.get("ctx", {}).get("error", "")) if detail["type"] == "value_error" else ""
+    return f"{text} {hint}".rstrip()
+
+
+def _unknown(environ: Mapping[str, str]) -> list[str]:
+    """Return a warning for each variable that looks like a setting and is none."""
+    known = {variable(name) for name in Settings.model_fields}
+    files = {f"{variable(name)}_FILE" for name, field in Settings.model_fields.items() if _is_secret(field)}
+    return [
+        f"{name} is not a setting. {did_you_mean(name, known)}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known | files
+    ]
+
+
+def _extra(field: FieldInfo, key: str) -> str:
+    extra = field.json_schema_extra
+    return str(extra[key]) if isinstance(extra, dict) else ""
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)
+
+
+def _allowed(field: FieldInfo) -> str:
+    """Return what a field takes, in words."""
+    if said := _extra(field, "allowed"):
+        return said
+    if field.annotation is bool:
+        return "on or off"
+    if field.annotation not in (int, float):
+        return "one of " + ", ".join(getattr(field.annotation, "__args__", ()))
+    kind = "a whole number" if field.annotation is int else "a number"
+    least = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))
+    most = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
+    return f"{kind}, at least {least}" if most is None else f"{kind} from {least} to {most}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as the environment would say it, without secrets."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, SecretStr):
+        return "(hidden)"
+    if isinstance(value, tuple):
+        return ", ".join(_shown(part) for part in value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None else str(value)
