@@ -28,12 +28,14 @@ from headrace.engine.fields import (
     Value,
     WritePath,
 )
+from headrace.engine.literals import Duration, Pattern, PortName, Zone
 from headrace.engine.model import Doc
 from headrace.engine.view import View, plain, viewed
 
 __all__ = [
     "Body",
     "Config",
+    "Duration",
     "EventName",
     "Example",
     "Expression",
@@ -41,7 +43,9 @@ __all__ = [
     "HttpAnswer",
     "NodeError",
     "Out",
+    "Pattern",
     "Plugin",
+    "PortName",
     "ReadPath",
     "Secret",
     "SegmentName",
@@ -52,6 +56,7 @@ __all__ = [
     "Value",
     "View",
     "WritePath",
+    "Zone",
     "plain",
 ]
 
