@@ -40,11 +40,15 @@ class Stored(NamedTuple):
 
 @dataclass(slots=True)
 class Write:
-    """One document to write: its key, its whole new content, and the version that was read (None: it is new)."""
+    """One document to write: its key, its whole new content, and the version that was read (None: it is new).
+
+    With `changed` False the content is as it was read: the version is checked, and a store need not write it.
+    """
 
     key: str
     doc: Doc
     version: Version | None
+    changed: bool = True
 
 
 @dataclass(slots=True)
@@ -214,6 +218,14 @@ class Ask(Protocol):
 
 class Store(State, Due, Ask, Protocol):
     """A whole store: what `open_store` gives."""
+
+    async def prune(self, kind_days: Mapping[str, int], now: datetime) -> dict[str, int]:
+        """Delete what is older than the days of its kind; returns how many of each kind went.
+
+        Profiles and sessions age from their last update, effects and timers only once they are done. The keys of
+        events stay known as marks until their `dedup_days` are over. Raises ValueError for an unknown kind.
+        """
+        ...
 
     async def ready(self) -> str:
         """Return "" when the store can take writes, else a short code that says why not."""

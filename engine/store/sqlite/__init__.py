@@ -1,0 +1,238 @@
+"""The embedded store: one SQLite file, one writer, many readers."""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import structlog
+
+from headrace.engine.errors import BusyError, InputError, StoreError
+from headrace.engine.model import Doc, iso, utc_now
+from headrace.engine.store.protocol import (
+    AskKind,
+    Change,
+    DueKind,
+    Leased,
+    Outcome,
+    Page,
+    Query,
+    Ref,
+    Row,
+    Stored,
+)
+from headrace.engine.store.sqlite.apply import insert_rows
+from headrace.engine.store.sqlite.ask import count_docs, find_page, get_doc, report_events
+from headrace.engine.store.sqlite.due import anything_due, claiming, finishing
+from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, file_id, open_file
+from headrace.engine.store.sqlite.keeping import dropping, erasing, old_rows, reowning, too_old
+from headrace.engine.store.sqlite.reader import read_refs
+from headrace.engine.store.sqlite.rows import listed_rows, prepare
+from headrace.engine.store.sqlite.schema import file_version
+from headrace.engine.store.sqlite.writer import Writer
+
+T = TypeVar("T")
+
+ASK_SECONDS = 20.0
+ASK_THREADS = 2
+WRITER_KIB = 8192
+READER_KIB = 4096
+
+_log = structlog.get_logger(__name__)
+
+
+class SqliteStore:
+    """Keeps everything in one SQLite file. Open it by `open_store`; use it from one event loop at a time."""
+
+    def __init__(self, path: Path, *, busy_seconds: float, dedup_days: int) -> None:
+        self._path = str(path)
+        self._busy_seconds = busy_seconds
+        self._dedup_days = dedup_days
+        connection = open_file(path, busy_seconds, WRITER_KIB)
+        self._file = file_id(self._path)
+        self._version = file_version(connection)
+        # Reads wait for nobody while the file is in use, so a short timeout here holds up no event loop.
+        self._reader = connect(
+            self._path, busy_seconds=min(busy_seconds, 1.0), cache_kib=READER_KIB, read_only=True
+        )
+        self._writer = Writer(connection, self._path)
+        self._threads = ThreadPoolExecutor(ASK_THREADS, thread_name_prefix="headrace-ask")
+        self._askers: list[sqlite3.Connection] = []
+        self._local = threading.local()
+
+    async def read(self, refs: Sequence[Ref]) -> list[Stored | None]:
+        """Return each document by its id, as it is now, or None. Raises StoreError."""
+        if self._writer.closed:
+            raise StoreError(f"The database {self._path} is closed: the server is stopping.")
+        try:
+            return read_refs(self._reader, refs)
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+
+    async def commit(self, change: Change) -> Outcome:
+        """Write a change durably, whole or not at all. Raises StoreError, or BusyError when too many wait."""
+        return await self._writer.commit(prepare(change))
+
+    async def keep_traces(self, traces: Sequence[Row]) -> None:
+        """Keep traces; a failure is logged, not raised."""
+        now = iso(utc_now())
+        try:
+            rows = [
+                values
+                for row in traces
+                for values in listed_rows([row], "traces", row.doc.get("tenant") or "main", None, now)
+            ]
+            await self._writer.run(lambda connection: insert_rows(connection, "traces", rows))
+        except (StoreError, BusyError) as error:
+            _log.warning("store.traces_dropped", traces=len(traces), error=str(error))
+
+    async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
+        """Hand out up to `n` pending documents that are due and that nobody holds, oldest first."""
+        try:
+            if not anything_due(self._reader, kind, now):
+                return []
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+        return await self._writer.run(claiming(kind, n, lease_seconds, now))
+
+    async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
+        """Write what became of it and give the lease back; False when the lease was lost in between."""
+        return await self._writer.run(finishing(kind, leased, doc, utc_now()))
+
+    async def get(self, kind: AskKind, key: str) -> Doc | None:
+        """Return one document by its key."""
+        return await self._ask(get_doc, kind, key)
+
+    async def find(self, query: Query) -> Page:
+        """Return the newest documents that fit, a page at a time. Raises InputError on a bad cursor or question."""
+        return await self._ask(find_page, query)
+
+    async def count(self, query: Query, at_most: int | None = None) -> int:
+        """Return how many documents fit, counting no further than `at_most`."""
+        return await self._ask(count_docs, query, at_most)
+
+    async def report(self, query: Query, by: Literal["type", "day", "source"]) -> list[Doc]:
+        """Count events and distinct profiles by type, day (UTC) or source."""
+        return await self._ask(report_events, query, by)
+
+    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
+        """Delete a profile and all that belongs to it, at once; returns how many documents of each kind went."""
+        gone = await self._writer.run(erasing(tenant, profile))
+        await self._ask(_empty_log)
+        return gone
+
+    async def reown(self, tenant: str, loser: str, survivor: str) -> int:
+        """Give the events and sessions of one profile to another, some at a time; returns how many."""
+        total = 0
+        if loser != survivor:
+            for job in reowning(tenant, loser, survivor):
+                while moved := await self._writer.run(job):
+                    total += moved
+        return total
+
+    async def prune(self, kind_days: Mapping[str, int], now: datetime) -> dict[str, int]:
+        """Delete what is older than the days of its kind, some at a time; returns how many of each kind went.
+
+        Profiles and sessions age from their last update, effects and timers only once they are done. The keys of
+        events stay known for `dedup_days`. Raises ValueError for a kind that is not kept.
+        """
+        gone: dict[str, int] = {}
+        for old in too_old(dict(kind_days), now, self._dedup_days):
+            gone[old.kind] = after = 0
+            while rows := await self._ask(old_rows, old, after):
+                gone[old.kind] += await self._writer.run(dropping(old, rows))
+                after = rows[-1]
+        return gone
+
+    async def ready(self) -> str:
+        """Return "" when the store can take writes, else a short code; after a fault by trying to write."""
+        if self._writer.closed:
+            return "closed"
+        if not self._writer.is_alive():
+            return "store-failed"
+        if file_id(self._path) != self._file:
+            return "file-gone"
+        if self._writer.failure:
+            try:
+                await asyncio.wait_for(self._writer.run(_probe), timeout=self._busy_seconds + 1)
+            except (StoreError, BusyError, TimeoutError):
+                return self._writer.failure or "store-failed"
+        return ""
+
+    async def close(self) -> None:
+        """Write what is queued, then close. Closing twice does nothing."""
+        await self._writer.close()
+        await asyncio.to_thread(self._threads.shutdown)
+        while self._askers:
+            self._askers.pop().close()
+        self._reader.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for /readyz and logs: kind, place, version of the tables, bytes on disk, changes that wait."""
+        sizes = {}
+        for name, suffix in (("bytes", ""), ("log_bytes", "-wal")):
+            file = Path(self._path + suffix)
+            sizes[name] = file.stat().st_size if file.exists() else 0
+        return {
+            "kind": "sqlite",
+            "path": self._path,
+            "version": self._version,
+            "sqlite": sqlite3.sqlite_version,
+            "waiting": self._writer.waiting,
+            "failure": self._writer.failure,
+            **sizes,
+        }
+
+    async def _ask(self, question: Callable[..., T], *parts: Any) -> T:
+        """Answer a question in a thread of its own, so that a long one holds up nobody."""
+        if self._writer.closed:
+            raise StoreError(f"The database {self._path} is closed: the server is stopping.")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._answer, question, parts
+            )
+        except UnicodeEncodeError as error:
+            raise InputError(422, "bad_text", "A text in the question is not valid Unicode.") from error
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                detail = (
+                    f"The answer took longer than {ASK_SECONDS:.0f} s. Ask for a shorter time or one type."
+                )
+                raise BusyError(detail) from error
+            raise self._fault(error) from error
+
+    def _answer(self, question: Callable[..., T], parts: Sequence[Any]) -> T:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = connect(
+                self._path, busy_seconds=self._busy_seconds, cache_kib=READER_KIB, read_only=True
+            )
+            self._local.connection = connection
+            self._askers.append(connection)
+        deadline = time.monotonic() + ASK_SECONDS
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+        return question(connection, *parts)
+
+    def _fault(self, error: sqlite3.Error) -> StoreError:
+        """Return the error for a read that failed, after noting what is wrong with the store."""
+        code = fault_code(error)
+        if code:
+            self._writer.failure = code
+        _log.error("store.read_failed", path=self._path, code=code, error=str(error))
+        return StoreError(fault_text(self._path, code, error))
+
+
+def _probe(connection: sqlite3.Connection) -> None:
+    """Write as much as a few events are, in new pages."""
+    connection.execute("DELETE FROM about WHERE name = 'probe'")
+    connection.execute("INSERT INTO about (name, value) VALUES ('probe', zeroblob(32768))")
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    """Move the write-ahead log into the file and cut it, so that nothing erased stays in it."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -1,0 +1,145 @@
+"""What is erased, given to another profile, or grown too old."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from headrace.engine.model import Doc, iso, make_key
+from headrace.engine.store.sqlite.rows import decode_doc, encode_doc, pack_key
+
+BATCH = 500
+"""How many documents one transaction changes at most, so that commits come in between."""
+
+Job = Callable[[sqlite3.Connection], int]
+
+_OWNED = {
+    "session": "sessions",
+    "claim": "claims",
+    "failed": "failed",
+    "effect": "effects",
+    "timer": "timers",
+    "trace": "traces",
+}
+
+
+def erasing(tenant: str, profile: str) -> Callable[[sqlite3.Connection], dict[str, int]]:
+    """Return the job that deletes a profile, by all ids that it ever had, and all that belongs to it."""
+
+    def job(connection: sqlite3.Connection) -> dict[str, int]:
+        key = pack_key(make_key("profile", tenant, profile))
+        row = connection.execute("SELECT doc FROM profiles WHERE key = ?", (key,)).fetchone()
+        others = decode_doc(row[0]).get("ids") if row else None
+        ids = {profile, *(one for one in others or () if isinstance(one, str))}
+        gone = dict.fromkeys(("profile", "event", "mark", *_OWNED), 0)
+        for one in sorted(ids):
+            _erase_one(connection, tenant, one, gone)
+        return gone
+
+    return job
+
+
+def _erase_one(connection: sqlite3.Connection, tenant: str, profile: str, gone: dict[str, int]) -> None:
+    key = pack_key(make_key("profile", tenant, profile))
+    gone["profile"] += connection.execute("DELETE FROM profiles WHERE key = ?", (key,)).rowcount
+    # Counted by the presence of a type: events and marks are in one table.
+    owned = "DELETE FROM events WHERE tenant = ? AND profile = ? AND type IS"
+    gone["event"] += connection.execute(f"{owned} NOT NULL", (tenant, profile)).rowcount
+    gone["mark"] += connection.execute(f"{owned} NULL", (tenant, profile)).rowcount
+    for kind, table in _OWNED.items():
+        sql = f"DELETE FROM {table} WHERE tenant = ? AND profile = ?"  # noqa: S608 - a name of ours
+        gone[kind] += connection.execute(sql, (tenant, profile)).rowcount
+
+
+def reowning(tenant: str, loser: str, survivor: str) -> Iterator[Job]:
+    """Yield the jobs that move events and sessions, to be run in turn; each again until it moves nothing."""
+    for table in ("sessions", "events"):
+        # A session's version counts, so that a commit that read it before does not undo this.
+        bump = ", version = version + 1" if table == "sessions" else ""
+        saved = " AND type IS NOT NULL" if table == "events" else ""
+
+        def job(
+            connection: sqlite3.Connection, table: str = table, bump: str = bump, saved: str = saved
+        ) -> int:
+            rows = connection.execute(
+                f"SELECT n, doc FROM {table} WHERE tenant = ? AND profile = ?{saved} LIMIT ?",  # noqa: S608
+                (tenant, loser, BATCH),
+            ).fetchall()
+            for n, data in rows:
+                doc = decode_doc(data)
+                doc.setdefault("profile_then", loser)
+                doc["profile"] = survivor
+                connection.execute(
+                    f"UPDATE {table} SET profile = ?, doc = ?{bump} WHERE n = ?",  # noqa: S608
+                    (survivor, encode_doc(doc), n),
+                )
+            return len(rows)
+
+        yield job
+
+
+class Old(NamedTuple):
+    """Documents that grew too old: where they are, which ones, and what happens to them."""
+
+    kind: str
+    table: str
+    old: str
+    before: str
+    forget: bool = False
+
+
+def too_old(kind_days: dict[str, int], now: datetime, dedup_days: int) -> list[Old]:
+    """Return what has to go, by kind and age in days. Raises ValueError for a kind that is not kept."""
+    found = []
+    for kind, days in kind_days.items():
+        if kind not in _AGE:
+            msg = f"No retention for {kind!r}. There are: {', '.join(_AGE)}"
+            raise ValueError(msg)
+        table, old = _AGE[kind]
+        found.append(Old(kind, table, old, iso(now - timedelta(days=days)), forget=kind == "event"))
+    found.append(
+        Old("mark", "events", "type IS NULL AND received < ?", iso(now - timedelta(days=dedup_days)))
+    )
+    return found
+
+
+_AGE = {
+    "profile": ("profiles", "updated < ?"),
+    "session": ("sessions", "updated < ?"),
+    "event": ("events", "type IS NOT NULL AND received < ?"),
+    "failed": ("failed", "created < ?"),
+    # What a worker has still to do does not grow old.
+    "effect": ("effects", "next IS NULL AND created < ?"),
+    "timer": ("timers", "next IS NULL AND created < ?"),
+    "trace": ("traces", "created < ?"),
+}
+
+
+def old_rows(connection: sqlite3.Connection, old: Old, after: int) -> list[int]:
+    """Return the next rows that are too old, by their number; the table is read in its own order."""
+    sql = f"SELECT n FROM {old.table} WHERE n > ? AND {old.old} ORDER BY n LIMIT ?"  # noqa: S608
+    return [row[0] for row in connection.execute(sql, (after, old.before, BATCH))]
+
+
+def dropping(old: Old, rows: list[int]) -> Job:
+    """Return the job that lets rows go, if they are still too old; an event leaves a mark, so its key stays known."""
+    several = f"n IN ({', '.join('?' * len(rows))}) AND {old.old}"
+
+    def job(connection: sqlite3.Connection) -> int:
+        values = (*rows, old.before)
+        if old.forget:
+            sql = f"UPDATE events SET type = NULL, source = NULL, session = NULL, happened = NULL, doc = NULL WHERE {several}"  # noqa: S608, E501
+            return connection.execute(sql, values).rowcount
+        if old.table == "profiles":
+            _drop_claims(connection, several, values)
+        return connection.execute(f"DELETE FROM {old.table} WHERE {several}", values).rowcount  # noqa: S608
+
+    return job
+
+
+def _drop_claims(connection: sqlite3.Connection, several: str, values: tuple[object, ...]) -> None:
+    """Delete the claims of profiles that go, so that their values can belong to someone new."""
+    rows = connection.execute(f"SELECT tenant, doc FROM profiles WHERE {several}", values).fetchall()  # noqa: S608
+    for tenant, data in rows:
+        doc: Doc = decode_doc(data)
+        connection.execute("DELETE FROM claims WHERE tenant = ? AND profile = ?", (tenant, doc.get("id")))

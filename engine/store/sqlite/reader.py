@@ -1,0 +1,56 @@
+"""Reads documents by id, on the event loop's own connection."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from headrace.engine.store.protocol import Ref, Stored
+from headrace.engine.store.sqlite.apply import select_by_key
+from headrace.engine.store.sqlite.rows import Key, decode_doc, pack_key
+
+_NO_VERSION = (0, 0)
+
+
+def read_refs(connection: sqlite3.Connection, refs: Sequence[Ref]) -> list[Stored | None]:
+    """Return each document as it is now, or None. Raises sqlite3.Error."""
+    many: dict[Key, Stored] = {}
+    keys = [pack_key(ref.key) for ref in refs if ref.kind == "seen"]
+    if len(keys) > 2:
+        rows = select_by_key(connection, "events", "profile, content, id", keys)
+        many = {row[0]: _seen(*row[1:]) for row in rows}
+    found: list[Stored | None] = []
+    for kind, name in refs:
+        key = pack_key(name)
+        if kind == "seen" and len(keys) > 2:
+            one = many.get(key)
+            # Two who ask for the same must not share a document that they may change.
+            found.append(one and Stored(dict(one.doc), one.version))
+        else:
+            found.append(_READ[kind](connection, key))
+    return found
+
+
+def _profile(connection: sqlite3.Connection, key: Key) -> Stored | None:
+    row = connection.execute("SELECT version, doc FROM profiles WHERE key = ?", (key,)).fetchone()
+    return Stored(decode_doc(row[1]), (row[0], 0)) if row else None
+
+
+def _session(connection: sqlite3.Connection, key: Key) -> Stored | None:
+    row = connection.execute("SELECT version, doc FROM sessions WHERE key = ?", (key,)).fetchone()
+    return Stored(decode_doc(row[1]), (row[0], 0)) if row else None
+
+
+def _one_seen(connection: sqlite3.Connection, key: Key) -> Stored | None:
+    row = connection.execute("SELECT profile, content, id FROM events WHERE key = ?", (key,)).fetchone()
+    return _seen(*row) if row else None
+
+
+def _claim(connection: sqlite3.Connection, key: Key) -> Stored | None:
+    row = connection.execute("SELECT profile, doc FROM claims WHERE key = ?", (key,)).fetchone()
+    return Stored({**decode_doc(row[1]), "profile": row[0]}, _NO_VERSION) if row else None
+
+
+def _seen(profile: str | None, content: str | None, client_id: str | None) -> Stored:
+    return Stored({"profile": profile, "content": content, "id": client_id}, _NO_VERSION)
+
+
+_READ = {"profile": _profile, "session": _session, "seen": _one_seen, "claim": _claim}

@@ -1,0 +1,228 @@
+"""Changes and documents as rows of tables, and back."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from headrace.engine.errors import StoreError
+from headrace.engine.model import Doc, iso, utc_now
+from headrace.engine.store.protocol import Change, Row, Version, Write
+
+Key = bytes | str
+"""A key as it is stored: 16 bytes for the usual 32 hex digits, any other text as it is."""
+
+Values = tuple[Any, ...]
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "profiles": ("key", "version", "change", "tenant", "created", "updated", "doc"),
+    "sessions": (
+        *("key", "version", "change", "tenant", "source", "profile", "hidden", "created", "updated", "doc"),
+    ),
+    "claims": ("key", "tenant", "profile", "doc"),
+    "events": (
+        *("key", "change", "tenant", "type", "source", "profile", "session"),
+        *("received", "happened", "content", "id", "doc"),
+    ),
+}
+"""The columns of each table, in the order of the values that this module makes."""
+
+_LISTED = (
+    *("key", "tenant", "type", "source", "profile", "session", "event", "status"),
+    *("created", "next", "doc"),
+)
+COLUMNS |= dict.fromkeys(("failed", "effects", "timers", "traces"), _LISTED)
+
+
+def pack_key(key: str) -> Key:
+    """Return a key as it is stored."""
+    if len(key) == 32:
+        try:
+            packed = bytes.fromhex(key)
+        except ValueError:
+            return key
+        if packed.hex() == key:
+            return packed
+    return key
+
+
+def unpack_key(key: Key) -> str:
+    """Return a stored key as the rest of the engine knows it."""
+    return key if isinstance(key, str) else key.hex()
+
+
+def encode_doc(doc: Doc) -> bytes:
+    """Return a document as JSON. Raises StoreError when it is none."""
+    try:
+        return _encode(doc)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which UTF-8 cannot say, is kept as an escape.
+        return json.dumps(doc, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        msg = f"A document cannot be kept as JSON: {error}"
+        raise StoreError(msg) from error
+
+
+def decode_doc(data: bytes) -> Doc:
+    """Return the document that `encode_doc` wrote."""
+    try:
+        doc: Doc = _decode(data)
+    except msgspec.DecodeError:
+        doc = json.loads(data)
+    return doc
+
+
+def due_at(doc: Doc, created: str) -> str | None:
+    """Return when a worker should take an effect or timer; None when nothing is left to do for it."""
+    if doc.get("status", "pending") != "pending":
+        return None
+    due = doc.get("due")
+    return due if isinstance(due, str) else created
+
+
+def _text(value: Any) -> str | None:
+    """Return a text, or None for whatever else stands where an id should."""
+    return value if isinstance(value, str) else None
+
+
+def _time(doc: Doc, name: str, default: str) -> str:
+    """Return a document's time by its name, from `time` or the top."""
+    times = doc.get("time")
+    time = times.get(name) if isinstance(times, dict) else doc.get(name)
+    return time if isinstance(time, str) else default
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A change with all its rows encoded, so that the writer only compares and writes.
+
+    The version in a profile's or session's row is filled in by the writer; `*_version` is the one that was read.
+    """
+
+    id: Key
+    profile: Values | None = None
+    profile_version: Version | None = None
+    profile_changed: bool = True
+    session: Values | None = None
+    session_version: Version | None = None
+    session_changed: bool = True
+    claims: list[Values] = field(default_factory=list)
+    events: list[Values] = field(default_factory=list)
+    others: list[tuple[str, list[Values]]] = field(default_factory=list)
+
+
+def prepare(change: Change) -> Prepared:
+    """Encode all documents of a change. Raises StoreError for one that is not JSON."""
+    now = iso(utc_now())
+    made = Prepared(pack_key(change.id))
+    if change.profile:
+        made.profile = _profile_row(change.profile, made.id, change.tenant, now)
+        made.profile_version = change.profile.version
+        made.profile_changed = change.profile.changed or change.profile.version is None
+    if change.session:
+        made.session = _session_row(change.session, made.id, change.tenant, now)
+        made.session_version = change.session.version
+        made.session_changed = change.session.changed or change.session.version is None
+    if change.claims:
+        made.claims = [
+            (pack_key(claim.key), change.tenant, claim.profile, encode_doc(claim.doc))
+            for claim in change.claims
+        ]
+    for row in change.events:
+        made.events.append(_event_row(row, made.id, change.tenant, now))
+    for row in change.marks:
+        made.events.append(_mark_row(row, made.id, change.tenant, now))
+    owner = _owner(change)
+    for table in ("failed", "effects", "timers"):
+        rows: list[Row] = getattr(change, table)
+        if rows:
+            made.others.append((table, listed_rows(rows, table, change.tenant, owner, now)))
+    return made
+
+
+def listed_rows(rows: Sequence[Row], table: str, tenant: str, owner: str | None, now: str) -> list[Values]:
+    """Encode failed events, effects, timers or traces; `owner` is the profile of those that name none."""
+    made = []
+    for key, doc in rows:
+        created = _time(doc, "received", "") or _time(doc, "created", "") or now
+        values = (
+            pack_key(key),
+            tenant,
+            _text(doc.get("type")),
+            _text(doc.get("source")),
+            _text(doc.get("profile")) or owner,
+            _text(doc.get("session")),
+            _text(doc.get("event")),
+            _text(doc.get("status")),
+            created,
+            due_at(doc, created) if table in ("effects", "timers") else None,
+            encode_doc(doc),
+        )
+        made.append(values)
+    return made
+
+
+def _owner(change: Change) -> str | None:
+    """Return the id of the profile that a change is about, if any."""
+    if change.profile:
+        return _text(change.profile.doc.get("id"))
+    if change.session:
+        return _text(change.session.doc.get("profile"))
+    return _text(change.events[0].doc.get("profile")) if change.events else None
+
+
+def _profile_row(write: Write, change: Key, tenant: str, now: str) -> Values:
+    doc = write.doc
+    created = _time(doc, "created", now)
+    data = encode_doc(doc) if write.changed or write.version is None else b""
+    return (pack_key(write.key), 0, change, tenant, created, _time(doc, "updated", now), data)
+
+
+def _session_row(write: Write, change: Key, tenant: str, now: str) -> Values:
+    doc = write.doc
+    return (
+        pack_key(write.key),
+        0,
+        change,
+        tenant,
+        _text(doc.get("source")),
+        _text(doc.get("profile")),
+        int(doc.get("hidden") is True),
+        _time(doc, "created", now),
+        _time(doc, "updated", now),
+        encode_doc(doc) if write.changed or write.version is None else b"",
+    )
+
+
+def _event_row(row: Row, change: Key, tenant: str, now: str) -> Values:
+    key, doc = row
+    received = _time(doc, "received", now)
+    return (
+        pack_key(key),
+        change,
+        tenant,
+        # A row without a type is a mark: its key is known and nothing else of it is kept.
+        doc.get("type") or "",
+        doc.get("source"),
+        doc.get("profile"),
+        doc.get("session"),
+        received,
+        _time(doc, "happened", received),
+        doc.get("content"),
+        doc.get("id"),
+        encode_doc(doc),
+    )
+
+
+def _mark_row(row: Row, change: Key, tenant: str, now: str) -> Values:
+    key, doc = row
+    received = _time(doc, "received", now)
+    return (
+        *(pack_key(key), change, tenant, None, None, doc.get("profile"), None),
+        *(received, None, doc.get("content"), doc.get("id"), None),
+    )

@@ -1,0 +1,188 @@
+"""The one thread that writes, many changes in one transaction."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import structlog
+
+from headrace.engine.crash import crash_point
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.store.protocol import Outcome
+from headrace.engine.store.sqlite.apply import apply_batch
+from headrace.engine.store.sqlite.files import fault_code, fault_text, file_id
+from headrace.engine.store.sqlite.rows import Prepared
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], Any]
+
+MAX_BATCH = 256
+MAX_WAITING = 4096
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A change, or a job for a transaction of its own, and whoever waits for what becomes of it."""
+
+    work: Prepared | Job
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Takes changes and jobs from any event loop and answers after their commit."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection = connection
+        self._path = path
+        self._file = file_id(path)
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._held: _Waiting | None = None
+        self._lock = threading.Lock()
+        self.waiting = 0
+        self.closed = False
+        self.failure = ""
+        self._thread = threading.Thread(target=self._work, name="headrace-store", daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Say whether the thread runs."""
+        return self._thread.is_alive()
+
+    async def commit(self, change: Prepared) -> Outcome:
+        """Write a change together with what else waits. Raises StoreError, or BusyError when too many wait."""
+        outcome: Outcome = await self._put(change)
+        return outcome
+
+    async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a job within a transaction of its own; what it raises is raised here. Raises StoreError, BusyError."""
+        result: T = await self._put(job)
+        return result
+
+    def _put(self, work: Prepared | Job) -> asyncio.Future[Any]:
+        future = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self.closed:
+                msg = f"The database {self._path} is closed: the server is stopping."
+                raise StoreError(msg)
+            if self.waiting >= MAX_WAITING:
+                raise BusyError(f"{self.waiting} changes wait for the database already.")
+            self.waiting += 1
+            self._queue.put(_Waiting(work, future))
+        return future
+
+    async def close(self) -> None:
+        """Write what waits, then end the thread and close its connection."""
+        with self._lock:
+            first, self.closed = not self.closed, True
+            if first:
+                self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._connection.close()
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            try:
+                results = self._write(batch)
+            except Exception as error:  # noqa: BLE001 - the thread must live on, and nobody may wait for ever
+                _log.exception("store.fault", path=self._path)
+                results = [StoreError(fault_text(self._path, "", error))] * len(batch)
+            self._answer(batch, results)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Wait for work; return one job, or all changes that wait, or nothing when it is time to end."""
+        first = self._held or self._queue.get()
+        self._held = None
+        if first is None:
+            return []
+        batch = [first]
+        if not isinstance(first.work, Prepared):
+            return batch
+        with suppress(Empty):
+            while len(batch) < MAX_BATCH:
+                one = self._queue.get_nowait()
+                if one is None:
+                    self._queue.put(None)
+                    break
+                if not isinstance(one.work, Prepared):
+                    self._held = one
+                    break
+                batch.append(one)
+        return batch
+
+    def _write(self, batch: Sequence[_Waiting]) -> list[Any]:
+        """Write a batch in one transaction; return an outcome or an error for each."""
+        try:
+            results = self._transaction(batch)
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError, StoreError) as error:
+            code = "file-gone" if str(error) == "file-gone" else fault_code(error)
+            if not code and len(batch) > 1:
+                # One of them is to blame: each for itself.
+                return [result for one in batch for result in self._write([one])]
+            if code:
+                self.failure = code
+            _log.error(
+                "store.write_failed",
+                path=self._path,
+                code=code or "change",
+                error=str(error),
+                changes=len(batch),
+            )
+            return [StoreError(fault_text(self._path, code, None if code == "file-gone" else error))] * len(
+                batch
+            )
+        self.failure = ""
+        return results
+
+    def _transaction(self, batch: Sequence[_Waiting]) -> list[Any]:
+        connection = self._connection
+        if file_id(self._path) != self._file:
+            # What is written to a file that has no name is lost at the next start.
+            raise StoreError("file-gone")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            results = self._apply(batch)
+            crash_point("store.before_commit")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        crash_point("store.after_commit")
+        return results
+
+    def _apply(self, batch: Sequence[_Waiting]) -> list[Any]:
+        work = batch[0].work
+        if not isinstance(work, Prepared):
+            return [work(self._connection)]
+        return list(
+            apply_batch(self._connection, [one.work for one in batch if isinstance(one.work, Prepared)])
+        )
+
+    def _answer(self, batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
+        """Hand the results over, with one call for each event loop."""
+        with self._lock:
+            self.waiting -= len(batch)
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+        for one, result in zip(batch, results, strict=True):
+            loops.setdefault(one.future.get_loop(), []).append((one.future, result))
+        for loop, answers in loops.items():
+            # A loop that was closed in between has nobody left who waits.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in answers:
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
