@@ -1,0 +1,109 @@
+"""Strict JSON: what is taken exactly, what is refused, and where."""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrace.engine.errors import InputError
+from headrace.engine.strict_json import MAX_DEPTH, decode
+
+SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text('a"\\[]{}\n', max_size=6)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text('b"\\[{', max_size=3), inner, max_size=3)
+    ),
+)
+
+
+def depth(value: Any) -> int:
+    """Return how deep a value is, the slow and plain way."""
+    if isinstance(value, dict):
+        return 1 + max(map(depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth, value), default=0)
+    return 0
+
+
+@given(VALUES, st.integers(0, 70), st.integers(0, 70))
+def test_the_depth_is_exact(value: Any, wraps: int, wide: int) -> None:
+    for _ in range(wraps):
+        value = [*[{}] * wide, value]
+    body = msgspec.json.encode(value)
+    if depth(value) > MAX_DEPTH:
+        with pytest.raises(InputError, match="nested too deep"):
+            decode(body)
+    else:
+        assert decode(body) == value
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"a":\nNaN}', "NaN is not JSON, line 2, column 1"),
+        (b"[Infinity]", "Infinity is not JSON"),
+        (b"[-Infinity]", "Infinity is not JSON"),
+        (b'"\\ud800"', "lone surrogate \\ud800 is no character, line 1, column 2"),
+        (b'["\\ud800x", "\\ud83d\\ude00"]', "lone surrogate"),
+        (b'"\\udc00"', "lone surrogate"),
+        (b'"ab\xff"', "not UTF-8: byte 0xff, line 1, column 4"),
+        (b'"\xed\xa0\x80"', "not UTF-8"),
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b'{"a":1}x', "trailing characters, line 1, column 9"),
+        (b"[1,", "ends too early, line 1, column 4"),
+        (b'{"a":1,}', "trailing comma"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b"1e400", "out of range"),
+        (b"7" * 5000, "out of range"),
+        (b"[" * 100_000, "nested too deep"),
+        (b"[" * 65 + b"]" * 65, "nested too deep"),
+        (b'"\x00"', "invalid character"),
+    ],
+)
+def test_what_is_refused_says_why_and_where(body: bytes, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode(body)
+    assert (caught.value.status, caught.value.code) == (400, "bad_json")
+    assert said in caught.value.detail
+
+
+def test_numbers_keep_their_value() -> None:
+    assert decode(b"[12345678901234567890123456789, 0.1, -0, 1E2]") == [
+        12345678901234567890123456789,
+        0.1,
+        0,
+        100.0,
+    ]
+
+
+def test_the_last_of_members_with_one_name_wins() -> None:
+    assert decode(b'{"a":1,"a":2}') == {"a": 2}
+
+
+def test_odd_names_and_signs_are_kept() -> None:
+    body = b'{"__proto__":1,"a.b":2,"$c":3,"\\u0000":4,"\\ud83d\\ude00":5}'
+    assert decode(body) == {"__proto__": 1, "a.b": 2, "$c": 3, "\x00": 4, "\U0001f600": 5}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[]," * 300_000 + b"1]",
+        b'["' + b"[" * 1_000_000 + b'"]',
+        b'["' + b'\\"[' * 330_000 + b'"]',
+        b"[" + b'"[",' * 250_000 + b"1]",
+        b"[" + b"7" * 1_000_000 + b"]",
+        b"[" + b"7" * 4300 + b",7" * 400_000 + b"]",
+    ],
+)
+def test_a_hostile_mebibyte_costs_little(body: bytes) -> None:
+    began = time.process_time()
+    with suppress(InputError):
+        decode(body)
+    assert time.process_time() - began < 0.5
