@@ -18,11 +18,11 @@ _left = 0
 
 
 def set_crash_point(setting: str) -> None:
-    """Arm one crash point by the text of HEADRACE_CRASH_AT: `NAME`, or `NAME:3` for the third time; "" disarms.
+    """Arm one crash point by the text of HEADRACE_CRASH_AT: `NAME`, `NAME:3` for the third time, "" for none.
 
     Raises ValueError for an unknown name or a count that is not a whole number above 0.
     """
-    global _name, _left  # noqa: PLW0603 - one armed point a process, so that an unarmed one costs a comparison
+    global _name, _left
     name, _, times = setting.partition(":")
     if name and name not in CRASH_POINTS:
         msg = f"HEADRACE_CRASH_AT: no crash point {name!r}. There are: {', '.join(CRASH_POINTS)}"

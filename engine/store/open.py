@@ -11,9 +11,9 @@ FILE_NAME = "headrace.db"
 def open_store(url: str, *, data: Path, dedup_days: int = 28, busy_seconds: float = 5.0) -> Store:
     """Open the store of a URL; the caller closes it.
 
-    `sqlite:` is a file in the folder `data`, `sqlite:/path/file.db` any other. Event keys are remembered for at
-    least `dedup_days`. `busy_seconds` is how long to wait for another process's write. Raises StoreRefused, which
-    says what to do.
+    `sqlite:` is a file in the folder `data`, `sqlite:/path/file.db` any other. Event keys are remembered for
+    at least `dedup_days`. `busy_seconds` is how long to wait for another process's write.
+    Raises StoreRefused, which says what to do.
     """
     scheme, colon, place = url.partition(":")
     if scheme == "sqlite" and colon:
@@ -22,8 +22,8 @@ def open_store(url: str, *, data: Path, dedup_days: int = 28, busy_seconds: floa
 
         return SqliteStore(_sqlite_path(url, place, data), busy_seconds=busy_seconds, dedup_days=dedup_days)
     msg = (
-        f"HEADRACE_STORE={_without_password(url)!r}: there is no such store. There is: sqlite: (a file in the data "
-        "folder) and sqlite:/path/to/file.db"
+        f"HEADRACE_STORE={_without_password(url)!r}: there is no such store. There is: sqlite: "
+        "(a file in the data folder) and sqlite:/path/to/file.db"
     )
     raise StoreRefused(msg)
 
@@ -33,7 +33,7 @@ def _sqlite_path(url: str, place: str, data: Path) -> Path:
     if place.startswith("//"):
         place = "/" + place.lstrip("/")
     if place == ":memory:" or "?" in place or "\0" in place or place.endswith("/"):
-        msg = f"HEADRACE_STORE={url!r}: name a file, such as sqlite:/var/lib/headrace/{FILE_NAME}, or only sqlite:"
+        msg = f"HEADRACE_STORE={url!r}: name a file, such as sqlite:/var/lib/{FILE_NAME}, or only sqlite:"
         raise StoreRefused(msg)
     path = (Path(place).expanduser() if place else data / FILE_NAME).absolute()
     if path.is_dir():

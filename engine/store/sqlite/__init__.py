@@ -109,7 +109,7 @@ class SqliteStore:
         return await self._ask(get_doc, kind, key)
 
     async def find(self, query: Query) -> Page:
-        """Return the newest documents that fit, a page at a time. Raises InputError on a bad cursor or question."""
+        """Return the newest documents that fit, a page at a time. Raises InputError on a bad question."""
         return await self._ask(find_page, query)
 
     async def count(self, query: Query, at_most: int | None = None) -> int:
@@ -121,7 +121,7 @@ class SqliteStore:
         return await self._ask(report_events, query, by)
 
     async def erase(self, tenant: str, profile: str) -> dict[str, int]:
-        """Delete a profile and all that belongs to it, at once; returns how many documents of each kind went."""
+        """Delete a profile and all that belongs to it, at once; returns how many of each kind went."""
         gone = await self._writer.run(erasing(tenant, profile))
         await self._ask(_empty_log)
         return gone
@@ -138,8 +138,8 @@ class SqliteStore:
     async def prune(self, kind_days: Mapping[str, int], now: datetime) -> dict[str, int]:
         """Delete what is older than the days of its kind, some at a time; returns how many of each kind went.
 
-        Profiles and sessions age from their last update, effects and timers only once they are done. The keys of
-        events stay known for `dedup_days`. Raises ValueError for a kind that is not kept.
+        Profiles and sessions age from their last update, effects and timers only once they are done. The keys
+        of events stay known for `dedup_days`. Raises ValueError for a kind that is not kept.
         """
         gone: dict[str, int] = {}
         for old in too_old(dict(kind_days), now, self._dedup_days):
@@ -173,7 +173,7 @@ class SqliteStore:
         self._reader.close()
 
     def describe(self) -> dict[str, Any]:
-        """Return facts for /readyz and logs: kind, place, version of the tables, bytes on disk, changes that wait."""
+        """Return facts for /readyz and logs: kind, place, version of the tables, bytes, changes that wait."""
         sizes = {}
         for name, suffix in (("bytes", ""), ("log_bytes", "-wal")):
             file = Path(self._path + suffix)

@@ -16,8 +16,8 @@ COMMITTED = Committed()
 CONFLICT = Conflict()
 
 _SIZES = (128, 32, 8, 1)
-"""How many rows one statement takes. Few sizes, so that statements stay compiled; many rows in one, because each
-statement gives the interpreter's lock away and has to win it back."""
+"""How many rows one statement takes. Few sizes, so that statements stay compiled; many rows in one, because
+each statement gives the interpreter's lock away and has to win it back."""
 
 _KEEP = "ON CONFLICT (key) DO NOTHING"
 _PROFILE = (
@@ -100,10 +100,10 @@ class _Known:
 def apply_batch(connection: sqlite3.Connection, batch: Sequence[Prepared]) -> list[Outcome]:
     """Write all changes that fit together with what is stored, and with each other, in their order.
 
-    Must be called within a transaction. Returns an outcome for each; a change that is not committed wrote nothing.
+    Must be called within a transaction. Returns an outcome for each; one that is not committed wrote nothing.
     """
     known = _Known(connection, batch)
-    # A document that is made anew after it was erased must not come back with a version that someone still holds.
+    # A document made anew after it was erased must not come back with a version that someone still holds.
     first_version = time.time_ns() // 1000
     writes: dict[tuple[str, str], list[Values]] = defaultdict(list)
     outcomes: list[Outcome] = []
@@ -119,7 +119,7 @@ def apply_batch(connection: sqlite3.Connection, batch: Sequence[Prepared]) -> li
 
 
 def _check(change: Prepared, known: _Known) -> Outcome | None:
-    """Return what stands against a change, COMMITTED when it was applied before, or None when it can be taken."""
+    """Return what stands against a change, COMMITTED when it was applied before, or None if it fits."""
     for row, read, stored in (
         (change.profile, change.profile_version, known.profiles),
         (change.session, change.session_version, known.sessions),

@@ -5,7 +5,6 @@ import binascii
 import re
 import sqlite3
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -20,7 +19,7 @@ MAX_PATH = 32
 
 
 class _Kind(NamedTuple):
-    """Where a kind is kept: its table, the column of its time, what always holds, and what it may be asked by."""
+    """Where a kind is kept: its table, the column of its time, what always holds, what it can be asked by."""
 
     table: str
     time: str
@@ -49,7 +48,7 @@ def get_doc(connection: sqlite3.Connection, kind: AskKind, key: str) -> Doc | No
 
 
 def find_page(connection: sqlite3.Connection, query: Query) -> Page:
-    """Return the newest documents that fit. Raises InputError for a bad cursor or a question the kind has no answer to."""
+    """Return the newest documents that fit. Raises InputError for a bad cursor or question."""
     kind = _KINDS[query.kind]
     where, values = _conditions(query, kind)
     limit = min(max(query.limit, 1), MAX_LIMIT)
@@ -123,7 +122,7 @@ def _conditions(query: Query, kind: _Kind) -> tuple[str, list[Any]]:
 
 
 def _fields(query: Query, kind: _Kind) -> list[tuple[str, list[Any]]]:
-    """Return the equalities that a question asks for. Raises InputError for one that its kind does not have."""
+    """Return the equalities that are asked for. Raises InputError for one that the kind does not have."""
     made: list[tuple[str, list[Any]]] = []
     for name in ("type", "source", "profile", "session", "event", "status", "happened_since"):
         value = getattr(query, name)
@@ -146,7 +145,7 @@ def _fields(query: Query, kind: _Kind) -> list[tuple[str, list[Any]]]:
 
 
 def _times(query: Query, kind: _Kind) -> list[tuple[str, list[Any]]]:
-    bounds: tuple[tuple[str, datetime | None], ...] = ((">=", query.since), ("<", query.until))
+    bounds = ((">=", query.since), ("<", query.until))
     return [(f"{kind.time} {sign} ?", [iso(time)]) for sign, time in bounds if time is not None]
 
 
@@ -176,8 +175,8 @@ def split_path(path: str) -> list[str]:
 def _fits(names: Sequence[str], text: str) -> tuple[str, list[Any]]:
     """Return the condition that the value at a path, or a member of the list there, equals a text.
 
-    Names are bound, never written into the SQL; and they are compared with json_each's keys, because SQLite's own
-    paths have no way to say a name with a quotation mark.
+    Names are bound, never written into the SQL; and they are compared with json_each's keys, because SQLite's
+    own paths have no way to say a name with a quotation mark.
     """
     tables, conditions, values = [], [], []
     inside = "CAST(doc AS TEXT)"
@@ -198,7 +197,7 @@ def _fits(names: Sequence[str], text: str) -> tuple[str, list[Any]]:
 
 
 def _equal(row: str, text: str) -> tuple[str, list[Any]]:
-    """Return the condition that one JSON value equals a text; numbers and booleans as they are written in JSON."""
+    """Return the condition that one JSON value equals a text; numbers and booleans as JSON writes them."""
     if text in ("true", "false"):
         return f"({row}.type = ? OR ({row}.type = 'text' AND {row}.atom = ?))", [text, text]
     try:
@@ -210,7 +209,5 @@ def _equal(row: str, text: str) -> tuple[str, list[Any]]:
     exact: int | float = number
     if re.fullmatch(r"-?\d{1,18}", text):
         exact = int(text)
-    return (
-        f"(({row}.type = 'text' AND {row}.atom = ?) OR ({row}.type IN ('integer', 'real') AND {row}.atom = ?))",
-        [text, exact],
-    )
+    as_text = f"({row}.type = 'text' AND {row}.atom = ?)"
+    return f"({as_text} OR ({row}.type IN ('integer', 'real') AND {row}.atom = ?))", [text, exact]

@@ -29,7 +29,7 @@ _CODES = {
 _WORDS = {
     "disk-full": "the disk, or its quota, is full. Free some space",
     "store-locked": "another process has locked it for too long. End that process's transaction",
-    "store-damaged": "the file is damaged. Stop, move it aside with its -wal and -shm files, and restore a backup",
+    "store-damaged": "the file is damaged. Move it aside with its -wal and -shm files, and restore a backup",
     "store-read-only": "it cannot be written. Let the server's user write the file and its folder",
     "store-unreachable": "it cannot be opened. Look at the folder's permissions and the limit of open files",
     "store-failed": "reading or writing the disk failed. Look at the disk, its limits and the system's log",
@@ -55,13 +55,11 @@ def fault_text(path: str, code: str, error: BaseException | None = None) -> str:
     )
 
 
-def connect(
-    path: str, *, busy_seconds: float, cache_kib: int, read_only: bool = False, timeout: float | None = None
-) -> sqlite3.Connection:
-    """Open a connection whose memory and waiting are bounded; the caller may use it in any one thread at a time."""
+def connect(path: str, *, busy_seconds: float, cache_kib: int, read_only: bool = False) -> sqlite3.Connection:
+    """Open a connection whose memory and waiting are bounded; one thread at a time may use it."""
     connection = sqlite3.connect(
         path,
-        timeout=busy_seconds if timeout is None else timeout,
+        timeout=busy_seconds,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
@@ -117,7 +115,7 @@ def _make_file(path: Path) -> None:
     except OSError as error:
         msg = (
             f"The database {path} cannot be made or opened: {error.strerror}. Let the server's user write "
-            f"{path.parent}, or name another place: HEADRACE_DATA=DIR or HEADRACE_STORE=sqlite:/path/to/file.db"
+            f"{path.parent}, or name another place: HEADRACE_DATA=DIR, HEADRACE_STORE=sqlite:/path/to/file.db"
         )
         raise StoreRefused(msg) from error
     if start and start != HEADER:

@@ -122,7 +122,7 @@ def old_rows(connection: sqlite3.Connection, old: Old, after: int) -> list[int]:
 
 
 def dropping(old: Old, rows: list[int]) -> Job:
-    """Return the job that lets rows go, if they are still too old; an event leaves a mark, so its key stays known."""
+    """Return the job that lets rows go, if they are still too old; an event leaves a mark of its key."""
     several = f"n IN ({', '.join('?' * len(rows))}) AND {old.old}"
 
     def job(connection: sqlite3.Connection) -> int:

@@ -101,7 +101,8 @@ def _time(doc: Doc, name: str, default: str) -> str:
 class Prepared:
     """A change with all its rows encoded, so that the writer only compares and writes.
 
-    The version in a profile's or session's row is filled in by the writer; `*_version` is the one that was read.
+    The writer fills in the version in a profile's or session's row; `*_version` is the one that was read, and
+    `*_changed` False means that it is only checked.
     """
 
     id: Key

@@ -11,48 +11,79 @@ APPLICATION_ID = 0x48445243
 Step = tuple[str, ...]
 
 
-def _listed(table: str, due: bool) -> Step:
-    """Return the statements for a table of documents that are only added and listed."""
-    made = (
-        f"CREATE TABLE {table} (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, tenant TEXT NOT NULL, type TEXT,"
-        " source TEXT, profile TEXT, session TEXT, event TEXT, status TEXT, created TEXT NOT NULL, next TEXT,"
-        " lease TEXT, doc BLOB NOT NULL)",
-        f"CREATE INDEX {table}_listed ON {table} (tenant, created)",
-        f"CREATE INDEX {table}_by_event ON {table} (event) WHERE event IS NOT NULL",
-        f"CREATE INDEX {table}_by_profile ON {table} (tenant, profile) WHERE profile IS NOT NULL",
+def _table(name: str, *columns: str) -> str:
+    """Return a table with a number for its rows and a unique key.
+
+    A unique index beside a table with row numbers is cheaper to write than a table ordered by its key.
+    """
+    return (
+        f"CREATE TABLE {name} ({', '.join(('n INTEGER PRIMARY KEY', 'key BLOB NOT NULL UNIQUE', *columns))})"
     )
-    return (*made, f"CREATE INDEX {table}_due ON {table} (next) WHERE next IS NOT NULL") if due else made
+
+
+def _index(table: str, name: str, columns: str) -> str:
+    """Return an index over all rows."""
+    return f"CREATE INDEX {table}_{name} ON {table} ({columns})"
+
+
+def _present(table: str, name: str, columns: str, column: str) -> str:
+    """Return an index over the rows that have a value in a column."""
+    return f"{_index(table, name, columns)} WHERE {column} IS NOT NULL"
+
+
+_VERSIONED = ("version INTEGER NOT NULL", "change BLOB NOT NULL", "tenant TEXT NOT NULL")
+_TIMES = ("created TEXT NOT NULL", "updated TEXT NOT NULL")
+_DOC = "doc BLOB NOT NULL"
+
+
+def _listed(table: str) -> Step:
+    """Return the statements for a table of documents that are added, listed, and perhaps due at a time."""
+    texts = ("type TEXT", "source TEXT", "profile TEXT", "session TEXT", "event TEXT", "status TEXT")
+    return (
+        _table(
+            table, "tenant TEXT NOT NULL", *texts, "created TEXT NOT NULL", "next TEXT", "lease TEXT", _DOC
+        ),
+        _index(table, "listed", "tenant, created"),
+        _present(table, "by_event", "event", "event"),
+        _present(table, "by_profile", "tenant, profile", "profile"),
+        _present(table, "due", "next", "next"),
+    )
 
 
 STEPS: tuple[Step, ...] = (
     (
         "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID",
-        "CREATE TABLE profiles (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, version INTEGER NOT NULL,"
-        " change BLOB NOT NULL, tenant TEXT NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL,"
-        " doc BLOB NOT NULL)",
-        "CREATE INDEX profiles_listed ON profiles (tenant, created)",
-        "CREATE TABLE sessions (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, version INTEGER NOT NULL,"
-        " change BLOB NOT NULL, tenant TEXT NOT NULL, source TEXT, profile TEXT, hidden INTEGER NOT NULL,"
-        " created TEXT NOT NULL, updated TEXT NOT NULL, doc BLOB NOT NULL)",
-        "CREATE INDEX sessions_listed ON sessions (tenant, created)",
-        "CREATE INDEX sessions_by_profile ON sessions (tenant, profile) WHERE profile IS NOT NULL",
-        "CREATE TABLE claims (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, tenant TEXT NOT NULL,"
-        " profile TEXT NOT NULL, doc BLOB NOT NULL)",
-        "CREATE INDEX claims_by_profile ON claims (tenant, profile)",
+        _table("profiles", *_VERSIONED, *_TIMES, _DOC),
+        _index("profiles", "listed", "tenant, created"),
+        _table(
+            "sessions", *_VERSIONED, "source TEXT", "profile TEXT", "hidden INTEGER NOT NULL", *_TIMES, _DOC
+        ),
+        _index("sessions", "listed", "tenant, created"),
+        _present("sessions", "by_profile", "tenant, profile", "profile"),
+        _table("claims", "tenant TEXT NOT NULL", "profile TEXT NOT NULL", _DOC),
+        _index("claims", "by_profile", "tenant, profile"),
         # Events and marks share a table, so that one unique index knows every key. A mark has no type.
-        "CREATE TABLE events (n INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, change BLOB NOT NULL,"
-        " tenant TEXT NOT NULL, type TEXT, source TEXT, profile TEXT, session TEXT, received TEXT NOT NULL,"
-        " happened TEXT, content TEXT, id TEXT, doc BLOB)",
+        _table(
+            "events",
+            *("change BLOB NOT NULL", "tenant TEXT NOT NULL", "type TEXT", "source TEXT", "profile TEXT"),
+            *(
+                "session TEXT",
+                "received TEXT NOT NULL",
+                "happened TEXT",
+                "content TEXT",
+                "id TEXT",
+                "doc BLOB",
+            ),
+        ),
         # For lists and reports of a tenant: it covers them, so they touch no row.
-        "CREATE INDEX events_listed ON events (tenant, received, type, source, profile)",
+        _index("events", "listed", "tenant, received, type, source, profile"),
         # For a profile's list, its newest event of a type, and its counts since a time.
-        "CREATE INDEX events_by_profile ON events (profile, tenant, type, received, happened)"
-        " WHERE profile IS NOT NULL",
-        "CREATE INDEX events_by_session ON events (session) WHERE session IS NOT NULL",
-        *_listed("failed", due=False),
-        *_listed("effects", due=True),
-        *_listed("timers", due=True),
-        *_listed("traces", due=False),
+        _present("events", "by_profile", "profile, tenant, type, received, happened", "profile"),
+        _present("events", "by_session", "session", "session"),
+        *_listed("failed"),
+        *_listed("effects"),
+        *_listed("timers"),
+        *_listed("traces"),
     ),
 )
 """Step i brings a file from version i to i + 1; a step that was released never changes."""
@@ -76,7 +107,7 @@ def check_owner(connection: sqlite3.Connection, path: str, newest: int = len(STE
     version = file_version(connection)
     if version > newest:
         msg = (
-            f"{path} was written by a newer Headrace (its tables have version {version}, this one knows {newest}). "
+            f"{path} was written by a newer Headrace: its tables have version {version}, not {newest}. "
             "Install that version again, or restore a backup that this one made."
         )
         raise StoreRefused(msg)

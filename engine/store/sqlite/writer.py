@@ -56,12 +56,12 @@ class Writer:
         return self._thread.is_alive()
 
     async def commit(self, change: Prepared) -> Outcome:
-        """Write a change together with what else waits. Raises StoreError, or BusyError when too many wait."""
+        """Write a change together with what else waits. Raises StoreError; BusyError if too many wait."""
         outcome: Outcome = await self._put(change)
         return outcome
 
     async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a job within a transaction of its own; what it raises is raised here. Raises StoreError, BusyError."""
+        """Run a job within a transaction of its own and return its result. Raises StoreError, BusyError."""
         result: T = await self._put(job)
         return result
 
