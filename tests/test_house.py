@@ -265,7 +265,7 @@ def test_every_module_says_what_it_is_for() -> None:
     problems = []
     for module in modules(*FOLDERS, "tests", "bench"):
         first = (ast.get_docstring(module.tree) or "").partition("\n")[0]
-        if not 1 <= len(first.split()) <= 12:
+        if module.text and not 1 <= len(first.split()) <= 12:
             problems.append(f"{module.path}: {len(first.split())} words: {first!r}")
     report(problems, "The first line of a module is a docstring of at most 12 words.")
 

@@ -1,4 +1,4 @@
-"""Wheel and sdist: what is in them, and that they install and run."""
+"""Wheel and sdist: what they hold, and that they install."""
 
 import os
 import subprocess
