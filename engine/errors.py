@@ -27,14 +27,25 @@ class FieldError(NamedTuple):
 
 
 class InputError(HeadraceError):
-    """A request that cannot be taken: an HTTP status, a code word, a sentence and the bad fields."""
+    """A request that cannot be taken: an HTTP status, a code word, a sentence and the bad fields.
 
-    def __init__(self, status: int, code: str, detail: str, fields: Sequence[FieldError] = ()) -> None:
+    `retry_after_seconds` is there when the same request may be taken later (429).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        fields: Sequence[FieldError] = (),
+        retry_after_seconds: int | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.fields = tuple(fields)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NodeError(HeadraceError):

@@ -187,8 +187,17 @@ class Passage(Protocol):
 
     scope: Any
     now: datetime
-    reads: Reads
-    http: Http
+    times: dict[str, tuple[float, float]]
+
+    @property
+    def reads(self) -> Reads:
+        """What the step may look up."""
+        ...
+
+    @property
+    def http(self) -> Http:
+        """The HTTP client."""
+        ...
 
     def secret(self, name: str) -> str:
         """Return a secret's value; raises NodeError when it is not set."""
@@ -340,6 +349,10 @@ class Step:
     async def count_events(self, *, type: str | None = None, within: timedelta | None = None) -> int:
         """Count events of the profile before this one."""
         return await self._passage.reads.count_events(type=type, within=within)
+
+    def clock(self, started: float, ended: float) -> None:
+        """Note when the node ran (seconds of the process's clock); called by the trace only."""
+        self._passage.times[self.name] = (started, ended)
 
     @property
     def http(self) -> Http:

@@ -122,6 +122,7 @@ class Workflow:
         self.order = file.order
         self.stop = file.stop
         self.nodes = nodes
+        self.traced: Workflow | None = None
         on = file.on
         self.takes = Takes(
             frozenset(on.source) if on.source is not None else None, on.when, tuple(on.consent)
@@ -129,7 +130,9 @@ class Workflow:
         self.edges_in = [node.edges_in for node in nodes]
         self.starts = tuple(node.index for node in nodes if node.edges_in == 0)
         # re2: linear in the type's length, however many `*` an author writes.
-        self._matches = re2.compile("(?s)" + "|".join(f"(?:{wildcard(pattern)})" for pattern in on.event)).fullmatch
+        self._matches = re2.compile(
+            "(?s)" + "|".join(f"(?:{wildcard(pattern)})" for pattern in on.event)
+        ).fullmatch
 
     def matches(self, event_type: str) -> bool:
         """Say whether `on.event` names this type."""

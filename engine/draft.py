@@ -1,0 +1,136 @@
+"""What the next commit will write for one visitor, while it is worked on."""
+
+from typing import Any
+
+from headrace.engine import path
+from headrace.engine.model import Doc, make_key, new_id, new_profile, new_session
+from headrace.engine.store.protocol import Change, Row, Stored, Version, Write
+
+HIDDEN = "hidden"
+"""Marks a session that was not to be saved: it only says which profile its id belongs to."""
+
+
+class Draft:
+    """Profile, session and new documents of one visitor, and from what versions they started.
+
+    `profiles` holds what a run may attach, by id: documents that were read under their lock.
+    """
+
+    def __init__(self, tenant: str, now: str, *, save_session: bool = True) -> None:
+        self.id = new_id()
+        self.save_session = save_session
+        self.tenant = tenant
+        self.now = now
+        self.profile: Doc | None = None
+        self.profile_version: Version | None = None
+        self.profile_is_new = False
+        self.session: Doc | None = None
+        self.session_version: Version | None = None
+        self.session_is_new = False
+        self.session_was_hidden = False
+        self.linked = False
+        self.touched: set[str] = set()
+        self.profiles: dict[str, Stored] = {}
+        self.sessions: dict[str, Stored | None] = {}
+        self.events: list[Row] = []
+        self.marks: list[Row] = []
+        self.failed: list[Row] = []
+        self.effects: list[Row] = []
+        self.timers: list[Row] = []
+
+    def use_profile(self, doc: Doc, version: Version | None) -> None:
+        """Take a profile as the visitor's; `version` None says that it is new."""
+        self.profile = doc
+        self.profile_version = version
+        self.profile_is_new = version is None
+        if version is None:
+            self.touched.add("profile")
+
+    def create_profile(self, profile_id: str | None = None) -> Doc:
+        """Make a new profile and take it."""
+        self.use_profile(new_profile(profile_id or new_id(), self.tenant, self.now), None)
+        assert self.profile is not None  # noqa: S101 - said to the type checker; the line above sets it
+        return self.profile
+
+    def use_session(self, doc: Doc, version: Version | None) -> None:
+        """Take a session as the visit; `version` None says that its id is not claimed yet.
+
+        A hidden one was never saved: the visit is known, and starts with an empty document.
+        """
+        self.session_was_hidden = bool(doc.get(HIDDEN))
+        if self.session_was_hidden:
+            doc = {**new_session(doc["id"], self.tenant, "", self.now), "profile": doc["profile"]}
+        self.session = doc
+        self.session_version = version
+        self.session_is_new = version is None
+        if version is None:
+            self.touched.add("session")
+
+    def join_session(self, session_id: str, source: str) -> None:
+        """Take a session that was read under its lock, or begin it."""
+        stored = self.sessions[session_id]
+        if stored is None:
+            self.use_session(new_session(session_id, self.tenant, source, self.now), None)
+        else:
+            self.use_session(stored.doc, stored.version)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return which profile and session are taken, for `restore`; their contents are not copied."""
+        return {**vars(self), "touched": set(self.touched)}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Take the profile and session as they were."""
+        vars(self).update(snapshot)
+
+    def link_session(self) -> None:
+        """Let the session say whose it is."""
+        if self.session is None or self.profile is None or self.session["profile"] == self.profile["id"]:
+            return
+        self.session["profile"] = self.profile["id"]
+        self.linked = True
+        self.touched.add("session")
+
+    def touch(self, edits: list[path.Edit]) -> None:
+        """Note which documents an event changed."""
+        for edit in edits:
+            self.touched.add(edit.path.partition(".")[0])
+
+    def change(self) -> Change:
+        """Return everything as one change of the store."""
+        if "profile" in self.touched and self.profile is not None:
+            self.profile["time"]["updated"] = self.now
+        return Change(
+            id=self.id,
+            tenant=self.tenant,
+            profile=self._write("profile", self.profile, self.profile_version),
+            session=self._session_write(),
+            events=self.events,
+            marks=self.marks,
+            failed=self.failed,
+            effects=self.effects,
+            timers=self.timers,
+        )
+
+    def _session_write(self) -> Write | None:
+        if self.session is None or self.save_session:
+            if self.session is not None and "session" in self.touched:
+                self.session["n"] += 1
+                self.session["time"]["updated"] = self.now
+            return self._write("session", self.session, self.session_version)
+        if not (self.session_is_new or self.session_was_hidden):
+            return None
+        hidden = {
+            "id": self.session["id"],
+            "tenant": self.tenant,
+            "profile": self.session["profile"],
+            HIDDEN: True,
+        }
+        write = self._write("session", hidden, self.session_version)
+        if write is not None:
+            write.changed = self.session_is_new or self.linked
+        return write
+
+    def _write(self, kind: str, doc: Doc | None, version: Version | None) -> Write | None:
+        if doc is None:
+            return None
+        return Write(make_key(kind, self.tenant, doc["id"]), doc, version, changed=kind in self.touched)

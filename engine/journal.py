@@ -1,0 +1,177 @@
+"""Applies what a node wrote into its journal: all of it, or nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+from headrace.engine import path
+from headrace.engine.errors import NodeError, PathError
+from headrace.engine.fields import WritePath
+from headrace.engine.model import iso, make_key
+from headrace.engine.passage import Emitted, Passage
+from headrace.engine.plugin import Entry
+from headrace.engine.store.protocol import Row
+from headrace.engine.view import plain
+
+MAX_EMIT_DEPTH = 3
+"""How deep internal events may cause others; DESIGN §4.1."""
+
+FIELD_OPS = frozenset(("set", "unset", "add", "remove", "increment", "append"))
+
+
+class Applied:
+    """What a journal asked of the run itself, besides changes: to wait, or to stop."""
+
+    __slots__ = ("stops", "waits")
+
+    def __init__(self) -> None:
+        self.waits = False
+        self.stops = False
+
+
+NOTHING = Applied()
+
+
+class Writer:
+    """One journal being applied for one node."""
+
+    __slots__ = ("applied", "node", "passage", "port", "workflow", "written")
+
+    def __init__(self, passage: Passage, workflow: tuple[str, str], node: str, port: str) -> None:
+        self.passage = passage
+        self.workflow = workflow
+        self.node = node
+        self.port = port
+        self.written = 0
+        self.applied = NOTHING
+
+    def apply(self, journal: list[Entry]) -> Applied:
+        """Do every entry in order; raises NodeError, with nothing done, when one cannot be."""
+        passage = self.passage
+        start = len(passage.edits)
+        lists = (passage.log, passage.emitted, passage.effects, passage.timers)
+        lengths = [len(kept) for kept in lists]
+        draft = passage.draft.snapshot() if any(op == "attach" for op, _, _ in journal) else None
+        try:
+            for op, where, value in journal:
+                if op in FIELD_OPS:
+                    self._write_field(op, where, value)
+                else:
+                    OTHERS[op](self, where, value)
+        except (PathError, NodeError) as error:
+            passage.undo(start)
+            for kept, length in zip(lists, lengths, strict=True):
+                del kept[length:]
+            if draft is not None:
+                passage.draft.restore(draft)
+                passage.scope.set("profile", passage.draft.profile)
+                passage.scope.set("session", passage.draft.session)
+            raise NodeError(str(error)) from None
+        return self.applied
+
+    def _write_field(self, op: str, where: str | WritePath, value: Any) -> None:
+        target = where.path if isinstance(where, WritePath) else path.compile_write_path(where)
+        docs = self.passage.scope.docs
+        if target.root != "vars" and not docs[target.root]:
+            raise PathError(f"{target.text} cannot be written: the event has no {target.root}")
+        edit = target.apply(docs, op, plain(value))
+        if edit is not None:
+            self.passage.edits.append(edit)
+
+    def respond(self, key: str, value: Any) -> None:
+        """Put a member into the answer's `response`."""
+        self.passage.put(self.passage.response, key, plain(value), f"response.{key}")
+
+    def attach(self, what: tuple[str | None, str | None, bool], _: Any) -> None:
+        """Give the event a profile or a session."""
+        profile, session, create = what
+        if session is not None:
+            self.passage.attach_session(session)
+        if profile is not None or create:
+            self.passage.attach_profile(profile)
+
+    def effect(self, ordered: bool, request: Any) -> None:
+        """Record a deferred call; it is pending until the outbox has sent it."""
+        key = self._next_key("effect")
+        doc = self._origin(key) | {
+            "request": plain(request),
+            "ordered": ordered,
+            "attempts": [],
+            "status": "pending",
+            "due": iso(self.passage.now),
+            "lease": None,
+            "response": None,
+        }
+        self.passage.effects.append(Row(key, doc))
+
+    def emit(self, event_type: str, properties: Any) -> None:
+        """Make an internal event."""
+        depth = self.passage.depth + 1
+        if depth > MAX_EMIT_DEPTH:
+            raise NodeError(f"events may emit events {MAX_EMIT_DEPTH} deep; this would be {depth}")
+        key = self._next_key("emitted")
+        self.passage.emitted.append(Emitted(event_type, plain(properties), key, depth))
+
+    def wait(self, until: Any, _: Any) -> None:
+        """Record a timer; the edges of the node's port are followed when it is due."""
+        key = self._next_key("timer")
+        doc = self._origin(key) | {
+            "due": iso(until),
+            "status": "pending",
+            "port": self.port,
+            "nodes": plain(self.passage.scope.docs["nodes"]),
+            "lease": None,
+        }
+        self.passage.timers.append(Row(key, doc))
+        self._asks().waits = True
+
+    def stop(self, event: bool, _: Any) -> None:
+        """End the run after this wave."""
+        self._asks().stops = True
+        self.passage.stopped = self.passage.stopped or event
+
+    def mark(self, name: str, _: Any) -> None:
+        """Keep the time now in the profile's marks."""
+        profile = self.passage.draft.profile
+        if profile is None:
+            raise NodeError("a mark needs a profile, and the event has none")
+        self.passage.put(profile["marks"], name, iso(self.passage.now), f"profile.marks.{name}")
+
+    def log(self, level: str, message: str) -> None:
+        """Write a log line."""
+        line = {"level": level, "message": message, "workflow": self.workflow[0], "node": self.node}
+        self.passage.log.append(line)
+
+    def _asks(self) -> Applied:
+        if self.applied is NOTHING:
+            self.applied = Applied()
+        return self.applied
+
+    def _next_key(self, kind: str) -> str:
+        """Return hash(event key, workflow, node, number within the node): the same in every attempt."""
+        self.written += 1
+        return make_key(kind, self.passage.key, self.workflow[0], self.node, str(self.written))
+
+    def _origin(self, key: str) -> dict[str, Any]:
+        draft = self.passage.draft
+        return {
+            "id": key,
+            "tenant": draft.tenant,
+            "event": self.passage.key,
+            "workflow": self.workflow[0],
+            "version": self.workflow[1],
+            "node": self.node,
+            "profile": draft.profile["id"] if draft.profile else None,
+            "created": iso(self.passage.now),
+        }
+
+
+OTHERS: dict[str, Callable[[Writer, Any, Any], None]] = {
+    "respond": Writer.respond,
+    "attach": Writer.attach,
+    "effect": Writer.effect,
+    "emit": Writer.emit,
+    "wait": Writer.wait,
+    "stop": Writer.stop,
+    "mark": Writer.mark,
+    "log": Writer.log,
+}

@@ -1,0 +1,75 @@
+"""Locks of sessions and profiles within one process."""
+
+import asyncio
+from collections import deque
+
+from headrace.engine.errors import BusyError
+
+
+class Locks:
+    """Locks by key, first come first served, with a bound on how many may wait for one.
+
+    A lock that is free is taken without giving the loop back, so that what was read just before is still true.
+    """
+
+    def __init__(self, most_waiters: int) -> None:
+        self._most_waiters = most_waiters
+        self._held: dict[str, deque[asyncio.Future[None]] | None] = {}
+
+    async def take(self, key: str) -> bool:
+        """Take a lock; returns whether it had to be waited for. Raises BusyError when too many wait."""
+        if key not in self._held:
+            self._held[key] = None
+            return False
+        waiters = self._held[key]
+        if waiters is None:
+            waiters = self._held[key] = deque()
+        if len(waiters) >= self._most_waiters:
+            raise BusyError(f"{len(waiters)} requests wait for the same profile or session")
+        turn = asyncio.get_running_loop().create_future()
+        waiters.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(key)
+            else:
+                waiters.remove(turn)
+            raise
+        return True
+
+    def release(self, key: str) -> None:
+        """Give a lock to who waits longest, or free it."""
+        waiters = self._held[key]
+        while waiters:
+            turn = waiters.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._held[key]
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+class Held:
+    """The locks that one attempt holds; never two profiles at once."""
+
+    __slots__ = ("_locks", "keys")
+
+    def __init__(self, locks: Locks) -> None:
+        self._locks = locks
+        self.keys: list[str] = []
+
+    async def take(self, key: str) -> bool:
+        """Take a lock, unless it is held already; returns whether it had to be waited for."""
+        if key in self.keys:
+            return False
+        waited = await self._locks.take(key)
+        self.keys.append(key)
+        return waited
+
+    def release(self) -> None:
+        """Release all of them, the last one first."""
+        while self.keys:
+            self._locks.release(self.keys.pop())

@@ -1,0 +1,183 @@
+"""One event on its way: what its workflows see, and what they did so far."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+from typing import Any
+
+from headrace.engine import path
+from headrace.engine.draft import Draft
+from headrace.engine.errors import NodeError
+from headrace.engine.expression import Scope
+from headrace.engine.model import Doc
+from headrace.engine.plugin import Http, Reads
+from headrace.engine.store.protocol import Row
+
+MAX_NODE_RUNS = 2_000
+"""Node runs of one event and all that it emits; DESIGN §4.1."""
+
+LONGEST_TURN_SECONDS = 0.005
+"""The loop is given back at least this often; DESIGN §4.1."""
+
+
+@dataclass(slots=True)
+class Emitted:
+    """An internal event that a node made; it is processed right after the event that it came from."""
+
+    type: str
+    properties: Doc
+    key: str
+    depth: int
+
+
+class Budget:
+    """How many node runs are left for an event and what it emits."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_NODE_RUNS
+
+    def take(self, runs: int) -> bool:
+        """Take some, or say that there are not enough."""
+        self.left -= runs
+        return self.left >= 0
+
+
+class Needs(Exception):  # noqa: N818 - not an error: it asks `track` to start again with more locks
+    """The run wants a profile or session that this request has not locked."""
+
+    def __init__(self, *, profile: str | None = None, session: str | None = None) -> None:
+        super().__init__(profile or session)
+        self.profile = profile
+        self.session = session
+        self.end: int | None = None
+
+    def after(self, end: int) -> "Needs":
+        """Return this, asking for a commit of the events before number `end` first."""
+        self.end = end
+        return self
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a passage gets from outside, the same for all events of a request."""
+
+    reads: Reads
+    http: Http
+    secrets: Any
+    tracing: bool = False
+
+
+class Passage:
+    """An event, the draft that it works on, and everything that its nodes did."""
+
+    __slots__ = (
+        "around", "budget", "depth", "draft", "edits", "effects", "emitted", "event", "key", "log", "now",
+        "response", "runs", "save", "scope", "skipped", "source", "stopped", "timers", "times", "turn_ends",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        draft: Draft,
+        event: Doc,
+        key: str,
+        source: Doc,
+        now: datetime,
+        around: Surroundings,
+        budget: Budget | None = None,
+        depth: int = 0,
+    ) -> None:
+        self.draft = draft
+        self.event = event
+        self.key = key
+        self.source = source
+        self.now = now
+        self.around = around
+        self.budget = budget or Budget()
+        self.depth = depth
+        self.scope = Scope(event, draft.profile, draft.session, source, now)
+        self.edits: list[path.Edit] = []
+        self.response: Doc = {}
+        self.log: list[Doc] = []
+        self.emitted: list[Emitted] = []
+        self.effects: list[Row] = []
+        self.timers: list[Row] = []
+        self.runs: list[Any] = []
+        self.skipped: list[Any] = []
+        self.times: dict[str, tuple[float, float]] = {}
+        self.save = True
+        self.stopped = False
+        self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
+
+    @property
+    def reads(self) -> Reads:
+        """What nodes may look up."""
+        return self.around.reads
+
+    @property
+    def http(self) -> Http:
+        """The HTTP client of nodes."""
+        return self.around.http
+
+    def secret(self, name: str) -> str:
+        """Return a secret's value; raises NodeError when it is not set."""
+        value = self.around.secrets(name)
+        if value is None:
+            raise NodeError(
+                f"the secret {name} is not set: set the environment variable {name} or {name}_FILE"
+            )
+        return str(value)
+
+    def put(self, container: Doc, key: str, value: Any, where: str) -> None:
+        """Write one member of the event's documents so that `undo` can take it back."""
+        before = container.get(key, path.MISSING)
+        container[key] = value
+        self.edits.append(path.Edit(container, key, before, value, where))
+
+    def undo(self, down_to: int = 0) -> None:
+        """Take back the edits of this event, newest first."""
+        while len(self.edits) > down_to:
+            path.undo(self.edits.pop())
+
+    def attach_profile(self, profile_id: str | None) -> str:
+        """Give the event a stored profile, or a new one (None); returns its id.
+
+        Raises NodeError when it has one already or there is no such profile, Needs when it is not locked yet.
+        """
+        if self.draft.profile is not None:
+            raise NodeError("the event has a profile already")
+        if profile_id is None:
+            profile = self.draft.create_profile()
+        else:
+            stored = self.draft.profiles.get(profile_id)
+            if stored is None:
+                raise Needs(profile=profile_id)
+            profile = stored.doc
+            self.draft.use_profile(profile, stored.version)
+        self.put(self.event, "profile", profile["id"], "event.profile")
+        self.scope.set("profile", profile)
+        return str(profile["id"])
+
+    def attach_session(self, session_id: str) -> None:
+        """Give the event a session, stored or new; one that has a profile brings it along.
+
+        Raises NodeError when the event has a session or profile already, Needs when it is not locked yet.
+        """
+        if self.draft.session is not None or self.draft.profile is not None:
+            raise NodeError("the event has a session or profile already")
+        if session_id not in self.draft.sessions:
+            raise Needs(session=session_id)
+        self.draft.join_session(session_id, self.source["id"])
+        session = self.draft.session
+        self.put(self.event, "session", session_id, "event.session")
+        self.scope.set("session", session)
+        if session is not None and session["profile"] is not None:
+            self.attach_profile(session["profile"])
+
+    async def breathe(self) -> None:
+        """Give the loop back when this event has held it for its turn."""
+        if perf_counter() >= self.turn_ends:
+            await asyncio.sleep(0)
+            self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS

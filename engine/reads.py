@@ -1,0 +1,63 @@
+"""What nodes may look up: the store, and before it what this request did so far."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from headrace.engine.draft import Draft
+from headrace.engine.model import Doc, iso, make_key
+from headrace.engine.store.protocol import Query, Ref, Store
+
+
+class StoreReads:
+    """Reads for the nodes of one attempt; events of the draft come before those of the store."""
+
+    def __init__(self, store: Store, draft: Draft, now: datetime) -> None:
+        self._store = store
+        self._draft = draft
+        self._now = now
+
+    async def find_profile(self, *, id: str | None = None, session: str | None = None) -> Doc | None:
+        """Return a stored profile by its id or that of its session, or None."""
+        if session is not None:
+            found = await self._read("session", session)
+            id = None if found is None else found["profile"]
+        return None if id is None else await self._read("profile", id)
+
+    async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:
+        """Return earlier events of the profile, newest first."""
+        query = self._query(type, within, limit)
+        if query is None:
+            return []
+        mine = self._mine(query)
+        page = await self._store.find(query)
+        both = sorted([*mine, *page.items], key=lambda event: str(event["time"]["happened"]), reverse=True)
+        return both[:limit]
+
+    async def count_events(self, *, type: str | None, within: timedelta | None) -> int:
+        """Count earlier events of the profile."""
+        query = self._query(type, within, 1)
+        return 0 if query is None else len(self._mine(query)) + await self._store.count(query)
+
+    def _query(self, type: str | None, within: timedelta | None, limit: int) -> Query | None:
+        profile = self._draft.profile
+        if profile is None:
+            return None
+        since = None if within is None else self._now - within
+        tenant = self._draft.tenant
+        return Query(
+            "event", tenant=tenant, type=type, profile=profile["id"], happened_since=since, limit=limit
+        )
+
+    def _mine(self, query: Query) -> list[Doc]:
+        since = iso(query.happened_since) if query.happened_since else ""
+        return [
+            row.doc
+            for row in self._draft.events
+            if row.doc["profile"] == query.profile
+            and query.type in (None, row.doc["type"])
+            and row.doc["time"]["happened"] >= since
+        ]
+
+    async def _read(self, kind: Any, id: str) -> Doc | None:
+        (found,) = await self._store.read([Ref(kind, make_key(kind, self._draft.tenant, id))])
+        return None if found is None else found.doc

@@ -1,0 +1,134 @@
+"""A request at work: what came in, and what became of it so far."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from headrace.engine.draft import Draft
+from headrace.engine.errors import FieldError, InputError
+from headrace.engine.model import (
+    EventError,
+    EventInput,
+    TrackRequest,
+    content_hash,
+    iso,
+    make_key,
+    new_event_id,
+)
+from headrace.engine.passage import Passage, Surroundings
+from headrace.engine.source import Source
+from headrace.engine.workspace import Workspace
+
+OLDEST = timedelta(days=400)
+NEWEST = timedelta(minutes=5)
+"""How far a client's clock is believed; DESIGN §5."""
+
+
+class Incoming:
+    """One event of a request with its id, key and time; the same in every attempt.
+
+    `content` is the hash of what the client sent, or "" when it gave no id and there is nothing to compare.
+    """
+
+    __slots__ = ("claimed", "content", "happened", "id", "input", "key")
+
+    def __init__(self, given: EventInput, event_id: str, key: str, content: str, happened: str) -> None:
+        self.input = given
+        self.id = event_id
+        self.key = key
+        self.content = content
+        self.happened = happened
+        self.claimed = given.time
+
+
+class Admission(NamedTuple):
+    """What the step `admit` decided."""
+
+    source: Source
+    tracing: bool
+    debugger: bool
+    debugger_refused: bool
+    not_kept: str
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at a commit: its draft, and what to report of it if it is committed."""
+
+    draft: Draft
+    around: Surroundings
+    passages: list[Passage] = field(default_factory=list)
+    errors: list[EventError] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    duplicate_of: str | None = None
+
+
+@dataclass(slots=True)
+class Wants:
+    """What the next attempt must lock besides the request's own session and profile, and where it must end."""
+
+    profile: str | None = None
+    session: str | None = None
+    end: int | None = None
+
+
+class Job:
+    """A request on its way: the snapshot of the workspace it runs against, its events, its committed attempts."""
+
+    def __init__(self, request: TrackRequest, admission: Admission, workspace: Workspace) -> None:
+        self.request = request
+        self.admission = admission
+        self.source = admission.source
+        self.tenant = admission.source.tenant
+        self.workspace = workspace
+        self.received = iso(request.received)
+        self.incoming = incoming_events(request, self.tenant)
+        self.faults: dict[str, str] = {}
+        self.attempts = 0
+        self.committed: list[Attempt] = []
+
+
+def incoming_events(request: TrackRequest, tenant: str) -> list[Incoming]:
+    """Give every event its id, key and time. Raises InputError when a time cannot be read."""
+    skew = _skew(request)
+    events: list[Incoming] = []
+    for place, given in enumerate(request.events):
+        client_id = given.id
+        if client_id is None and request.idempotency_key is not None:
+            client_id = f"{request.idempotency_key}/{place}"
+        event_id = client_id or new_event_id()
+        key = make_key("event", tenant, request.source_id, event_id)
+        content = "" if client_id is None else content_hash((given.type, given.properties, given.time))
+        happened = (
+            iso(request.received)
+            if given.time is None
+            else _happened(given.time, place, request.received, skew)
+        )
+        events.append(Incoming(given, event_id, key, content, happened))
+    return events
+
+
+def _skew(request: TrackRequest) -> timedelta:
+    if request.sent_at is None:
+        return timedelta()
+    return request.received - _time(request.sent_at, "/sentAt")
+
+
+def _happened(text: str, place: int, received: datetime, skew: timedelta) -> str:
+    claimed = _time(text, f"/events/{place}/time")
+    earliest, latest = received - OLDEST, received + NEWEST
+    # Compared before the skew is added: the sum with a time in the year 9999 would not be a date.
+    if claimed < earliest - abs(skew):
+        return iso(earliest)
+    if claimed > latest + abs(skew):
+        return iso(latest)
+    return iso(min(max(claimed + skew, earliest), latest))
+
+
+def _time(text: str, pointer: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = "should be an ISO 8601 time, such as 2026-01-15T12:00:00Z"
+        raise InputError(422, "bad_fields", f"{pointer} {message}", [FieldError(pointer, message)]) from None

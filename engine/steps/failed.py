@@ -1,0 +1,34 @@
+"""Keeps events that cannot be processed, with the reasons and as they were sent."""
+
+from headrace.engine.model import Doc, content_hash, make_key
+from headrace.engine.request import Attempt, Incoming, Job
+from headrace.engine.store.protocol import Row
+
+
+def keep_failed(job: Job, attempt: Attempt, event: Incoming, code: str, reasons: list[Doc]) -> None:
+    """Put an event among the failed ones; the same event sent again is kept once."""
+    given = event.input
+    content = event.content or content_hash((given.type, given.properties, given.time))
+    key = make_key("failed", event.key, content, code)
+    draft = attempt.draft
+    doc = {
+        "id": key,
+        "event": event.id,
+        "tenant": job.tenant,
+        "source": job.source.id,
+        "session": job.request.session_id,
+        "profile": draft.profile["id"] if draft.profile else None,
+        "type": given.type,
+        "code": code,
+        "reasons": reasons,
+        "raw": {
+            "type": given.type,
+            "properties": given.properties,
+            "context": given.context,
+            "id": given.id,
+            "time": given.time,
+        },
+        "received": job.received,
+        "door": job.request.door,
+    }
+    draft.failed.append(Row(key, doc))

@@ -1,0 +1,108 @@
+"""Takes one event through the steps between the check and the commit."""
+
+from headrace.engine.errors import HeadraceError
+from headrace.engine.logs import logger
+from headrace.engine.model import Doc, EventError, EventInput, iso, utc_now
+from headrace.engine.passage import Emitted, Needs, Passage
+from headrace.engine.request import Attempt, Incoming, Job
+from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
+from headrace.engine.steps.workflows import run_workflows
+from headrace.engine.store.protocol import Row
+from headrace.engine.trace import run_record, skipped_record
+
+
+async def process(job: Job, attempt: Attempt, event: Incoming) -> None:
+    """Process one event and what it emits, or keep it among the failed events.
+
+    Raises Needs when it wants more locks; Fault when the engine itself failed, with nothing of the attempt usable.
+    """
+    if event.key in job.faults:
+        message = "the engine failed on this event; it is kept and can be sent again"
+        attempt.errors.append(EventError(event.id, "engine_fault", message))
+        failed.keep_failed(
+            job, attempt, event, "engine_fault", [{"pointer": "", "message": job.faults[event.key]}]
+        )
+    elif check.check(job, attempt, event):
+        passage = _begin(job, attempt, event)
+        try:
+            await _go(job, attempt, passage, event)
+        except (Needs, HeadraceError):
+            raise
+        except Exception as error:
+            logger().error("engine fault", event=event.id, exc_info=True)
+            raise Fault(event.key, f"{type(error).__name__}: {error}") from error
+
+
+class Fault(Exception):  # noqa: N818 - a name for what happened, caught by `track` only
+    """The engine failed on an event: the attempt starts again, with this event among the failed ones."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+        self.reason = reason
+
+
+def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:
+    doc = enrich.new_event(job, attempt, event)
+    received = job.request.received
+    passage = Passage(attempt.draft, doc, event.key, dict(job.source.doc), received, attempt.around)
+    passage.save = job.request.options.save_events and event.input.save
+    return passage
+
+
+async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> None:
+    mapping.map_fields(passage)
+    identify.identify(passage)
+    stats.count_event(passage)
+    await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
+    segments.evaluate_segments(passage)
+    goals.evaluate_goals(passage)
+    _keep(attempt, passage, event)
+    for emitted in passage.emitted:
+        await _emit(job, attempt, passage, emitted)
+
+
+async def _emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted) -> None:
+    """Process an internal event, which came from the one before it."""
+    given = EventInput(emitted.type, emitted.properties)
+    happened = parent.event["time"]["happened"]
+    incoming = Incoming(given, emitted.key, emitted.key, "", happened)
+    doc = enrich.new_event(job, attempt, incoming) | {"emitted_by": parent.event["id"], "door": "internal"}
+    passage = Passage(
+        attempt.draft,
+        doc,
+        emitted.key,
+        dict(job.source.doc),
+        job.request.received,
+        attempt.around,
+        parent.budget,
+        emitted.depth,
+    )
+    passage.save = parent.save
+    await _go(job, attempt, passage, incoming)
+
+
+def _keep(attempt: Attempt, passage: Passage, event: Incoming) -> None:
+    """Put what the event made into the draft."""
+    draft, doc = attempt.draft, passage.event
+    attempt.passages.append(passage)
+    draft.touch(passage.edits)
+    draft.effects += passage.effects
+    draft.timers += passage.timers
+    doc["runs"] = [run_record(run) for run in passage.runs]
+    doc["runs"] += [skipped_record(skipped.workflow, skipped.why) for skipped in passage.skipped]
+    doc["errors"] = [run.error for run in passage.runs if run.error]
+    doc["time"]["processed"] = iso(utc_now())
+    if passage.save:
+        draft.events.append(Row(event.key, doc))
+    elif event.content:
+        draft.marks.append(Row(event.key, _mark(doc, event)))
+
+
+def _mark(doc: Doc, event: Incoming) -> Doc:
+    return {
+        "id": event.id,
+        "profile": doc["profile"],
+        "content": event.content,
+        "received": doc["time"]["received"],
+    }

@@ -1,0 +1,105 @@
+"""Step 2: which session and which profile? Reads only, under their locks."""
+
+from headrace.engine.draft import Draft
+from headrace.engine.locks import Held
+from headrace.engine.model import make_key
+from headrace.engine.request import Incoming, Job, Wants
+from headrace.engine.steps import stats
+from headrace.engine.store.protocol import Ref, Store, Stored
+
+
+async def resolve(
+    job: Job, events: list[Incoming], wants: Wants, store: Store, held: Held
+) -> tuple[Draft, list[Stored | None]]:
+    """Return a draft with the request's session and profile, and what is known of its events' keys.
+
+    The session is locked before it is read. The profile is known only then; it is read again if another request held
+    its lock meanwhile. All that the client named is read at once; a second read is needed only when the session
+    belongs to another profile than the client said.
+    """
+    request = job.request
+    draft = Draft(job.tenant, job.received, save_session=request.options.save_session)
+    session_id = request.session_id or wants.session
+    profile_id = wants.profile if request.profile_less else request.profile_id
+    # Without a client's id there is nothing to compare, but an attempt whose reply was lost may have been written.
+    checked = [event for event in events if event.content or job.attempts > 1]
+    refs = [Ref("seen", event.key) for event in checked]
+    if session_id is not None:
+        session_key = make_key("session", job.tenant, session_id)
+        await held.take(session_key)
+        refs.append(Ref("session", session_key))
+    if profile_id is not None:
+        refs.append(Ref("profile", make_key("profile", job.tenant, profile_id)))
+    found = await store.read(refs) if refs else []
+    profile = found.pop() if profile_id is not None else None
+    if session_id is not None:
+        draft.sessions[session_id] = found.pop()
+    seen = dict(zip((event.key for event in checked), found, strict=True))
+    reader = ProfileReader(draft, store, held)
+    if profile_id is not None and profile is not None:
+        reader.known[profile_id] = profile
+    await _settle(job, draft, session_id, profile_id, reader)
+    return draft, [seen.get(event.key) for event in events]
+
+
+class ProfileReader:
+    """Reads profiles and locks them, using what was read already."""
+
+    def __init__(self, draft: Draft, store: Store, held: Held) -> None:
+        self.draft = draft
+        self.store = store
+        self.held = held
+        self.known: dict[str, Stored] = {}
+
+    async def hold(self, profile_id: str) -> Stored | None:
+        """Return a profile as it is under its lock, or None when there is none."""
+        ref = Ref("profile", make_key("profile", self.draft.tenant, profile_id))
+        found = self.known.get(profile_id)
+        if found is None:
+            (found,) = await self.store.read([ref])
+        if found is not None and await self.held.take(ref.key):
+            (found,) = await self.store.read([ref])
+        if found is not None:
+            self.draft.profiles[profile_id] = found
+        return found
+
+
+async def _settle(
+    job: Job, draft: Draft, session_id: str | None, profile_id: str | None, reader: ProfileReader
+) -> None:
+    request = job.request
+    if request.session_id is None and session_id is not None:
+        # A node wants to attach this session: its profile comes along, so it must be locked too.
+        stored = draft.sessions[session_id]
+        profile_id = (stored.doc["profile"] if stored else None) or profile_id
+    elif session_id is not None:
+        draft.join_session(session_id, job.source.id)
+        _take_over(job, draft)
+    if request.profile_less:
+        if profile_id is not None:
+            await reader.hold(profile_id)
+        return
+    await _choose_profile(job, draft, profile_id, reader)
+    if draft.session_is_new:
+        stats.count_visit(draft)
+    draft.link_session()
+
+
+async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: ProfileReader) -> None:
+    of_session = draft.session["profile"] if draft.session else None
+    for profile_id in (of_session, named):
+        found = await reader.hold(profile_id) if profile_id is not None else None
+        if found is not None:
+            draft.use_profile(found.doc, found.version)
+            return
+    # An id that the server did not give out is not adopted, unless the source may choose ids (DESIGN §7).
+    draft.create_profile(named if job.source.trust_profile_ids else None)
+
+
+def _take_over(job: Job, draft: Draft) -> None:
+    """Keep the request's context and properties with its session."""
+    session = draft.session
+    for name, given in (("context", job.request.context), ("properties", job.request.properties)):
+        if session is not None and given:
+            session[name] |= given
+            draft.touched.add("session")

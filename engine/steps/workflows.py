@@ -1,0 +1,59 @@
+"""Step 9: run the event through every workflow that takes it, one after another."""
+
+from typing import NamedTuple
+
+from headrace.engine.errors import NodeError
+from headrace.engine.model import is_consented, iso
+from headrace.engine.passage import Passage
+from headrace.engine.run import run_workflow
+from headrace.engine.trace import traced
+from headrace.engine.workflow import Workflow
+
+
+class Skipped(NamedTuple):
+    """A workflow whose `on.event` named the event, and why it did not run."""
+
+    workflow: Workflow
+    why: str
+
+
+async def run_workflows(passage: Passage, workflows: tuple[Workflow, ...]) -> None:
+    """Run an event through workflows, by order and then by name."""
+    for workflow in workflows:
+        why = why_not(workflow, passage)
+        if why:
+            passage.skipped.append(Skipped(workflow, why))
+            continue
+        await run_workflow(traced(workflow) if passage.around.tracing else workflow, passage)
+        if workflow.stop:
+            passage.stopped = True
+
+
+def why_not(workflow: Workflow, passage: Passage) -> str:
+    """Return why a workflow does not take an event that it names, or ""."""
+    source, when, consent = workflow.takes
+    if not workflow.enabled:
+        return "disabled"
+    if passage.stopped:
+        return "stopped"
+    if source is not None and passage.event["source"] not in source:
+        return "source"
+    if consent:
+        now = iso(passage.now)
+        if not all(is_consented(passage.draft.profile, name, now) for name in consent):
+            return "consent"
+    if when is not None and not _holds(workflow, passage):
+        return "when"
+    return ""
+
+
+def _holds(workflow: Workflow, passage: Passage) -> bool:
+    when = workflow.takes.when
+    passage.scope.set("nodes", {})
+    passage.scope.set("vars", {})
+    try:
+        return when is not None and when.test(passage.scope)
+    except NodeError as error:
+        line = {"level": "error", "message": f"on.when: {error}", "workflow": workflow.name, "node": ""}
+        passage.log.append(line)
+        return False

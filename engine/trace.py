@@ -1,0 +1,157 @@
+"""What a run leaves behind: a short record in its event, and a full trace when asked."""
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from time import perf_counter
+from typing import Any
+
+from headrace.engine import path
+from headrace.engine.model import Doc, iso, make_key
+from headrace.engine.plugin import Out, Plugin, Step
+from headrace.engine.run import NodeRun, Run
+from headrace.engine.view import plain
+from headrace.engine.workflow import Node, Workflow
+
+LONGEST_PATH = 150
+LONGEST_ERROR = 80
+"""Characters; with the names they keep a record within 300 bytes (DESIGN §2)."""
+
+WHY_NOT = {
+    "source": "the workflow does not take events of this source",
+    "when": "condition false",
+    "consent": "a consent is missing",
+    "disabled": "disabled",
+    "stopped": "an earlier workflow stopped the event",
+}
+"""Why a workflow whose `on.event` matched did not run."""
+
+
+def run_record(run: Run) -> Doc:
+    """Return a run as it is kept in its event, in at most 300 bytes."""
+    steps = " ".join([f"{done.node.name}.{done.out.port}" for done in run.done])
+    record: Doc = {
+        "workflow": run.workflow.name,
+        "version": run.workflow.version,
+        "path": steps if len(steps) <= LONGEST_PATH else steps[: LONGEST_PATH - 1] + "…",
+        "ms": round(run.ms, 3),
+    }
+    if run.error:
+        record["error"] = run.error[:LONGEST_ERROR]
+    return record
+
+
+def skipped_record(workflow: Workflow, why: str) -> Doc:
+    """Return the record of a workflow that did not run."""
+    return {"workflow": workflow.name, "version": workflow.version, "skipped": why}
+
+
+def traced(workflow: Workflow) -> Workflow:
+    """Return the workflow with every plugin wrapped by a recorder of times; the plugins know nothing of it."""
+    if workflow.traced is not None:
+        return workflow.traced
+    wrapped = workflow.traced = copy(workflow)
+    nodes = [copy(node) for node in workflow.nodes]
+    for node in nodes:
+        node.run = _record_async(node.plugin) if node.is_async else _record(node.plugin)
+    wrapped.nodes = tuple(nodes)
+    return wrapped
+
+
+def _record(plugin: Plugin[Any]) -> Callable[[Step], Any]:
+    def run(step: Step) -> Out:
+        started = perf_counter()
+        try:
+            return plugin.run(step)  # type: ignore[return-value]
+        finally:
+            step.clock(started, perf_counter())
+
+    return run
+
+
+def _record_async(plugin: Plugin[Any]) -> Callable[[Step], Any]:
+    async def run(step: Step) -> Out:
+        started = perf_counter()
+        try:
+            return await plugin.run(step)  # type: ignore[misc]
+        finally:
+            step.clock(started, perf_counter())
+
+    return run
+
+
+def full_trace(run: Run, event_id: str) -> Doc:
+    """Return the full record of a run, node by node; times are there if the workflow was `traced`."""
+    ran = {done.node.name for done in run.done}
+    nodes = {done.node.name: _node_record(run, done) for done in run.done}
+    for node in run.workflow.nodes:
+        if node.name not in ran:
+            nodes[node.name] = {"plugin": node.plugin_name, "skipped": _why_not(run, node)}
+    trace: Doc = {
+        "workflow": run.workflow.name,
+        "version": run.workflow.version,
+        "event": event_id,
+        "started": iso(run.passage.now),
+        "ms": round(run.ms, 3),
+        "path": [done.node.name for done in run.done],
+        "nodes": nodes,
+    }
+    if run.error:
+        trace["error"] = run.error
+    return trace
+
+
+def trace_key(event_key: str, workflow: str) -> str:
+    """Return the id of the trace of an event's run through a workflow."""
+    return make_key("trace", event_key, workflow)
+
+
+def _node_record(run: Run, done: NodeRun) -> Doc:
+    record: Doc = {"plugin": done.node.plugin_name, "port": done.out.port, "result": plain(done.out.result)}
+    times = run.times.get(done.node.name)
+    if times is not None:
+        record["started"] = round((times[0] - run.started) * 1000, 3)
+        record["ms"] = round((times[1] - times[0]) * 1000, 3)
+    changes = [_shown(edit) for edit in run.passage.edits[done.edits_from : done.edits_to]]
+    if changes:
+        record["changes"] = changes
+    calls = [plain(value) for op, _, value in done.journal if op == "effect"]
+    if calls and not done.error:
+        record["calls"] = calls
+    if done.error:
+        record["error"] = done.error
+        if done.journal:
+            record["dropped"] = [_entry(entry) for entry in done.journal]
+    if done.node.name in run.held:
+        record["waits"] = True
+    return record
+
+
+def _shown(edit: path.Edit) -> Doc:
+    shown: Doc = {"path": edit.path}
+    if edit.before is not path.MISSING:
+        shown["before"] = plain(edit.before)
+    if edit.after is not path.MISSING:
+        shown["after"] = plain(edit.after)
+    return shown
+
+
+def _entry(entry: tuple[str, Any, Any]) -> Doc:
+    op, where, value = entry
+    return {"op": op, "where": str(getattr(where, "source", where)), "value": plain(value)}
+
+
+def _why_not(run: Run, node: Node) -> str:
+    if node.disabled:
+        return "disabled"
+    if run.stopped:
+        return "the run was stopped"
+    if run.held:
+        return "waits"
+    if node.join_all and node.index in run.dead and node.index in run.taken:
+        return "not every branch into it was taken"
+    return "branch not taken"
+
+
+def segments_of(profile: Mapping[str, Any] | None) -> list[str]:
+    """Return the segments of a profile, for the answer's `segmentation`."""
+    return list((profile or {}).get("segments", []))
