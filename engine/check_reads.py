@@ -1,0 +1,160 @@
+"""Check what expressions and templates read against what is declared."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from headrace.engine.check_graph import edges_into
+from headrace.engine.event_type import EventType
+from headrace.engine.fields import Compiled
+from headrace.engine.json_file import JsonFile, Place
+from headrace.engine.model import new_profile, new_session
+from headrace.engine.plugin import Plugin
+from headrace.engine.problem import Problem
+from headrace.engine.suggest import did_you_mean
+from headrace.engine.workflow import WorkflowFile
+
+Read = tuple[str, ...]
+Schemas = list[dict[str, Any]]
+
+EVENT_MEMBERS = (
+    "id", "key", "type", "properties", "context", "source", "tenant", "session", "profile", "time", "door",
+    "device", "page", "utm", "runs", "errors", "stream", "bot", "ip", "location", "referrer",
+)  # fmt: skip
+EVENT_TIMES = ("happened", "received", "processed", "claimed")
+
+
+def compiled_fields(value: Any, place: Place = ()) -> Iterator[tuple[Place, Compiled[Any]]]:
+    """Yield every compiled field in a config, with its place there."""
+    if isinstance(value, Compiled):
+        yield place, value
+    elif isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            yield from compiled_fields(getattr(value, name), (*place, field.alias or name))
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from compiled_fields(item, (*place, key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from compiled_fields(item, (*place, index))
+
+
+def check_reads(
+    model: WorkflowFile, plugins: Mapping[str, Plugin[Any]], file: JsonFile, types: Mapping[str, EventType]
+) -> Iterator[Problem]:
+    """Find reads of nodes that are not there or do not come before, and of members that nothing declares."""
+    schemas = _schemas(model, types)
+    before = _nodes_before(model)
+    if model.on.when is not None:
+        at: Place = ("on", "when")
+        for read in sorted(model.on.when.reads()):
+            if read[0] == "nodes":
+                fix = "Test it in a branch node."
+                yield file.problem(at, "W15", "no node has run yet when 'on.when' is tested", fix)
+            yield from _check_read(read, file, at, schemas)
+    for name, plugin in plugins.items():
+        for place, field in compiled_fields(plugin.config):
+            at = ("nodes", name, "config", *place)
+            for read in sorted(field.reads()):
+                if read[0] == "nodes" and len(read) > 1:
+                    yield from _check_node(read[1], file, at, list(model.nodes), before[name])
+                yield from _check_read(read, file, at, schemas)
+
+
+def _check_node(
+    node: str, file: JsonFile, at: Place, nodes: list[str], before: set[str]
+) -> Iterator[Problem]:
+    if node not in nodes:
+        yield file.problem(at, "W15", f"there is no node '{node[:60]}'", did_you_mean(node, nodes))
+    elif node not in before:
+        message = f"the node '{node}' does not come before, so its result may be missing"
+        yield file.problem(at, "W16", message, f"Lead an edge from '{node}' to this node.")
+
+
+def _nodes_before(model: WorkflowFile) -> dict[str, set[str]]:
+    """Return for each node all nodes from which edges lead to it, over others or directly."""
+    edges = edges_into(model.nodes)
+    before: dict[str, set[str]] = {}
+    for name in model.nodes:
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            new = {node for node, _ in edges[todo.pop()]} - found
+            found |= new
+            todo += new
+        before[name] = found
+    return before
+
+
+def _check_read(read: Read, file: JsonFile, at: Place, schemas: Schemas | None) -> Iterator[Problem]:
+    for length in range(1, min(len(read), 3)):
+        known = _KNOWN.get(read[:length])
+        if known is not None and read[length] not in known:
+            message = f"'{'.'.join(read[:length])}' has no member '{read[length][:60]}'"
+            yield file.problem(at, "W14", message, did_you_mean(read[length], known))
+            return
+    if read[:2] == ("event", "properties") and len(read) > 2 and schemas:
+        yield from _check_property(read[2:], file, at, schemas)
+
+
+def _check_property(keys: Read, file: JsonFile, at: Place, schemas: Schemas) -> Iterator[Problem]:
+    """Check a property against the schemas of all types taken; one that has it is enough."""
+    answers = [_knows(schema, keys) for schema in schemas]
+    if "yes" in answers:
+        return
+    known = [name for schema in schemas for name in schema.get("properties", {})]
+    path = ".".join(("event", "properties", *keys))
+    fix = did_you_mean(keys[0], known) if keys[0] not in known else ""
+    if all(answer == "refused" for answer in answers):
+        yield file.problem(at, "W19", f"no schema of these events allows '{path}'", fix)
+    else:
+        yield file.problem(at, "W14", f"no schema of these events has '{path}'", fix)
+
+
+def _knows(schema: Any, keys: Read) -> str:
+    """Say whether a schema has a property: yes (or: cannot be told), no, refused."""
+    if not keys or not isinstance(schema, dict) or not isinstance(schema.get("properties"), dict):
+        return "yes"
+    if schema.keys() & _UNTOLD or schema.get("type", "object") != "object":
+        return "yes"
+    if keys[0] in schema["properties"]:
+        return _knows(schema["properties"][keys[0]], keys[1:])
+    more = schema.get("additionalProperties", True)
+    if isinstance(more, dict):
+        return "yes"
+    return "no" if more else "refused"
+
+
+def _schemas(model: WorkflowFile, types: Mapping[str, EventType]) -> Schemas | None:
+    """Return the schemas of all types that the workflow takes; None when one of them has none."""
+    schemas = []
+    for event in model.on.event:
+        schema = types[event].schema if event in types else None
+        if not isinstance(schema, dict):
+            return None
+        schemas.append(schema)
+    return schemas
+
+
+_UNTOLD = {
+    "$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "then", "else", "patternProperties",
+    "dependentSchemas", "unevaluatedProperties",
+}  # fmt: skip
+"""Keywords that may bring properties from elsewhere, so that nothing can be told."""
+
+
+def _known_members() -> dict[Read, tuple[str, ...]]:
+    profile, session = new_profile("", "", ""), new_session("", "", "", "")
+    return {
+        ("event",): EVENT_MEMBERS,
+        ("event", "time"): EVENT_TIMES,
+        ("profile",): tuple(profile),
+        ("profile", "stats"): tuple(profile["stats"]),
+        ("profile", "time"): tuple(profile["time"]),
+        ("session",): tuple(session),
+        ("source",): ("id", "tenant", "about"),
+    }
+
+
+_KNOWN = _known_members()

@@ -1,0 +1,147 @@
+"""Check a workflow's file as a whole and compile it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from headrace.engine.catalog import Catalog, PluginInfo, port_names
+from headrace.engine.check_graph import check_graph
+from headrace.engine.check_model import check_model
+from headrace.engine.check_reads import check_reads, compiled_fields
+from headrace.engine.event_type import EventType
+from headrace.engine.fields import Names, Secret
+from headrace.engine.json_file import JsonFile, Place
+from headrace.engine.plugin import Plugin
+from headrace.engine.problem import Problem, has_errors
+from headrace.engine.source import Secrets
+from headrace.engine.suggest import did_you_mean
+from headrace.engine.workflow import NodeFile, Workflow, WorkflowFile, compile_workflow
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a workflow is checked against."""
+
+    catalog: Catalog
+    names: Names
+    event_types: Mapping[str, EventType]
+    secrets: Secrets
+
+
+def check_workflow(
+    name: str, file: JsonFile, around: Surroundings
+) -> tuple[Workflow | None, tuple[Problem, ...]]:
+    """Return the compiled workflow, or None when one of the problems is an error."""
+    if file.value is None:
+        return None, file.problems
+    model, problems = check_model(WorkflowFile, file.value, file, (), around.names)
+    nodes = _nodes(file.value)
+    plugins: dict[str, Plugin[Any]] = {}
+    for node, entry in nodes.items():
+        plugin, found = _check_node(node, entry, file, around)
+        problems += found
+        if plugin is not None:
+            plugins[node] = plugin
+    problems += _check_targets(nodes, file)
+    if model is not None:
+        problems += _check_event_types(model, file, around)
+    if model is not None and not has_errors(problems):
+        problems += check_graph(model.nodes, file)
+        problems += check_reads(model, plugins, file, around.event_types)
+    if model is None or has_errors(problems):
+        return None, tuple(problems)
+    return compile_workflow(name, file.data, model, plugins), tuple(problems)
+
+
+def _nodes(value: Mapping[str, Any]) -> dict[str, NodeFile]:
+    """Return the nodes that are valid each by itself, so that one bad node hides no other's problems."""
+    raw = value.get("nodes")
+    valid = {}
+    for name, entry in raw.items() if isinstance(raw, dict) else ():
+        try:
+            valid[name] = NodeFile.model_validate(entry)
+        except ValidationError:
+            continue
+    return valid
+
+
+def _check_node(
+    name: str, entry: NodeFile, file: JsonFile, around: Surroundings
+) -> tuple[Plugin[Any] | None, list[Problem]]:
+    at: Place = ("nodes", name)
+    info = around.catalog.get(entry.plugin)
+    if info is None:
+        fix = did_you_mean(entry.plugin, around.catalog)
+        return None, [file.problem((*at, "plugin"), "W03", f"no plugin '{entry.plugin[:60]}'", fix)]
+    plugin, ports, problems = _make_plugin(info, entry, file, at, around.names)
+    for port in entry.then if ports else ():
+        if port not in ports:
+            message = f"{entry.plugin} has no port '{port[:60]}'"
+            problems.append(file.problem((*at, "then", port), "W04", message, f"Ports: {', '.join(ports)}."))
+    if not info.uses:
+        problems += _check_no_io(entry, file, at)
+    if plugin is not None:
+        problems += _check_secrets(plugin, file, at, around.secrets)
+    return plugin, problems
+
+
+def _make_plugin(
+    info: PluginInfo, entry: NodeFile, file: JsonFile, at: Place, names: Names
+) -> tuple[Plugin[Any] | None, list[str], list[Problem]]:
+    """Return the plugin for a node, its ports and the problems; a config that is wrong gives no plugin."""
+    place = (*at, "config")
+    ports = [] if info.ports_vary else [*info.ports, "error"]
+    try:
+        config, problems = check_model(info.plugin.config_type, entry.config, file, place, names)
+        if config is None:
+            return None, ports, problems
+        return info.plugin(config), port_names(info, config), problems
+    except ValueError as error:
+        return None, ports, [file.problem(place, "W11", f"{info.name}: {error}")]
+    # The edge to code that is not ours: a plugin that breaks on a config must not break the start.
+    except Exception as error:  # noqa: BLE001
+        message = f"the plugin {info.name} broke on this config: {type(error).__name__}: {error}"
+        return None, ports, [file.problem(place, "W11", message)]
+
+
+def _check_no_io(entry: NodeFile, file: JsonFile, at: Place) -> Iterator[Problem]:
+    for member in ("retry", "timeout_seconds"):
+        if getattr(entry, member) is not None:
+            message = f"{entry.plugin} does no I/O, so '{member}' has no effect"
+            yield file.problem((*at, member), "W12", message, "Delete it.")
+
+
+def _check_secrets(plugin: Plugin[Any], file: JsonFile, at: Place, secrets: Secrets) -> Iterator[Problem]:
+    for place, field in compiled_fields(plugin.config):
+        if isinstance(field, Secret) and not secrets(field.name):
+            message = f"the secret {field.name} is not set, so this node will fail"
+            fix = f"Set {field.name} or {field.name}_FILE before the start."
+            yield file.problem((*at, "config", *place), "W18", message, fix)
+
+
+def _check_targets(nodes: Mapping[str, NodeFile], file: JsonFile) -> Iterator[Problem]:
+    raw = (file.value or {}).get("nodes")
+    known = list(raw) if isinstance(raw, dict) else []
+    for name, entry in nodes.items():
+        for port, targets in entry.then.items():
+            for index, target in enumerate(targets):
+                at = ("nodes", name, "then", port, index)
+                if target not in known:
+                    message = f"there is no node '{target[:60]}'"
+                    yield file.problem(at, "W05", message, did_you_mean(target, known))
+                elif target == name:
+                    yield file.problem(at, "W09", "the node leads to itself", "Take the edge out.")
+                elif target in targets[:index]:
+                    yield file.problem(at, "W10", f"the edge to '{target}' stands twice", "Delete one.")
+
+
+def _check_event_types(model: WorkflowFile, file: JsonFile, around: Surroundings) -> Iterator[Problem]:
+    declared = around.names.event_types
+    for index, event in enumerate(model.on.event):
+        if declared and "*" not in event and event not in declared:
+            fix = did_you_mean(event, declared)
+            yield file.problem(
+                ("on", "event", index), "W13", f"no event type '{event[:60]}' is declared", fix
+            )

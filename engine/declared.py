@@ -1,0 +1,110 @@
+"""Read what a workspace declares: sources, event types, segments and goals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from headrace.engine.check_model import check_model
+from headrace.engine.event_type import EventType, EventTypesFile, check_event_types
+from headrace.engine.fields import Names
+from headrace.engine.goal import Goal, GoalsFile
+from headrace.engine.json_file import JsonFile, read_json_file
+from headrace.engine.problem import Problem, has_errors
+from headrace.engine.segment import Segment, SegmentsFile
+from headrace.engine.source import Secrets, Source, SourcesFile, check_sources, compile_source
+
+M = TypeVar("M", bound=BaseModel)
+
+SOURCES, EVENT_TYPES, SEGMENTS, GOALS = "sources.json", "event_types.json", "segments.json", "goals.json"
+FILES = (SOURCES, EVENT_TYPES, SEGMENTS, GOALS)
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the four files declare; None where a file cannot be used."""
+
+    sources: Mapping[str, Source] | None
+    event_types: Mapping[str, EventType] | None
+    segments: Mapping[str, Segment] | None
+    goals: Mapping[str, Goal] | None
+    texts: Mapping[str, bytes]
+    problems: tuple[Problem, ...]
+
+    def or_else(self, last: "Declared | None") -> "Declared":
+        """Return this with what cannot be used taken from the last good one."""
+        if last is None:
+            return self
+        return Declared(
+            last.sources if self.sources is None else self.sources,
+            last.event_types if self.event_types is None else self.event_types,
+            last.segments if self.segments is None else self.segments,
+            last.goals if self.goals is None else self.goals,
+            self.texts,
+            self.problems,
+        )
+
+    @property
+    def names(self) -> Names:
+        """The names that nodes may use; a file that cannot be used allows all."""
+        return Names(
+            segments=None if self.segments is None else frozenset(self.segments),
+            event_types=frozenset(self.event_types) if self.event_types else None,
+            sources=None if self.sources is None else frozenset(self.sources),
+        )
+
+
+def read_declared(folder: Path, secrets: Secrets) -> Declared:
+    """Read the four files; whatever is wrong is in `problems`."""
+    files = {file: read_json_file(folder, file) for file in FILES}
+    sources, in_sources = _read_sources(files[SOURCES], secrets)
+    types, in_types = _read_event_types(files[EVENT_TYPES])
+    segments, in_segments = _read_model(SegmentsFile, files[SEGMENTS])
+    goals, in_goals = _read_model(GoalsFile, files[GOALS])
+    return Declared(
+        sources,
+        types,
+        segments.segments if segments else _nothing(files[SEGMENTS]),
+        goals.goals if goals else _nothing(files[GOALS]),
+        {name: file.data for name, file in files.items()},
+        (*in_sources, *in_types, *in_segments, *in_goals),
+    )
+
+
+def _nothing(file: JsonFile) -> dict[str, M] | None:
+    """An optional file that is not there declares nothing; one that is broken is not known."""
+    return {} if file.is_missing else None
+
+
+def _read_model(model: type[M], file: JsonFile) -> tuple[M | None, list[Problem]]:
+    if file.is_missing:
+        return None, []
+    if file.value is None:
+        return None, list(file.problems)
+    return check_model(model, file.value, file)
+
+
+def _read_sources(file: JsonFile, secrets: Secrets) -> tuple[dict[str, Source] | None, list[Problem]]:
+    if file.is_missing:
+        fix = "Is this the folder of a workspace? `headrace init DIR` writes one."
+        return None, [Problem(file.file, "", "F01", "is not there", fix)]
+    model, problems = _read_model(SourcesFile, file)
+    if model is None:
+        return None, problems
+    problems += check_sources(model.sources, file, secrets)
+    if has_errors(problems):
+        return None, problems
+    return {name: compile_source(name, entry, secrets) for name, entry in model.sources.items()}, problems
+
+
+def _read_event_types(file: JsonFile) -> tuple[dict[str, EventType] | None, list[Problem]]:
+    model, problems = _read_model(EventTypesFile, file)
+    if model is None:
+        return _nothing(file), problems
+    problems += check_event_types(model.event_types, file)
+    if has_errors(problems):
+        return None, problems
+    entries = model.event_types.items()
+    return {name: EventType(name, entry.about, entry.schema_) for name, entry in entries}, problems
