@@ -67,7 +67,16 @@ class ExpressionError(HeadraceError):
 
 
 class PathError(HeadraceError):
-    """A path that does not compile, or an operation that cannot be applied at it."""
+    """A path that does not compile, or an operation that cannot be applied at it.
+
+    `column` counts from 1 within the path; `fix` says what would be right, or is empty.
+    """
+
+    def __init__(self, message: str, *, column: int = 1, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.column = column
+        self.fix = fix
 
 
 class WorkspaceError(HeadraceError):
