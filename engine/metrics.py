@@ -1,6 +1,6 @@
 """Counts of what happens, in plain numbers, read by Prometheus when it asks.
 
-Counting costs a dictionary look-up, not a lock: each number has one thread that writes it, a scrape only reads.
+Counting costs a dictionary look-up, not a lock: each number has one thread that writes it.
 """
 
 from bisect import bisect_left

@@ -1,0 +1,125 @@
+"""The parts of a request, checked one by one, with every bad place named."""
+
+import re
+from typing import Any
+
+from headrace.engine.errors import FieldError, InputError
+from headrace.engine.model import Doc
+
+MAX_ID = 256
+MAX_TYPE = 128
+_MAX_FOUND = 100
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+ID_RULE = f"should have 1 to {MAX_ID} characters after trimming, none of them a control character"
+TYPE_RULE = f"should be a text of 1 to {MAX_TYPE} characters, not blank"
+
+
+def clean_id(text: str) -> str | None:
+    """Return an id without blanks around it, or None when it is no id."""
+    text = text.strip()
+    if 0 < len(text) <= MAX_ID and (text.isprintable() or not _CONTROL.search(text)):
+        return text
+    return None
+
+
+def is_event_type(text: str) -> bool:
+    """Say whether a text can be an event type; it is kept as it was sent."""
+    return 0 < len(text) <= MAX_TYPE and not text.isspace()
+
+
+class Findings:
+    """Reads members of JSON objects and collects what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def bad(self, pointer: str, message: str) -> None:
+        """Note a bad field."""
+        if len(self.errors) < _MAX_FOUND:
+            self.errors.append(FieldError(pointer, message))
+
+    def stop_if_bad(self) -> None:
+        """Raise InputError 422 with all bad fields, if there are any."""
+        if self.errors:
+            raise bad_fields(self.errors)
+
+    def object(self, value: Any, pointer: str) -> Doc:
+        """Return an object; null and absent are an empty one."""
+        if isinstance(value, dict):
+            return value
+        if value is not None:
+            self.bad(pointer, f"should be an object, not {_kind(value)}")
+        return {}
+
+    def id(self, value: Any, pointer: str) -> str:
+        """Return a required id."""
+        if value is None:
+            self.bad(pointer, "is missing")
+        elif not isinstance(value, str):
+            self.bad(pointer, f"should be a text, not {_kind(value)}")
+        elif (text := clean_id(value)) is not None:
+            return text
+        else:
+            self.bad(pointer, ID_RULE)
+        return ""
+
+    def optional_id(self, value: Any, pointer: str) -> str | None:
+        """Return an id; null and a blank text are absent."""
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return None
+        return self.id(value, pointer) or None
+
+    def text(self, value: Any, pointer: str) -> str | None:
+        """Return an optional text; null and "" are absent."""
+        if isinstance(value, str):
+            return value or None
+        if value is not None:
+            self.bad(pointer, f"should be a text, not {_kind(value)}")
+        return None
+
+    def flag(self, options: Doc, name: str, pointer: str, *, default: bool) -> bool:
+        """Return an option, which is true or false or not there."""
+        value = options.get(name, default)
+        if isinstance(value, bool):
+            return value
+        self.bad(f"{pointer}/{name}", f"should be true or false, not {_kind(value)}")
+        return default
+
+    def event_type(self, value: Any, pointer: str) -> str:
+        """Return the type of an event."""
+        if isinstance(value, str) and is_event_type(value):
+            return value
+        self.bad(pointer, TYPE_RULE if value is not None else f"is missing: {TYPE_RULE}")
+        return ""
+
+
+def bad_fields(errors: list[FieldError]) -> InputError:
+    """Return the error that names bad fields."""
+    first = errors[0]
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return InputError(422, "bad_fields", f"{first.pointer or 'The body'} {first.message}{more}.", errors)
+
+
+def too_many_events(limit: int) -> InputError:
+    """Return the error for a request with more events than are taken."""
+    return InputError(
+        413, "too_many_events", f"At most {limit} events are taken in one request. Nothing was kept."
+    )
+
+
+def _kind(value: Any) -> str:
+    """Return what a JSON value is, in words."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+    return "an object"

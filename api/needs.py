@@ -1,0 +1,77 @@
+"""What the HTTP side needs of an engine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from headrace.engine.metrics import Metrics
+from headrace.engine.model import Answer, Doc, TrackRequest
+from headrace.engine.problem import Problem
+from headrace.engine.settings import Settings
+from headrace.engine.store.protocol import Ask
+
+
+class SourceNeeds(Protocol):
+    """The part of a source that reading needs."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose data it is."""
+        ...
+
+
+class WorkspaceNeeds(Protocol):
+    """The workspace that is live."""
+
+    @property
+    def sources(self) -> Mapping[str, SourceNeeds]:
+        """The sources by name."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong with the files as they are now; a refused change shows here."""
+        ...
+
+
+class StoreNeeds(Ask, Protocol):
+    """The store as a reader sees it."""
+
+    async def ready(self) -> str:
+        """Return "" when the store can take writes, else a short code."""
+        ...
+
+    def describe(self) -> Doc:
+        """Return facts about the store."""
+        ...
+
+
+class EngineNeeds(Protocol):
+    """The engine as the doors, the read API and the probes see it."""
+
+    @property
+    def settings(self) -> Settings:
+        """All settings of the process."""
+        ...
+
+    @property
+    def store(self) -> StoreNeeds:
+        """The store."""
+        ...
+
+    @property
+    def workspace(self) -> WorkspaceNeeds:
+        """The workspace that is live now."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """The numbers that the engine counts."""
+        ...
+
+    async def track(self, request: TrackRequest) -> Answer:
+        """Take a request; returns after the durable write. Raises InputError, StoreError, BusyError."""
+        ...
+
+    async def story(self, key: str) -> Doc | None:
+        """Return what happened to an event, or None."""
+        ...

@@ -1,0 +1,247 @@
+"""The read API: profiles, sessions, events, what happened to them, and erasing."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+
+from headrace.api.doors.body import query_pairs
+from headrace.api.needs import EngineNeeds
+from headrace.api.problems import Reply, json_reply, not_found
+from headrace.engine.errors import FieldError, InputError
+from headrace.engine.model import Doc, make_key
+from headrace.engine.store.protocol import AskKind, Query
+from headrace.engine.suggest import did_you_mean
+
+Word = Annotated[str, Meta(max_length=256)]
+_KEY = re.compile(r"[0-9a-f]{32}")
+_FILTER = "traits."
+
+
+class OfTenant(msgspec.Struct, forbid_unknown_fields=True):
+    """What every question may say."""
+
+    tenant: Annotated[Word, Meta(description="Whose data it is.")] = "main"
+
+
+class OfSource(OfTenant):
+    """A question about one event."""
+
+    source: Annotated[Word | None, Meta(description="The source that sent it, when two used one id.")] = None
+
+
+class Listed(OfTenant):
+    """What every list may say."""
+
+    cursor: Annotated[str | None, Meta(description="What the page before gave.", max_length=1024)] = None
+    limit: Annotated[int, Meta(ge=1, le=500, description="Most items of a page.")] = 50
+
+
+class Span(Listed, rename={"since": "from", "until": "to"}):
+    """A list of a time."""
+
+    since: Annotated[
+        datetime | None, Meta(description="Not before this time (UTC when it names no zone).")
+    ] = None
+    until: Annotated[datetime | None, Meta(description="Before this time.")] = None
+
+
+class OfProfiles(Listed):
+    """Which profiles; `traits.<name>=<value>` may be added any number of times."""
+
+    segment: Annotated[Word | None, Meta(description="In this segment.")] = None
+
+
+class OfEvents(Span):
+    """Which events."""
+
+    type: Annotated[Word | None, Meta(description="Of this type.")] = None
+    source: Annotated[Word | None, Meta(description="From this source.")] = None
+    profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
+    session: Annotated[Word | None, Meta(description="Of the session with this id.")] = None
+
+
+class OfEffects(Span):
+    """Which effects."""
+
+    status: Annotated[Word | None, Meta(description="pending, sent or dead.")] = None
+    profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
+    event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
+
+
+class OfFailed(Span):
+    """Which failed events."""
+
+    type: Annotated[Word | None, Meta(description="Of this type.")] = None
+    source: Annotated[Word | None, Meta(description="From this source.")] = None
+
+
+class Items(msgspec.Struct):
+    """A page of documents, newest first; `cursor` asks for the next and is null at the end."""
+
+    items: list[Doc]
+    cursor: str | None
+
+
+class Erased(msgspec.Struct):
+    """How many documents of each kind were erased."""
+
+    erased: dict[str, int]
+
+
+Q = TypeVar("Q", bound=OfTenant)
+
+
+def read_query(request: Request, shape: type[Q]) -> tuple[Q, dict[str, str]]:
+    """Return the query of a request and its `traits.` filters. Raises InputError 422."""
+    pairs = query_pairs(request.scope["query_string"])
+    where = {}
+    if shape is OfProfiles:
+        where = {name: _single(name, pairs[name]) for name in pairs if name.startswith(_FILTER)}
+    given = {name: value for name, value in pairs.items() if name not in where and value != ""}
+    known = [field.encode_name for field in msgspec.structs.fields(shape)]
+    for name in given:
+        if name not in known:
+            raise _bad_query(name, f"is not known here. {did_you_mean(name, known)}".strip())
+    try:
+        return msgspec.convert(given, shape, strict=False), where
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$.")
+        raise _bad_query(
+            place.rstrip("`") or "the query", f"cannot be used: {message[:1].lower()}{message[1:]}"
+        ) from None
+
+
+def _single(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise _bad_query(name, "stands more than once")
+
+
+def _bad_query(name: str, message: str) -> InputError:
+    detail = f"The query parameter {name[:100]} {message}"
+    return InputError(422, "bad_query", detail, [FieldError("", f"{name[:100]} {message}")])
+
+
+class Reading:
+    """Answers questions from the engine's store."""
+
+    def __init__(self, engine: EngineNeeds) -> None:
+        self._engine = engine
+        self._store = engine.store
+
+    async def profile(self, request: Request) -> Reply:
+        """Return one profile; the id of a merged one gives the surviving one."""
+        return await self._one(request, "profile")
+
+    async def session(self, request: Request) -> Reply:
+        """Return one session."""
+        return await self._one(request, "session")
+
+    async def _one(self, request: Request, kind: AskKind) -> Reply:
+        query, _ = read_query(request, OfTenant)
+        doc = await self._store.get(kind, make_key(kind, query.tenant, request.path_params["id"]))
+        # A session that was not to be saved only remembers its profile.
+        if doc is None or doc.get("hidden"):
+            return not_found(f"There is no such {kind}.", f"no_{kind}")
+        return json_reply(doc)
+
+    async def event(self, request: Request) -> Reply:
+        """Return one event by its key or the id that the client gave it."""
+        return json_reply(await self._find_event(request))
+
+    async def story(self, request: Request) -> Reply:
+        """Return what happened to an event."""
+        event = await self._find_event(request)
+        story = await self._engine.story(event["key"])
+        return json_reply(event if story is None else story)
+
+    async def _find_event(self, request: Request) -> Doc:
+        query, _ = read_query(request, OfSource)
+        found: dict[str, Doc] = {}
+        for key, source in self._keys(query, request.path_params["id"]):
+            doc = await self._store.get("event", key)
+            if doc is not None and doc["tenant"] == query.tenant:
+                if not source:
+                    return doc
+                found[source] = doc
+        if not found:
+            raise InputError(404, "no_event", "There is no such event.")
+        if len(found) > 1:
+            detail = f"Sources that sent an event with this id: {', '.join(found)}. Say which: ?source=."
+            raise InputError(409, "many_events", detail, [FieldError("", source) for source in found])
+        return next(iter(found.values()))
+
+    def _keys(self, query: OfSource, event_id: str) -> Iterable[tuple[str, str]]:
+        """Yield the keys that an id may mean, each with its source; the id may be a key itself."""
+        if query.source is None and _KEY.fullmatch(event_id):
+            yield event_id, ""
+        sources: Iterable[str] = [query.source] if query.source else self._sources(query.tenant)
+        for source in sources:
+            yield make_key("event", query.tenant, source, event_id), source
+
+    def _sources(self, tenant: str) -> list[str]:
+        sources = self._engine.workspace.sources
+        return [name for name, source in sources.items() if source.tenant == tenant]
+
+    async def profiles(self, request: Request) -> Reply:
+        """Return profiles by traits and segment."""
+        query, where = read_query(request, OfProfiles)
+        if query.segment:
+            where["segments"] = query.segment
+        return await self._list(
+            Query("profile", query.tenant, where=where, cursor=query.cursor, limit=query.limit)
+        )
+
+    async def events(self, request: Request) -> Reply:
+        """Return events."""
+        query, _ = read_query(request, OfEvents)
+        span = _spanned(query, "event")
+        return await self._list(
+            replace(span, type=query.type, source=query.source, profile=query.profile, session=query.session)
+        )
+
+    async def effects(self, request: Request) -> Reply:
+        """Return effects."""
+        query, _ = read_query(request, OfEffects)
+        span = _spanned(query, "effect")
+        return await self._list(replace(span, status=query.status, profile=query.profile, event=query.event))
+
+    async def failed(self, request: Request) -> Reply:
+        """Return events that were refused, with the reasons."""
+        query, _ = read_query(request, OfFailed)
+        return await self._list(replace(_spanned(query, "failed"), type=query.type, source=query.source))
+
+    async def _list(self, query: Query) -> Reply:
+        page = await self._store.find(query)
+        return json_reply(Items(page.items, page.cursor))
+
+    async def erase(self, request: Request) -> Reply:
+        """Erase a profile and everything that belongs to it."""
+        query, _ = read_query(request, OfTenant)
+        gone = await self._store.erase(query.tenant, request.path_params["id"])
+        if not any(gone.values()):
+            return not_found("There is no such profile.", "no_profile")
+        return json_reply(Erased(gone))
+
+
+def _spanned(query: Span, kind: AskKind) -> Query:
+    return Query(
+        kind,
+        query.tenant,
+        since=_utc(query.since),
+        until=_utc(query.until),
+        cursor=query.cursor,
+        limit=query.limit,
+    )
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    if time is None:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
