@@ -32,6 +32,7 @@ class Declared:
     goals: Mapping[str, Goal] | None
     texts: Mapping[str, bytes]
     problems: tuple[Problem, ...]
+    missing: frozenset[str] = frozenset()
 
     def or_else(self, last: "Declared | None") -> "Declared":
         """Return this with what cannot be used taken from the last good one."""
@@ -44,6 +45,7 @@ class Declared:
             last.goals if self.goals is None else self.goals,
             self.texts,
             self.problems,
+            self.missing,
         )
 
     @property
@@ -70,6 +72,7 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
         goals.goals if goals else _nothing(files[GOALS]),
         {name: file.data for name, file in files.items()},
         (*in_sources, *in_types, *in_segments, *in_goals),
+        frozenset(name for name, file in files.items() if file.is_missing),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.check_workflow import Surroundings, check_workflow
-from headrace.engine.declared import FILES, Declared, read_declared
+from headrace.engine.declared import FILES, SOURCES, Declared, read_declared
 from headrace.engine.errors import WorkspaceError
 from headrace.engine.event_type import EventType
 from headrace.engine.goal import Goal
@@ -67,9 +67,12 @@ def load_workspace(
 ) -> Workspace:
     """Load a workspace; broken files are left out, or keep the version of `last`, and stand in `problems`.
 
-    Raises WorkspaceError when there are no sources: without them no event can be taken.
+    Raises WorkspaceError when there are no sources: without them no event can be taken. A sources.json that is not
+    there any more means that the folder is away, so then nothing of `last` is changed either.
     """
     found = read_declared(path, secrets)
+    if SOURCES in found.missing:
+        last = None
     declared = found.or_else(last.declared if last else None)
     if declared.sources is None:
         lines = "\n".join(f"  {problem}" for problem in found.problems if problem.is_error)
