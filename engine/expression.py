@@ -5,36 +5,31 @@ from typing import Any
 
 from jinja2 import nodes
 
-from headrace.engine.errors import NodeError
 from headrace.engine.language.check import Checker
 from headrace.engine.language.code import Root, build
-from headrace.engine.language.limits import EvaluationError, check_value
 from headrace.engine.language.lookup import MISSING, Missing
+from headrace.engine.language.outcome import FAILURES, bounded, failed, makes_data
 from headrace.engine.language.syntax import parse_expression, place
 from headrace.engine.scope import NAMES, Scope
-
-__all__ = ["FAILURES", "MISSING", "NAMES", "Expression", "Missing", "Scope", "compile_expression", "failed"]
-
-FAILURES = (
-    EvaluationError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
+from headrace.engine.template import (
+    Template,
+    compile_header_template,
+    compile_template,
+    compile_url_template,
 )
-"""What the evaluation of compiled code may raise: limits first of all, and what a hostile value may provoke."""
 
-_SHOWN_CHARS = 80
-
-
-def failed(text: str, error: BaseException) -> NodeError:
-    """Return the NodeError that says which expression or template failed, and why."""
-    shown = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
-    reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
-    return NodeError(f"`{shown}` failed: {reason}")
+__all__ = [
+    "MISSING",
+    "NAMES",
+    "Expression",
+    "Missing",
+    "Scope",
+    "Template",
+    "compile_expression",
+    "compile_header_template",
+    "compile_template",
+    "compile_url_template",
+]
 
 
 class Expression:
@@ -81,20 +76,4 @@ def compile_expression(text: str, *, extra_names: Collection[str] = ()) -> Expre
     checker.check(tree, checker.names)
     template = nodes.Template([nodes.Output([tree], lineno=1)], lineno=1)
     root = build(template, checker, lone=True)
-    return Expression(text, _bounded(root) if makes_data(tree) else root, checker)
-
-
-def makes_data(tree: nodes.Expr) -> bool:
-    """Say whether an expression makes lists or objects of its own, whose size must be looked at."""
-    made = (nodes.List, nodes.Tuple, nodes.Dict, nodes.Call, nodes.Filter, nodes.Add)
-    return isinstance(tree, made) or any(tree.find_all(made))
-
-
-def _bounded(root: Root) -> Root:
-    def run(scope: Scope) -> Any:
-        value = root(scope)
-        if isinstance(value, str | list | dict):
-            check_value(value)
-        return value
-
-    return run
+    return Expression(text, bounded(root) if makes_data(tree) else root, checker)

@@ -15,10 +15,22 @@ class Scope:
 
     `profile` and `session` may be None: all that is looked up in them is then missing. `nodes` holds the results of
     the nodes of the running workflow by name, `vars` what that workflow keeps for itself; both start empty for each
-    run. `now` is a UTC time. `extra` holds values for names beyond these, where the place of an expression has some.
+    run. `docs` are the same documents by name, for paths. `now` is a UTC time. `extra` holds values for names beyond these, where the place of an expression has some.
     """
 
-    __slots__ = ("event", "extra", "nodes", "now", "profile", "rounds", "session", "source", "spent", "vars")
+    __slots__ = (
+        "docs",
+        "event",
+        "extra",
+        "nodes",
+        "now",
+        "profile",
+        "rounds",
+        "session",
+        "source",
+        "spent",
+        "vars",
+    )
 
     def __init__(
         self, event: Doc, profile: Doc | None, session: Doc | None, source: Doc, now: datetime
@@ -31,6 +43,14 @@ class Scope:
         self.nodes: Doc = {}
         self.vars: Doc = {}
         self.extra: Doc = {}
+        self.docs: dict[str, Any] = {
+            "event": event,
+            "profile": profile,
+            "session": session,
+            "source": source,
+            "nodes": self.nodes,
+            "vars": self.vars,
+        }
         self.spent = 0
         self.rounds = 0
 
@@ -38,6 +58,7 @@ class Scope:
         """Give a name a new value, from the next evaluation on."""
         if name in NAMES:
             setattr(self, name, value)
+            self.docs[name] = value
         else:
             self.extra[name] = value
 

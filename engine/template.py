@@ -7,11 +7,10 @@ from urllib.parse import quote, unquote
 
 from jinja2 import nodes
 
-from headrace.engine.errors import NodeError
-from headrace.engine.expression import FAILURES, failed, makes_data
 from headrace.engine.language.check import Checker
 from headrace.engine.language.code import Root, build
-from headrace.engine.language.limits import RESULT_BYTES, EvaluationError, check_value
+from headrace.engine.language.limits import RESULT_BYTES, EvaluationError
+from headrace.engine.language.outcome import FAILURES, bounded, failed, makes_data
 from headrace.engine.language.runtime import Show, show
 from headrace.engine.language.syntax import parse_template, place, refuse
 from headrace.engine.language.values import plain, to_text
@@ -99,7 +98,7 @@ def compile_template(text: str, *, extra_names: Collection[str] = ()) -> Templat
     lone = _lone_expression(tree)
     root = build(tree, checker, lone=lone is not None)
     if lone is not None and makes_data(lone):
-        root = _bounded(root)
+        root = bounded(root)
     return Template(text, root, checker, is_lone=lone is not None)
 
 
@@ -174,16 +173,6 @@ def _lone_expression(tree: nodes.Template) -> nodes.Expr | None:
     return None
 
 
-def _bounded(root: Root) -> Root:
-    def run(scope: Scope) -> Any:
-        value = root(scope)
-        if isinstance(value, list | dict):
-            check_value(value)
-        return value
-
-    return run
-
-
 def _show_in_url(scope: Scope, value: Any) -> str:
     text = to_text(value)
     if _CONTROL.search(text):
@@ -202,6 +191,3 @@ def _url_problem(url: str) -> str:
 def _header_problem(text: str) -> str:
     bad = _BREAKS.search(text)
     return f"{bad[0]!r} cannot stand in a header" if bad else ""
-
-
-__all__ = ["NodeError", "Template", "compile_header_template", "compile_template", "compile_url_template"]

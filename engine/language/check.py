@@ -1,5 +1,6 @@
 """Checking a syntax tree: only what is known and allowed may stand there."""
 
+import itertools
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NoReturn
@@ -232,7 +233,7 @@ class Checker:
 
     def _time_against_text(self, node: nodes.Compare) -> None:
         sides = [node.expr, *(operand.expr for operand in node.ops)]
-        for left, right in zip(sides, sides[1:], strict=False):
+        for left, right in itertools.pairwise(sides):
             for moment, other in ((left, right), (right, left)):
                 if self._is_time(moment) and isinstance(other, nodes.Const) and other.value is not None:
                     fix = (
@@ -275,7 +276,7 @@ class Checker:
             if node.node is None:
                 self.refuse(node, "a filter block is not available")
             arguments.insert(0, node.node)
-        keywords: dict[str, nodes.Node] = {each.key: each.value for each in node.kwargs}
+        keywords = {str(each.key): each.value for each in node.kwargs}
         try:
             bound = function.parameters.bind(*arguments, **keywords)
         except TypeError as error:

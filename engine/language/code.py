@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from jinja2 import nodes
-from jinja2.compiler import CodeGenerator, EvalContext, Frame
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.idtracking import VAR_LOAD_ALIAS, VAR_LOAD_PARAMETER
 
 from headrace.engine.functions import FUNCTIONS
@@ -77,7 +77,7 @@ class Generator(CodeGenerator):
 
     def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:  # noqa: N802
         """Write the function."""
-        frame = Frame(EvalContext(self.environment))
+        frame = Frame(nodes.EvalContext(self.environment))
         frame.symbols.analyze_node(node)
         frame.toplevel = frame.rootlevel = True
         self.writeline("def root(scope):")
@@ -173,15 +173,15 @@ class Generator(CodeGenerator):
             self.visit(operand, frame)
         self.write(")")
 
-    def visit_And(self, node: nodes.And, frame: Frame) -> None:  # noqa: N802
+    def visit_And(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802
         """Write a chain of `and` without nesting."""
         self._write_flat(node, "and", frame)
 
-    def visit_Or(self, node: nodes.Or, frame: Frame) -> None:  # noqa: N802
+    def visit_Or(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802
         """Write a chain of `or` without nesting."""
         self._write_flat(node, "or", frame)
 
-    def visit_Not(self, node: nodes.Not, frame: Frame) -> None:  # noqa: N802
+    def visit_Not(self, node: nodes.UnaryExpr, frame: Frame) -> None:  # noqa: N802
         """Write `not`."""
         self.write("(not ")
         self.visit(node.node, frame)
@@ -197,11 +197,11 @@ class Generator(CodeGenerator):
 
     visit_Add = visit_Sub = visit_Mul = visit_Div = visit_FloorDiv = visit_Mod = _write_operator  # noqa: N815
 
-    def visit_Neg(self, node: nodes.Neg, frame: Frame) -> None:  # noqa: N802
+    def visit_Neg(self, node: nodes.UnaryExpr, frame: Frame) -> None:  # noqa: N802
         """Write a number's opposite."""
         self._write_call("negative", node.node, frame=frame)
 
-    def visit_Pos(self, node: nodes.Pos, frame: Frame) -> None:  # noqa: N802
+    def visit_Pos(self, node: nodes.UnaryExpr, frame: Frame) -> None:  # noqa: N802
         """Write a number as it is."""
         self._write_call("positive", node.node, frame=frame)
 
@@ -288,7 +288,7 @@ class Generator(CodeGenerator):
         self,
         function: Function,
         arguments: Sequence[nodes.Expr],
-        keywords: Sequence[nodes.Keyword],
+        keywords: Sequence[nodes.Pair | nodes.Keyword],
         frame: Frame,
     ) -> None:
         name = f"call_{function.name}"

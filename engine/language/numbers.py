@@ -138,7 +138,7 @@ def average(list: Any, attribute: Any = None) -> Any:  # noqa: A002
     3.0
     """
     numbers = _items((list,), attribute)
-    total = MISSING if not numbers else sum_.call(numbers)
+    total: Any = MISSING if not numbers else sum_.call(numbers)
     return MISSING if not numbers or total is MISSING else total / len(numbers)
 
 

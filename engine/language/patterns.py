@@ -98,7 +98,8 @@ def replace_pattern(text: Any, pattern: Any, new: Any) -> Any:
     """
     if not (_searchable(text) and isinstance(new, str)):
         return MISSING
-    parts, size, end = [], 0, 0
+    parts: list[str] = []
+    size = end = 0
     for found in pattern.finditer(text):
         parts += text[end : found.start()], new
         check_items(len(parts))

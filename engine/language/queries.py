@@ -6,7 +6,7 @@ from typing import Any, Final
 from jsonpath_ng import Child, DatumInContext, Descendants, Fields, Index, JSONPath, Root, Slice, This
 from jsonpath_ng.exceptions import JSONPathError
 from jsonpath_ng.ext import filter as filters
-from jsonpath_ng.ext import parse
+from jsonpath_ng.ext.parser import parse
 from jsonpath_ng.jsonpath import Wildcard
 
 from headrace.engine.language.limits import EvaluationError, check_items

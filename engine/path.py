@@ -1,0 +1,213 @@
+"""Paths: where nodes read and write, compiled once."""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Final, NoReturn
+
+from headrace.engine.edit import OPERATIONS, Edit, Operation, json_copy, undo
+from headrace.engine.errors import PathError
+from headrace.engine.language.lookup import MISSING, reader
+from headrace.engine.language.values import same
+from headrace.engine.writable import RULES, Rule, root_of, rule_of
+
+__all__ = ["MISSING", "Edit", "Path", "WritePath", "compile_path", "compile_write_path", "path_text", "undo"]
+
+ROOTS: Final = ("event", "profile", "session", "source", "nodes", "vars")
+"""Where a path may begin."""
+_PATH_CHARS: Final = 2_000
+_KEYS: Final = 64
+_KEY_CHARS: Final = 256
+_NAME: Final = re.compile(r"[^\W\d]\w*")
+_QUOTED: Final = re.compile(r"\[\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")\s*\]", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_DASHED: Final = re.compile(r"[\w-]+")
+
+
+def path_text(root: str, keys: tuple[str, ...]) -> str:
+    """Write a path: plain keys after a dot, others as `['my-key']`."""
+    parts = [root]
+    for key in keys:
+        if _NAME.fullmatch(key):
+            parts.append(f".{key}")
+        else:
+            escaped = key.replace("\\", "\\\\").replace("'", "\\'")
+            parts.append(f"['{escaped}']")
+    return "".join(parts)
+
+
+def _refuse(text: str, offset: int, message: str, fix: str = "") -> NoReturn:
+    shown = text if len(text) <= 80 else text[:79] + "…"
+    advice = f"; {fix}" if fix else ""
+    raise PathError(f"{shown!r}, column {offset + 1}: {message}{advice}", column=offset + 1, fix=fix)
+
+
+def _parse(text: str) -> tuple[str, ...]:
+    if len(text) > _PATH_CHARS:
+        _refuse(text, _PATH_CHARS, f"the path is longer than {_PATH_CHARS:,} characters")
+    start = _NAME.match(text)
+    if start is None:
+        _refuse(text, 0, "a path begins with a name", f"begin with one of {', '.join(ROOTS)}")
+    keys, offset = [start[0]], start.end()
+    while offset < len(text):
+        key, offset = _next_key(text, offset)
+        keys.append(key)
+        if len(keys) > _KEYS:
+            _refuse(text, offset, f"the path has more than {_KEYS} keys")
+    return tuple(keys)
+
+
+def _next_key(text: str, offset: int) -> tuple[str, int]:
+    if text[offset] == "[":
+        quoted = _QUOTED.match(text, offset)
+        if quoted is None:
+            _refuse(text, offset, "a key in brackets stands in quotes", "write ['my-key']")
+        key = _ESCAPED.sub(r"\1", quoted[1] if quoted[1] is not None else quoted[2])
+        if not 0 < len(key) <= _KEY_CHARS:
+            _refuse(text, offset, f"a key has 1 to {_KEY_CHARS} characters")
+        return key, quoted.end()
+    if text[offset] != ".":
+        dashed = _DASHED.match(text, offset)
+        if dashed:
+            before = re.split(r"[.\]]", text[:offset])[-1]
+            _refuse(text, offset, f"{text[offset]!r} cannot stand here", f"write ['{before}{dashed[0]}']")
+        _refuse(text, offset, f"{text[offset]!r} cannot stand here", "keys follow a dot or stand in ['…']")
+    name = _NAME.match(text, offset + 1)
+    if name is None:
+        other = _DASHED.match(text, offset + 1)
+        fix = f"write ['{other[0]}'] without the dot" if other else "leave the dot out or name a key"
+        _refuse(text, offset + 1, "a key is expected after the dot", fix)
+    if len(name[0]) > _KEY_CHARS:
+        _refuse(text, offset + 1, f"a key has 1 to {_KEY_CHARS} characters")
+    return name[0], name.end()
+
+
+class Path:
+    """A compiled path to read: `text` as written, `root`, and `keys` below it."""
+
+    __slots__ = ("_read", "keys", "root", "text")
+
+    def __init__(self, text: str, root: str, keys: tuple[str, ...]) -> None:
+        self.text = text
+        self.root = root
+        self.keys = keys
+        self._read = reader(keys)
+
+    def read(self, docs: Mapping[str, Any]) -> Any:
+        """Return what stands at the path in documents by root name, or MISSING."""
+        return self._read(docs.get(self.root, MISSING))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r})"
+
+
+@lru_cache(maxsize=4_096)
+def compile_path(text: str) -> Path:
+    """Compile a path that is read. Raises PathError with column and fix."""
+    root, *keys = _parse(text)
+    if root not in ROOTS:
+        close = get_close_matches(root, ROOTS, 1)
+        fix = f"did you mean {close[0]!r}?" if close else f"begin with one of {', '.join(ROOTS)}"
+        _refuse(text, 0, f"no {root!r} to read", fix)
+    return Path(text, root, tuple(keys))
+
+
+class WritePath(Path):
+    """A compiled path to write; `rule` says which operations and values it takes."""
+
+    __slots__ = ("_last", "_parents", "rule")
+
+    def __init__(self, text: str, root: str, keys: tuple[str, ...], rule: Rule) -> None:
+        super().__init__(text, root, keys)
+        self._parents = keys[:-1]
+        self._last = keys[-1]
+        self.rule = rule
+
+    def apply(self, docs: Mapping[str, Any], op: str, value: Any = None) -> Edit | None:
+        """Change what stands at the path in documents by root name; None when nothing changes.
+
+        `op` is set, unset, increment, append (to a list), add (to a list, once) or remove (from a list, every equal
+        item). Objects on the way are made, lists are replaced by new ones, and the documents keep a copy of the
+        value. Raises PathError, and changes nothing then.
+        """
+        if op not in self.rule.operations:
+            raise PathError(
+                f"{self.text} cannot be written by {op}; it takes {', '.join(self.rule.operations)}"
+            )
+        try:
+            return self._change(docs, OPERATIONS[op], json_copy(value))
+        except PathError as error:
+            raise PathError(f"{error.message} at {self.text}") from None
+
+    def _change(self, docs: Mapping[str, Any], operation: Operation, value: Any) -> Edit | None:
+        container, depth = self._container(docs)
+        is_there = depth == len(self._parents)
+        before = container.get(self._last, MISSING) if is_there else MISSING
+        after = operation(before, value)
+        if after is MISSING and self.rule.empty is not None:
+            after = self.rule.empty()
+            if before is not MISSING and same(before, after):
+                return None
+        if after is before:
+            return None
+        if after is not MISSING and self.rule.check is not None:
+            self.rule.check(after)
+        return self._store(container, depth, before, after)
+
+    def _container(self, docs: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """Return the innermost object on the way that exists, and how many keys lead to it."""
+        container = docs.get(self.root)
+        if not isinstance(container, dict):
+            raise PathError(f"there is no {self.root}; nothing can be written")
+        for depth, key in enumerate(self._parents):
+            below = container.get(key)
+            if below is None:
+                return container, depth
+            if not isinstance(below, dict):
+                raise PathError(
+                    f"{path_text(self.root, self.keys[: depth + 1])} is not an object; nothing stands"
+                )
+            container = below
+        return container, len(self._parents)
+
+    def _store(self, container: dict[str, Any], depth: int, before: Any, after: Any) -> Edit:
+        made = None
+        if depth < len(self._parents):
+            key = self._parents[depth]
+            made = (container, key, container.get(key, MISSING))
+            for parent in self._parents[depth:]:
+                container[parent] = container = {}
+        if after is MISSING:
+            del container[self._last]
+        else:
+            # An object that is kept may be changed by a later edit, so what this edit shows is another copy.
+            container[self._last] = json_copy(after) if isinstance(after, dict) else after
+        return Edit(container, self._last, before, after, self.text, made)
+
+
+@lru_cache(maxsize=4_096)
+def compile_write_path(text: str) -> WritePath:
+    """Compile a path that is written. Raises PathError with column and fix."""
+    path = _parse(text)
+    root = root_of(path)
+    if root is None:
+        written = path_text(path[0], path[1:])
+        places = [path_text(each[0], each[1:]) for each in RULES]
+        close = get_close_matches(written, places, 1)
+        fix = f"did you mean {close[0]!r}?" if close else f"writable are {', '.join(places)}"
+        _refuse(text, 0, "nothing can be written here", fix)
+    rule = rule_of(path, root)
+    if rule is None:
+        place = path_text(root[0], root[1:])
+        fix = (
+            f"write {place} itself"
+            if len(path) > len(root) and len(root) > 1
+            else f"name a key: {place}.name"
+        )
+        if root in (("profile", "stats", "counters"), ("profile", "interests")):
+            fix = f"write {place}.name, a number"
+        if root == ("profile", "consents"):
+            fix = "write profile.consents.name or one of its given, at, source, until"
+        _refuse(text, len(path[0]), "nothing can be written here", fix)
+    return WritePath(text, path[0], path[1:], rule)
