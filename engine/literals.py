@@ -23,7 +23,7 @@ PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_le
 LONGEST_DURATION = timedelta(days=36_525)
 """A hundred years: a time less a duration is always a time."""
 
-_UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
 
 def _problem(code: LiteralString, error: BadLiteral) -> PydanticCustomError:
@@ -57,7 +57,7 @@ def _read_duration(value: object) -> timedelta:
 Duration = Annotated[
     timedelta,
     PlainValidator(_read_duration),
-    PlainSerializer(format_duration),
+    PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(
         {
             "type": "string",
@@ -80,7 +80,7 @@ def _read_zone(value: object) -> tzinfo:
 Zone = Annotated[
     tzinfo,
     PlainValidator(_read_zone),
-    PlainSerializer(str),
+    PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "description": "An IANA time zone, such as Europe/Berlin."}),
 ]
 

@@ -1,4 +1,4 @@
-"""Give the event a stored profile, found by its id or by a session.
+"""Give the event a stored profile, by its id or a session.
 
 Only for an event that has no profile. Whoever can send such an event can name any id: use it for sources with
 a secret key, or answer nothing about the profile. Nodes of the same wave do not see the profile yet; those

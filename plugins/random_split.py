@@ -30,9 +30,9 @@ class RandomSplitConfig(Config):
 
 class RandomSplit(Plugin[RandomSplitConfig]):
     examples = (
-        Example(_HALVES, "@@a", profile={"id": "p-1"}),
-        Example(_HALVES, "@@b", profile={"id": "p-2"}),
-        Example({"shares": {"all": 1, "none": 0}}, "all", "A share of 0 gets nobody.", profile=None),
+        Example(_HALVES, "old", profile={"id": "p-1"}),
+        Example(_HALVES, "new", profile={"id": "p-2"}),
+        Example(_HALVES, "old", "Without a profile.", profile=None, session={"id": "s-1"}),
     )
 
     @classmethod

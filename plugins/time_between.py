@@ -1,4 +1,4 @@
-"""Tell whether it is now within a time of the day and of the week.
+"""Tell whether it is a certain time of the day and week.
 
 The time is that of the wall clock in `zone`. A window may go over midnight; it belongs to the day on which it
 begins: 22:00 to 02:00 on `fri` holds until Saturday, 02:00.

@@ -1,4 +1,4 @@
-"""Check that a value is of a kind, such as a mail address or a date.
+"""Check that a value is a mail address, a date, and so on.
 
 It looks at the form only: whether a mailbox or a country's number range exists is not asked.
 """

@@ -1,0 +1,66 @@
+"""match_pattern and replace_pattern: bounded, and wrong patterns found at load."""
+
+from time import process_time
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from headrace.engine.example import ExampleRun, run_example
+from headrace.engine.plugin import Example
+
+TEXT = "{{ event.properties.t }}"
+
+
+async def replaced(text: Any, pattern: str, replacement: str) -> ExampleRun:
+    config = {"text": TEXT, "pattern": pattern, "replacement": replacement}
+    return await run_example("replace_pattern", Example(config, "", event={"properties": {"t": text}}))
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=a)", r"(a)\1", "a{2000}", "x" * 5000])
+@pytest.mark.parametrize("plugin", ["match_pattern", "replace_pattern"])
+async def test_bad_patterns_are_found_at_load(plugin: str, pattern: str) -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        await run_example(plugin, Example({"text": "x", "pattern": pattern}, ""))
+
+
+@pytest.mark.parametrize("replacement", ["$", "$2", "${name}", "${", "$ 1"])
+async def test_bad_replacements_are_found_at_load(replacement: str) -> None:
+    with pytest.raises(ValueError, match="replacement"):
+        await replaced("x", "(x)", replacement)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "replacement", "result"),
+    [
+        ("aé-b", "é", "$0$0", "aéé-b"),
+        ("a.b", r"\.", "$$", "a$b"),
+        ("ab", "", "-", "-a-b-"),
+        ("ab", "(a)|(b)", "[$1|$2]", "[a|][|b]"),
+        ("a", "a", r"\1\n", r"\1\n"),
+        ("{{ 1 }}", "x", "", "{{ 1 }}"),
+        (["a"], '"', "'", "['a']"),
+        (None, "a", "b", ""),
+    ],
+)
+async def test_replacement(text: Any, pattern: str, replacement: str, result: str) -> None:
+    assert (await replaced(text, pattern, replacement)).result["text"] == result
+
+
+async def test_results_are_bounded() -> None:
+    ran = await replaced("x" * 10_000, "x", "y" * 1000)
+    assert (ran.port, ran.error) == ("error", "the result would be longer than 1 MiB")
+
+
+async def test_time_is_bounded() -> None:
+    started = process_time()
+    example = Example(
+        {"text": TEXT, "pattern": "(a+)+$"}, "", event={"properties": {"t": "a" * 50_000 + "b"}}
+    )
+    assert (await run_example("match_pattern", example)).port == "unmatched"
+    assert process_time() - started < 2
+
+
+async def test_groups_that_did_not_match_are_null() -> None:
+    ran = await run_example("match_pattern", Example({"text": "b", "pattern": "(?P<a>a)|b"}, ""))
+    assert ran.result == {"groups": {"0": "b", "1": None, "a": None}}
