@@ -52,8 +52,8 @@ class Draft:
         assert self.profile is not None  # noqa: S101 - said to the type checker; the line above sets it
         return self.profile
 
-    def use_session(self, doc: Doc, version: Version | None) -> None:
-        """Take a session as the visit; `version` None says that its id is not claimed yet.
+    def use_session(self, doc: Doc, version: Version | None) -> Doc:
+        """Take a session as the visit, and return it; `version` None says that its id is not claimed yet.
 
         A hidden one was never saved: the visit is known, and starts with an empty document.
         """
@@ -65,14 +65,14 @@ class Draft:
         self.session_is_new = version is None
         if version is None:
             self.touched.add("session")
+        return doc
 
-    def join_session(self, session_id: str, source: str) -> None:
+    def join_session(self, session_id: str, source: str) -> Doc:
         """Take a session that was read under its lock, or begin it."""
         stored = self.sessions[session_id]
         if stored is None:
-            self.use_session(new_session(session_id, self.tenant, source, self.now), None)
-        else:
-            self.use_session(stored.doc, stored.version)
+            return self.use_session(new_session(session_id, self.tenant, source, self.now), None)
+        return self.use_session(stored.doc, stored.version)
 
     def snapshot(self) -> dict[str, Any]:
         """Return which profile and session are taken, for `restore`; their contents are not copied."""

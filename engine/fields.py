@@ -21,8 +21,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, Va
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from headrace.engine import expression, path
+from headrace.engine import expression, path, template
 from headrace.engine.errors import ExpressionError, NodeError, PathError
+from headrace.engine.scope import Scope
 from headrace.engine.suggest import did_you_mean
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class Compiled(Generic[T_co]):
     def __init__(self, source: Any) -> None:
         self.source = source
 
-    def evaluate(self, scope: expression.Scope) -> T_co:
+    def evaluate(self, scope: Scope) -> T_co:
         """Return the field's value for one event."""
         raise NotImplementedError
 
@@ -100,10 +101,10 @@ class Text(Compiled[str]):
         super().__init__(source)
         self._template = self._compile(source)
 
-    def _compile(self, source: str) -> expression.Template:
-        return expression.compile_template(source)
+    def _compile(self, source: str) -> template.Template:
+        return template.compile_template(source)
 
-    def evaluate(self, scope: expression.Scope) -> str:
+    def evaluate(self, scope: Scope) -> str:
         """Return the text with its expressions filled in."""
         return self._template.render_text(scope)
 
@@ -117,8 +118,8 @@ class Url(Text):
 
     __slots__ = ()
 
-    def _compile(self, source: str) -> expression.Template:
-        return expression.compile_url_template(source)
+    def _compile(self, source: str) -> template.Template:
+        return template.compile_url_template(source)
 
 
 class Header(Text):
@@ -126,8 +127,8 @@ class Header(Text):
 
     __slots__ = ()
 
-    def _compile(self, source: str) -> expression.Template:
-        return expression.compile_header_template(source)
+    def _compile(self, source: str) -> template.Template:
+        return template.compile_header_template(source)
 
 
 class Expression(Compiled[Any]):
@@ -139,9 +140,9 @@ class Expression(Compiled[Any]):
     def __init__(self, source: str) -> None:
         super().__init__(source)
         self._compiled = expression.compile_expression(source)
-        self.test: Callable[[expression.Scope], bool] = self._compiled.test
+        self.test: Callable[[Scope], bool] = self._compiled.test
 
-    def evaluate(self, scope: expression.Scope) -> Any:
+    def evaluate(self, scope: Scope) -> Any:
         """Return the expression's value; None where something is missing."""
         return self._compiled.evaluate(scope)
 
@@ -160,9 +161,9 @@ class ReadPath(Compiled[Any]):
         super().__init__(source)
         self.path = path.compile_path(source)
 
-    def evaluate(self, scope: expression.Scope) -> Any:
+    def evaluate(self, scope: Scope) -> Any:
         """Return what stands at the path; None when nothing does."""
-        value = self.path.read(scope.docs)
+        value = self.path.read({self.path.root: getattr(scope, self.path.root)})
         return None if value is path.MISSING else value
 
     def reads(self) -> frozenset[tuple[str, ...]]:
@@ -183,7 +184,7 @@ class WritePath(Compiled[path.WritePath]):
         super().__init__(source)
         self.path = path.compile_write_path(source)
 
-    def evaluate(self, scope: expression.Scope) -> path.WritePath:
+    def evaluate(self, scope: Scope) -> path.WritePath:
         """Return the compiled path."""
         return self.path
 
@@ -197,13 +198,13 @@ class Value(Compiled[T]):
     def __init__(self, source: Any, adapter: TypeAdapter[T]) -> None:
         super().__init__(source)
         self._adapter = adapter
-        self._template: expression.Template | None = None
+        self._template: template.Template | None = None
         if isinstance(source, str):
-            template = expression.compile_template(source)
-            self._template = None if template.is_literal else template
+            compiled = template.compile_template(source)
+            self._template = None if compiled.is_literal else compiled
         self._literal: T = adapter.validate_python(source) if self._template is None else None  # type: ignore[assignment]
 
-    def evaluate(self, scope: expression.Scope) -> T:
+    def evaluate(self, scope: Scope) -> T:
         """Return the value; raises NodeError when the template gives something of another type."""
         if self._template is None:
             return self._literal
@@ -259,7 +260,7 @@ class Body(Compiled[Any]):
         self._build = _compile_body(source, reads)
         self._reads = frozenset(reads)
 
-    def evaluate(self, scope: expression.Scope) -> Any:
+    def evaluate(self, scope: Scope) -> Any:
         """Return the JSON with its templates filled in."""
         return self._build(scope)
 
@@ -277,13 +278,11 @@ class Body(Compiled[Any]):
         )
 
 
-def _compile_body(source: Any, reads: set[tuple[str, ...]]) -> Callable[[expression.Scope], Any]:
+def _compile_body(source: Any, reads: set[tuple[str, ...]]) -> Callable[[Scope], Any]:
     if isinstance(source, str):
-        template = expression.compile_template(source)
-        reads |= template.reads
-        if not template.is_literal:
-            return template.render
-        return lambda scope: template.text
+        text = template.compile_template(source)
+        reads |= text.reads
+        return text.render
     if isinstance(source, dict):
         members = [(key, _compile_body(value, reads)) for key, value in source.items()]
         return lambda scope: {key: build(scope) for key, build in members}
@@ -349,7 +348,7 @@ class Secret(Compiled[str]):
         super().__init__(source)
         self.name = source["secret"]
 
-    def evaluate(self, scope: expression.Scope) -> str:
+    def evaluate(self, scope: Scope) -> str:
         """Not used: `step.value` reads a secret from the environment."""
         raise NodeError(f"the secret {self.name} is read by step.value only")
 
@@ -363,7 +362,7 @@ class Secret(Compiled[str]):
             if not (
                 isinstance(value, dict) and list(value) == ["secret"] and isinstance(value["secret"], str)
             ):
-                raise PydanticCustomError("secret", 'Input should be an object like {{"secret": "NAME"}}')
+                raise PydanticCustomError("secret", 'Input should be an object like {"secret": "NAME"}')
             return cls(value)
 
         return core_schema.no_info_plain_validator_function(

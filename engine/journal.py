@@ -48,7 +48,7 @@ class Writer:
         """Do every entry in order; raises NodeError, with nothing done, when one cannot be."""
         passage = self.passage
         start = len(passage.edits)
-        lists = (passage.log, passage.emitted, passage.effects, passage.timers)
+        lists: tuple[list[Any], ...] = (passage.log, passage.emitted, passage.effects, passage.timers)
         lengths = [len(kept) for kept in lists]
         draft = passage.draft.snapshot() if any(op == "attach" for op, _, _ in journal) else None
         try:
@@ -70,12 +70,13 @@ class Writer:
 
     def _write_field(self, op: str, where: str | WritePath, value: Any) -> None:
         target = where.path if isinstance(where, WritePath) else path.compile_write_path(where)
-        docs = self.passage.scope.docs
-        if target.root != "vars" and not docs[target.root]:
-            raise PathError(f"{target.text} cannot be written: the event has no {target.root}")
-        edit = target.apply(docs, op, plain(value))
+        edit = target.apply(self._docs(), op, plain(value))
         if edit is not None:
             self.passage.edits.append(edit)
+
+    def _docs(self) -> dict[str, Any]:
+        scope = self.passage.scope
+        return {"profile": scope.profile, "session": scope.session, "vars": scope.vars}
 
     def respond(self, key: str, value: Any) -> None:
         """Put a member into the answer's `response`."""
@@ -118,7 +119,7 @@ class Writer:
             "due": iso(until),
             "status": "pending",
             "port": self.port,
-            "nodes": plain(self.passage.scope.docs["nodes"]),
+            "nodes": plain(self.passage.scope.nodes),
             "lease": None,
         }
         self.passage.timers.append(Row(key, doc))

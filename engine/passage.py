@@ -9,7 +9,7 @@ from typing import Any
 from headrace.engine import path
 from headrace.engine.draft import Draft
 from headrace.engine.errors import NodeError
-from headrace.engine.expression import Scope
+from headrace.engine.scope import Scope
 from headrace.engine.model import Doc
 from headrace.engine.plugin import Http, Reads
 from headrace.engine.store.protocol import Row
@@ -169,11 +169,10 @@ class Passage:
             raise NodeError("the event has a session or profile already")
         if session_id not in self.draft.sessions:
             raise Needs(session=session_id)
-        self.draft.join_session(session_id, self.source["id"])
-        session = self.draft.session
+        session = self.draft.join_session(session_id, self.source["id"])
         self.put(self.event, "session", session_id, "event.session")
         self.scope.set("session", session)
-        if session is not None and session["profile"] is not None:
+        if session["profile"] is not None:
             self.attach_profile(session["profile"])
 
     async def breathe(self) -> None:

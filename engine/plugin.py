@@ -226,32 +226,32 @@ class Step:
     @property
     def event(self) -> View:
         """The event."""
-        return View(self._passage.scope.docs["event"])
+        return View(self._passage.scope.event)
 
     @property
     def profile(self) -> View:
         """The profile; empty, and so false, when the event has none."""
-        return View(self._passage.scope.docs["profile"])
+        return View(self._passage.scope.profile)
 
     @property
     def session(self) -> View:
         """The session; empty when there is none."""
-        return View(self._passage.scope.docs["session"])
+        return View(self._passage.scope.session)
 
     @property
     def source(self) -> View:
         """The source's id, tenant and about."""
-        return View(self._passage.scope.docs["source"])
+        return View(self._passage.scope.source)
 
     @property
     def vars(self) -> View:
         """Values that live for one run of a workflow."""
-        return View(self._passage.scope.docs["vars"])
+        return View(self._passage.scope.vars)
 
     @property
     def nodes(self) -> View:
         """Results of the nodes that ran, by name."""
-        return View(self._passage.scope.docs["nodes"])
+        return View(self._passage.scope.nodes)
 
     @property
     def now(self) -> datetime:
@@ -274,9 +274,11 @@ class Step:
 
     def read(self, path: str | ReadPath | WritePath) -> Any:
         """Return what stands at a path, as a view, or None."""
-        if isinstance(path, WritePath):
-            path = path.source
-        field = path if isinstance(path, ReadPath) else ReadPath(path)
+        field = (
+            path
+            if isinstance(path, ReadPath)
+            else ReadPath(path.source if isinstance(path, WritePath) else path)
+        )
         return viewed(field.evaluate(self._passage.scope))
 
     def set(self, path: str | WritePath, value: Any) -> None:

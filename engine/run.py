@@ -73,7 +73,7 @@ async def run_wave(run: Run, ready: list[int]) -> list[int]:
     nodes = run.workflow.nodes
     steps = [Step(run.passage, nodes[index].name) for index in ready]
     outs = await execute_all(run, [nodes[index] for index in ready], steps)
-    results = run.passage.scope.docs["nodes"]
+    results = run.passage.scope.nodes
     following: list[int] = []
     for index, step, (out, error) in zip(ready, steps, outs, strict=True):
         node = nodes[index]

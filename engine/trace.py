@@ -72,7 +72,7 @@ def _record_async(plugin: Plugin[Any]) -> Callable[[Step], Any]:
     async def run(step: Step) -> Out:
         started = perf_counter()
         try:
-            return await plugin.run(step)  # type: ignore[misc]
+            return await plugin.run(step)  # type: ignore[misc, no-any-return]
         finally:
             step.clock(started, perf_counter())
 

@@ -46,6 +46,8 @@ def viewed(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """Return the JSON value behind a view, as a copy that may be kept."""
+    if isinstance(value, str | int | float | None):
+        return value
     if isinstance(value, View):
         return {key: plain(item) for key, item in value._doc.items()}
     if isinstance(value, dict):
