@@ -5,11 +5,16 @@ import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta, tzinfo
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+
+from headrace.engine.fields import Compiled
+from headrace.engine.literals import format_duration
 from headrace.engine.plugin import ERROR_PORT, Example, Plugin
 from headrace.engine.problem import Problem
 
@@ -56,9 +61,22 @@ class PluginInfo:
         """What I/O it does."""
         return frozenset(self.plugin.uses)
 
-    def config_schema(self) -> dict[str, Any]:
+    def config_schema(self, ref_template: str = "#/$defs/{model}") -> dict[str, Any]:
         """Return the JSON Schema of its config."""
-        return self.plugin.config_type.model_json_schema()
+        return self.plugin.config_type.model_json_schema(
+            ref_template=ref_template, schema_generator=_ConfigSchema
+        )
+
+
+class _ConfigSchema(GenerateJsonSchema):
+    """Writes a default as it would stand in a file."""
+
+    def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, Compiled):
+            return dft.source
+        if isinstance(dft, timedelta):
+            return format_duration(dft)
+        return str(dft) if isinstance(dft, tzinfo) else super().encode_default(dft)
 
 
 class Catalog(Mapping[str, PluginInfo]):

@@ -75,9 +75,11 @@ def check_model(
 
 
 def _code(detail: ErrorDetails) -> str:
+    if detail["type"] in _CODES:
+        return _CODES[detail["type"]]
     if detail["loc"][-1:] == ("[key]",):
         return "M05"
-    return _CODES.get(detail["type"]) or ("M03" if detail["type"] in _TYPES else "M04")
+    return "M03" if detail["type"] in _TYPES else "M04"
 
 
 def _inner_place(detail: ErrorDetails, value: Any) -> Place:
@@ -104,15 +106,22 @@ def _say(model: type[BaseModel], inner: Place, code: str, same: list[ErrorDetail
         return f"the member '{last}' is missing", f'Add "{last}": …'
     if code == "M03":
         wanted = " or ".join(dict.fromkeys(_TYPES[one["type"]] for one in same))
-        return f"must be {wanted}, but is {json_type(detail['input'])}", ""
+        return f"must be {wanted}, but is {_what(detail['input'])}", ""
     if code == "M05":
         return f"'{_short(last)}' is no name for this: it {_plain(detail['msg'])}", "Rename it."
     messages = dict.fromkeys(_plain(one["msg"]) for one in same)
-    return " or ".join(messages), str(context.get("fix") or "")
+    fix = str(context.get("fix") or "")
+    return " or ".join(messages), fix[:1].upper() + fix[1:]
+
+
+def _what(value: object) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _short(str(value)) if is_number else json_type(value)
 
 
 def _plain(message: str) -> str:
-    if message.endswith("at least 1 item after validation, not 0"):
+    message = message.removesuffix(", not more").replace(" after validation", "")
+    if message.endswith("at least 1 item, not 0"):
         return "must not be empty"
     for opening, ours in _OPENINGS.items():
         if message.startswith(opening):

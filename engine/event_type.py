@@ -71,13 +71,13 @@ def pointer(place: list[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
-def compile_schema(schema: dict[str, Any] | bool) -> _Validator:
+def compile_schema(schema: dict[str, Any] | bool, mask: str | None = "the value") -> _Validator:
     """Compile a JSON Schema (2020-12 unless it names another draft); raises jsonschema_rs.ValidationError.
 
-    Nothing is fetched, and patterns take linear time. Messages do not repeat the values of an event.
+    Nothing is fetched, and patterns take linear time. `mask` stands for the values of an event in messages.
     """
     return jsonschema_rs.validator_for(
-        schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions(), mask="the value"
+        schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions(), mask=mask
     )
 
 
@@ -94,15 +94,15 @@ def check_event_types(entries: Mapping[str, EventTypeFile], file: JsonFile) -> I
 
 def _check_schema(schema: dict[str, Any] | bool, file: JsonFile, at: Place) -> Iterator[Problem]:
     try:
-        compile_schema(schema)
+        compile_schema(schema, mask=None)
     except jsonschema_rs.ValidationError as error:
         if "retrieving it failed" in error.message:
             place, uri = next(_far_references(schema), ((), "a reference"))
             fix = "Copy the part into $defs and refer to #/$defs/…"
             yield file.problem((*at, *place), "E02", f"'{uri[:80]}' is never fetched", fix)
             return
-        message = error.message[:300].replace("the value", "this", 1)
-        yield file.problem((*at, *error.instance_path), "E01", f"the JSON Schema is not valid: {message}")
+        message = f"the JSON Schema is not valid: {error.message[:300]}"
+        yield file.problem((*at, *error.instance_path), "E01", message)
     except ValueError as error:
         yield file.problem(at, "E01", f"the JSON Schema is not valid: {str(error)[:300]}")
 

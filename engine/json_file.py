@@ -174,6 +174,8 @@ def _syntax_fault(text: str, error: json.JSONDecodeError) -> _Fault:
         message, fix = "is not JSON: a comma stands before the end", "Delete the comma."
     elif rest.startswith(("//", "/*", "#")):
         message, fix = "is not JSON: a comment", 'JSON has none; most objects take an "about".'
+    elif not rest:
+        fix = "The file ends too early: is a closing bracket or a quote missing?"
     elif next_ == "'" or error.msg.startswith("Expecting property name"):
         fix = "Names and texts stand in double quotes."
     elif error.msg.startswith("Expecting ',' delimiter"):
@@ -198,13 +200,17 @@ def _value_fix(rest: str) -> str:
     for word, right in words.items():
         if rest.startswith(word):
             return f"Write {right}."
-    return "A text stands in double quotes." if rest else "The file ends too early."
+    return "A text stands in double quotes."
 
 
 def _duplicates(text: str, file: str) -> Iterator[Problem]:
     seen: set[Place] = set()
+    twice: set[Place] = set()
     for place, offset in places(text):
+        if any(place[:length] in twice for length in range(1, len(place))):
+            continue
         if place in seen and isinstance(place[-1], str):
+            twice.add(place)
             line, column = _line_column(text, offset)
             yield Problem(file, dotted(place), "F06", "the member stands twice", "Delete one.", line, column)
         seen.add(place)

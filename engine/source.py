@@ -40,7 +40,7 @@ def _key(value: object) -> "Secret | str":
         and value["secret"]
     ):
         return Secret(value)
-    raise PydanticCustomError("key", 'must be an object such as {{"secret": "SHOP_KEY"}}')
+    raise PydanticCustomError("key", 'must be an object such as {"secret": "SHOP_KEY"}')
 
 
 def _origin(value: str) -> str:

@@ -1,0 +1,153 @@
+"""Generated pages: every plugin, and every code of lint."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from headrace.engine.catalog import BUILT_IN, Catalog, PluginInfo
+from headrace.engine.plugin import ERROR_PORT, Example
+from headrace.engine.problem import CODES
+
+_GROUPS = {
+    "F": "Files",
+    "M": "Members",
+    "N": "Names",
+    "W": "Workflows",
+    "X": "Expressions, templates and paths",
+    "S": "Sources",
+    "E": "Event types",
+    "T": "Tests",
+    "P": "Plugins of other packages",
+}
+
+
+def plugin_reference(catalog: Catalog) -> str:
+    """Return the page of all plugins, in Markdown."""
+    lines = [
+        "# Plugins",
+        "",
+        "Every plugin also has the port `error`, taken when the node fails.",
+        "",
+        "| plugin | what it is for |",
+        "|---|---|",
+    ]
+    lines += [f"| [{name}](#{name}) | {_cell(info.summary)} |" for name, info in catalog.items()]
+    for info in catalog.values():
+        lines += ["", *plugin_page(info)]
+    return "\n".join(lines) + "\n"
+
+
+def plugin_page(info: PluginInfo) -> Iterator[str]:
+    """Yield the lines of one plugin's part of the page."""
+    yield f"## {info.name}"
+    yield ""
+    yield from info.doc.splitlines()
+    if info.origin != BUILT_IN:
+        yield ""
+        yield f"It comes with the package `{info.origin}`."
+    yield from _config_table(info.config_schema())
+    yield from ("", "| port | taken when |", "|---|---|")
+    for port, about in info.ports.items():
+        yield f"| `{port}` | {_cell(about)} |"
+    if info.ports_vary:
+        yield "| … | The config names more ports. |"
+    yield f"| `{ERROR_PORT}` | The node failed. |"
+    for example in info.examples:
+        yield from _example(info.name, example)
+
+
+def problem_reference() -> str:
+    """Return the page of all codes of lint, in Markdown."""
+    lines = [
+        "# Problems",
+        "",
+        "`headrace lint` names every problem with one of these codes.",
+        "An error keeps a file from being used. A warning does not.",
+    ]
+    for letter, title in _GROUPS.items():
+        lines += ["", f"## {title}", "", "| code | | meaning | how to mend it |", "|---|---|---|---|"]
+        for name, code in CODES.items():
+            if name.startswith(letter):
+                lines.append(f"| {name} | {code.severity} | {_cell(code.meaning)} | {_cell(code.mend)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _config_table(schema: dict[str, Any]) -> Iterator[str]:
+    members = schema.get("properties", {})
+    if not members:
+        yield from ("", "It has no config.")
+        return
+    yield from ("", "| config | type | default | meaning |", "|---|---|---|---|")
+    yield from _rows(schema, schema.get("$defs", {}), "", 0)
+
+
+def _rows(schema: dict[str, Any], defs: dict[str, Any], before: str, depth: int) -> Iterator[str]:
+    required = schema.get("required", ())
+    for name, member in schema.get("properties", {}).items():
+        inner = _resolved(member, defs)
+        shown = f"`{json.dumps(member.get('default'), ensure_ascii=False)}`"
+        default = "*required*" if name in required else shown
+        about = _cell(member.get("description") or inner.get("description") or "")
+        yield f"| `{before}{name}` | {_type(member, defs)} | {_cell(default)} | {about} |"
+        items = _resolved(inner.get("items", {}), defs)
+        if depth < 2:
+            yield from _rows(inner, defs, f"{before}{name}.", depth + 1)
+            yield from _rows(items, defs, f"{before}{name}[].", depth + 1)
+
+
+def _resolved(schema: Any, defs: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(schema, dict):
+        return {}
+    if "$ref" in schema:
+        found: dict[str, Any] = defs.get(schema["$ref"].rsplit("/", 1)[-1], {})
+        return {**found, **schema}
+    return schema
+
+
+def _type(schema: Any, defs: dict[str, Any]) -> str:
+    schema = _resolved(schema, defs)
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    for word in ("anyOf", "oneOf"):
+        if word in schema:
+            kinds = [_type(one, defs) for one in schema[word] if one.get("type") != "null"]
+            return " or ".join(dict.fromkeys(kinds))
+    kind = schema.get("type")
+    if kind == "array":
+        return f"list of {_type(schema.get('items', {}), defs)}"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {_type(schema['additionalProperties'], defs)}"
+    if kind == "string" and schema.get("pattern") == r"\{[{%]":
+        return "template"
+    return {"string": "text", "integer": "whole number", "boolean": "true or false", None: "any JSON"}.get(
+        kind, str(kind)
+    )
+
+
+def _example(name: str, example: Example) -> Iterator[str]:
+    node = {"plugin": name, "config": example.config, "then": {example.port: ["next"]}}
+    if not example.config:
+        del node["config"]
+    yield ""
+    yield f"{example.about or 'For example'}: leaves by `{example.port}`."
+    yield from ("", "```json")
+    yield from json.dumps(node, ensure_ascii=False, indent=2).splitlines()
+    yield "```"
+    for word, before in (
+        ("event", example.event),
+        ("profile", example.profile),
+        ("session", example.session),
+    ):
+        if before:
+            yield ""
+            yield f"With the {word} `{json.dumps(before, ensure_ascii=False)}`."
+    if example.changes:
+        yield ""
+        yield f"Afterwards: `{json.dumps(example.changes, ensure_ascii=False)}`."
+
+
+def _cell(text: str) -> str:
+    """Write a text so that it fits into a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
