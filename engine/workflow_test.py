@@ -69,7 +69,9 @@ class TestCase(FileModel):
     at: str | None = Field(None, description="The clock at the start.", examples=["2026-01-15T12:00:00Z"])
     profile: Json | None = Field(None, description="The profile before; null: none. Left out: a new one.")
     session: Json | None = Field(None, description="The session before.")
-    profiles: list[Json] = Field([], description="Other stored profiles, which a node may load; each has an id.")
+    profiles: list[Json] = Field(
+        [], description="Other stored profiles, which a node may load; each has an id."
+    )
     sessions: list[Json] = Field([], description="Other stored sessions, which a node may attach or look up.")
     past: list[Json] = Field([], description="Earlier events of the profile, newest first.")
     events: list[TestEvent] = Field(min_length=1, description="The events, in order.")
