@@ -15,7 +15,7 @@ T = TypeVar("T")
 COMMITTED = Committed()
 CONFLICT = Conflict()
 
-_SIZES = (128, 32, 8, 1)
+_SIZES = (128, 32, 8, 4, 2, 1)
 """How many rows one statement takes. Few sizes, so that statements stay compiled; many rows in one, because
 each statement gives the interpreter's lock away and has to win it back."""
 

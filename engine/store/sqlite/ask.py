@@ -5,7 +5,7 @@ import binascii
 import re
 import sqlite3
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,14 @@ _KINDS: dict[AskKind, _Kind] = {
     "trace": _Kind("traces", "created", "1", _LISTED),
 }
 
+_LISTS = ("failed", "effects", "timers", "traces")
+_INDICES = frozenset(
+    (
+        *("sessions_by_profile", "events_by_profile", "events_by_session"),
+        *(f"{table}_by_{name}" for table in _LISTS for name in ("profile", "event")),
+    )
+)
+
 
 def get_doc(connection: sqlite3.Connection, kind: AskKind, key: str) -> Doc | None:
     """Return one document by its key."""
@@ -56,7 +64,7 @@ def find_page(connection: sqlite3.Connection, query: Query) -> Page:
         where += f" AND ({kind.time}, n) < (?, ?)"
         values += read_cursor(query.cursor)
     # The inner question is about small columns only, so that sorting carries no documents around.
-    inner = f"SELECT n FROM {kind.table} WHERE {where} ORDER BY {kind.time} DESC, n DESC LIMIT ?"  # noqa: S608
+    inner = f"SELECT n FROM {_table(query, kind)} WHERE {where} ORDER BY {kind.time} DESC, n DESC LIMIT ?"  # noqa: S608
     sql = (
         f"SELECT {kind.time}, n, doc FROM {kind.table} WHERE n IN ({inner}) ORDER BY {kind.time} DESC, n DESC"  # noqa: S608
     )
@@ -70,7 +78,7 @@ def count_docs(connection: sqlite3.Connection, query: Query, at_most: int | None
     kind = _KINDS[query.kind]
     where, values = _conditions(query, kind)
     most = -1 if at_most is None else max(at_most, 0)
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM {kind.table} WHERE {where} LIMIT ?)"  # noqa: S608
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM {_table(query, kind)} WHERE {where} LIMIT ?)"  # noqa: S608
     return int(connection.execute(sql, (*values, most)).fetchone()[0])
 
 
@@ -83,7 +91,7 @@ def report_events(
     bucket = {"type": "type", "day": "substr(received, 1, 10)", "source": "source"}[by]
     order = "1" if by == "day" else "2 DESC, 1"
     sql = (
-        f"SELECT {bucket}, count(*), count(DISTINCT profile) FROM events WHERE {where}"  # noqa: S608
+        f"SELECT {bucket}, count(*), count(DISTINCT profile) FROM {_table(query, kind)} WHERE {where}"  # noqa: S608
         f" GROUP BY 1 ORDER BY {order}"
     )
     rows = connection.execute(sql, values)
@@ -101,11 +109,21 @@ def read_cursor(cursor: str) -> list[Any]:
         data = base64.b64decode(
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
         )
-        time, n = msgspec.json.decode(data, type=tuple[str, Annotated[int, msgspec.Meta(ge=0, lt=2**63)]])
-    except (UnicodeError, binascii.Error, msgspec.DecodeError) as error:
+        time, n = msgspec.json.decode(data, type=tuple[str, int])
+        # Larger numbers than a row can have would not go into a statement.
+        n.to_bytes(8, "big", signed=True)
+    except (UnicodeError, binascii.Error, msgspec.DecodeError, OverflowError) as error:
         msg = "The cursor is none that this server gave. Ask without it for the first page."
         raise InputError(422, "bad_cursor", msg) from error
     return [time, n]
+
+
+def _table(query: Query, kind: _Kind) -> str:
+    """Return the table to ask, with the index to use: without statistics SQLite does not know which one is narrow."""
+    for name in ("profile", "session", "event"):
+        if getattr(query, name) is not None and name != query.kind and f"{kind.table}_by_{name}" in _INDICES:
+            return f"{kind.table} INDEXED BY {kind.table}_by_{name}"
+    return kind.table
 
 
 def _conditions(query: Query, kind: _Kind) -> tuple[str, list[Any]]:

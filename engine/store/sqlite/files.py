@@ -11,13 +11,14 @@ from headrace.engine.store.sqlite.schema import check_owner, migrate
 
 HEADER = b"SQLite format 3\x00"
 CHECK_SECONDS = 0.4
+DAMAGED = "store-damaged"
 
 _CODES = {
     sqlite3.SQLITE_FULL: "disk-full",
     sqlite3.SQLITE_BUSY: "store-locked",
     sqlite3.SQLITE_LOCKED: "store-locked",
-    sqlite3.SQLITE_CORRUPT: "store-damaged",
-    sqlite3.SQLITE_NOTADB: "store-damaged",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
     sqlite3.SQLITE_READONLY: "store-read-only",
     sqlite3.SQLITE_PERM: "store-read-only",
     sqlite3.SQLITE_CANTOPEN: "store-unreachable",
@@ -29,7 +30,7 @@ _CODES = {
 _WORDS = {
     "disk-full": "the disk, or its quota, is full. Free some space",
     "store-locked": "another process has locked it for too long. End that process's transaction",
-    "store-damaged": "the file is damaged. Move it aside with its -wal and -shm files, and restore a backup",
+    DAMAGED: "the file is damaged. Move it aside with its -wal and -shm files, and restore a backup",
     "store-read-only": "it cannot be written. Let the server's user write the file and its folder",
     "store-unreachable": "it cannot be opened. Look at the folder's permissions and the limit of open files",
     "store-failed": "reading or writing the disk failed. Look at the disk, its limits and the system's log",
@@ -42,7 +43,7 @@ def fault_code(error: BaseException) -> str:
     """Return a short code for a fault of the file or the machine; "" when one change may be to blame."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None and "not a database" in str(error):
-        return "store-damaged"
+        return DAMAGED
     return _CODES.get(code & 0xFF, "") if code is not None else ""
 
 
@@ -161,4 +162,4 @@ def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
     if found == "ok" and not (wal.exists() and wal.stat().st_size) and path.stat().st_size < pages * size:
         found = "it is shorter than it says"
     if found != "ok":
-        raise StoreRefused(fault_text(str(path), "store-damaged", sqlite3.DatabaseError(found)))
+        raise StoreRefused(fault_text(str(path), DAMAGED, sqlite3.DatabaseError(found)))

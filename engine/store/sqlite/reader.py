@@ -12,6 +12,18 @@ _NO_VERSION = (0, 0)
 
 def read_refs(connection: sqlite3.Connection, refs: Sequence[Ref]) -> list[Stored | None]:
     """Return each document as it is now, or None. Raises sqlite3.Error."""
+    if len(refs) < 3:
+        return _read(connection, refs)
+    # One transaction: the file's lock for readers is taken once.
+    connection.execute("BEGIN")
+    try:
+        return _read(connection, refs)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _read(connection: sqlite3.Connection, refs: Sequence[Ref]) -> list[Stored | None]:
     many: dict[Key, Stored] = {}
     keys = [pack_key(ref.key) for ref in refs if ref.kind == "seen"]
     if len(keys) > 2:

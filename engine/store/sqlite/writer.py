@@ -15,7 +15,7 @@ from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.store.protocol import Outcome
 from headrace.engine.store.sqlite.apply import apply_batch
-from headrace.engine.store.sqlite.files import fault_code, fault_text, file_id
+from headrace.engine.store.sqlite.files import DAMAGED, fault_code, fault_text, file_id
 from headrace.engine.store.sqlite.rows import Prepared
 
 T = TypeVar("T")
@@ -71,6 +71,8 @@ class Writer:
             if self.closed:
                 msg = f"The database {self._path} is closed: the server is stopping."
                 raise StoreError(msg)
+            if self.failure == DAMAGED:
+                raise StoreError(fault_text(self._path, DAMAGED))
             if self.waiting >= MAX_WAITING:
                 raise BusyError(f"{self.waiting} changes wait for the database already.")
             self.waiting += 1
@@ -137,7 +139,9 @@ class Writer:
             return [StoreError(fault_text(self._path, code, None if code == "file-gone" else error))] * len(
                 batch
             )
-        self.failure = ""
+        # A damaged file stays damaged.
+        if self.failure != DAMAGED:
+            self.failure = ""
         return results
 
     def _transaction(self, batch: Sequence[_Waiting]) -> list[Any]:
