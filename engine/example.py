@@ -89,7 +89,7 @@ class MockHttp:
         timeout_seconds: float = 10,  # noqa: ARG002
     ) -> HttpAnswer:
         """Return the next answer; raises NodeError when there is none."""
-        mock = next(self._mocks, {"error": "the example has no mock for this call"})
+        mock: Mapping[str, Any] = next(self._mocks, {"error": "the example has no mock for this call"})
         if "error" in mock:
             raise NodeError(f"{method} {url}: {mock['error']}")
         return HttpAnswer(mock.get("status", 200), mock.get("headers", {}), copy.deepcopy(mock.get("body")))

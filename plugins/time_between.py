@@ -4,20 +4,26 @@ The time is that of the wall clock in `zone`. A window may go over midnight; it 
 begins: 22:00 to 02:00 on `fri` holds until Saturday, 02:00.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
 from headrace.engine.plugin import Config, Example, Out, Plugin, Step, Zone
 
-_INSIDE = Out("inside")
-_OUTSIDE = Out("outside")
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_OFFICE = {"start": "09:00", "end": "17:00", "days": list(_DAYS[:5]), "zone": "Europe/Berlin"}
-
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ClockTime = Annotated[str, StringConstraints(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
+
+_DAYS: tuple[Day, ...] = get_args(Day)
+_INSIDE = Out("inside")
+_OUTSIDE = Out("outside")
+_OFFICE: Mapping[str, Any] = {
+    "start": "09:00",
+    "end": "17:00",
+    "days": list(_DAYS[:5]),
+    "zone": "Europe/Berlin",
+}
 
 
 class TimeBetweenConfig(Config):
@@ -26,7 +32,7 @@ class TimeBetweenConfig(Config):
         "24:00", description="When it ends, as HH:MM; this minute is outside.", examples=["17:00"]
     )
     days: list[Day] = Field(list(_DAYS), min_length=1, description="The days on which it begins.")
-    zone: Zone = Field(UTC, description="The time zone.", examples=["Europe/Berlin"])
+    zone: Zone = Field(UTC, description="The time zone; UTC if not given.", examples=["Europe/Berlin"])
 
 
 class TimeBetween(Plugin[TimeBetweenConfig]):

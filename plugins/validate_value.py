@@ -1,4 +1,4 @@
-"""Check that a value is a mail address, a date, and so on.
+"""Check that a value is a mail address, a date or similar.
 
 It looks at the form only: whether a mailbox or a country's number range exists is not asked.
 """

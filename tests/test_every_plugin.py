@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,24 +172,28 @@ HOSTILE: list[Any] = [
 ]
 
 
-def hostile_events(example: Example) -> Iterator[dict[str, Any]]:
-    """Give the example's event with each of its properties (and those that its config names) replaced."""
-    named = re.findall(r"event\.properties\.(\w+)", repr(example.config))
-    for name in {*example.event.get("properties", {}), *named}:
-        for value in HOSTILE:
-            yield {"properties": {**example.event.get("properties", {}), name: value}}
+def hostile_examples(example: Example) -> Iterator[Example]:
+    """Give the example with each property and trait that it has or its config names replaced by each odd value."""
+    for member, field in (("event", "properties"), ("profile", "traits")):
+        given = getattr(example, member)
+        if given is None:
+            continue
+        named = re.findall(rf"{member}\.{field}\.(\w+)", repr(example.config))
+        for name in {*given.get(field, {}), *named}:
+            for value in HOSTILE:
+                odd = {**given, field: {**given.get(field, {}), name: value}}
+                yield replace(example, event=odd) if member == "event" else replace(example, profile=odd)
 
 
 @each_plugin
 async def test_hostile_values_end_in_a_port_or_a_node_error(info: PluginInfo) -> None:
     for example in info.examples:
         ports = ports_of(info, example) | {ERROR_PORT}
-        for event in hostile_events(example):
-            hostile = Example(**{**vars(example), "event": event})
+        for hostile in hostile_examples(example):
             ran = await run_example(info.plugin, hostile)
             assert ran.port in ports
             # An unplanned exception is reported with the name of its type in front.
-            assert not re.match(r"[A-Z]\w+(Error|Exception): ", ran.error), (event, ran.error)
+            assert not re.match(r"[A-Z]\w+(Error|Exception): ", ran.error), (hostile, ran.error)
 
 
 def test_a_plugin_knows_its_config() -> None:
