@@ -1,0 +1,97 @@
+"""The command line: which commands there are, and how errors end them."""
+
+from importlib import import_module
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from headrace import __version__
+from headrace.engine.errors import HeadraceError
+from headrace.terminal import CANNOT_START, EXIT_CODES, fail, say
+
+COMMANDS: Final = {
+    "dev": "Run the server for development: debugger on, logs to read.",
+    "serve": "Run the server.",
+    "init": "Write a small workspace that works.",
+    "lint": "Name every problem in workspaces.",
+    "test": "Run the tests of workflows.",
+    "run": "Run one event through a workspace, and draw what happened.",
+    "plugins": "List the plugins, or show one.",
+    "new": "Begin something: a plugin.",
+    "schema": "Write the JSON Schemas that give completion in an editor.",
+    "docs": "Write the reference pages.",
+    "events": "Bring events in from a file.",
+    "config": "Show every setting, its value and where it came from.",
+}
+"""Every command and what it does; each is the `app` of the module of its name in headrace/commands."""
+
+FIRST_STEPS = """\
+[bold]Headrace[/] {version} takes events and runs them through workflows that you write as JSON files.
+
+[bold]Begin[/]
+  headrace init shop      write a small workspace that works
+  headrace dev shop       run it; it prints a curl command to paste
+  headrace test shop      run the tests of its workflows
+
+[bold]Commands[/]
+{commands}
+
+[bold]headrace COMMAND --help[/] tells more about one, [bold]headrace --help[/] the exit codes."""
+
+EPILOG = "Exit codes: " + " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+class Commands(TyperGroup):
+    """Imports a command's module only when it is needed: `headrace --version` needs none."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.commands: Any = dict.fromkeys(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the signature is typer's
+        """Return the command of a name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        if self.commands[cmd_name] is None:
+            module = import_module(f"headrace.commands.{cmd_name}")
+            self.commands[cmd_name] = command = typer.main.get_command(module.app)
+            command.name = cmd_name
+        return self.commands[cmd_name]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error of ours ends it with a sentence, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except HeadraceError as error:
+            fail(error)
+            raise typer.Exit(CANNOT_START) from None
+
+
+app = typer.Typer(
+    cls=Commands, name="headrace", epilog=EPILOG, invoke_without_command=True, pretty_exceptions_enable=False
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"headrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def headrace(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - the option's callback does the work
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Headrace takes events and runs them through workflows that you write as JSON files."""
+    if context.invoked_subcommand is None:
+        lines = "\n".join(f"  {name:<8} {about}" for name, about in COMMANDS.items())
+        say(FIRST_STEPS.format(version=__version__, commands=lines))
+
+
+def main() -> None:
+    """Run the command line; the entry point `headrace`."""
+    app(prog_name="headrace")

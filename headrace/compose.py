@@ -1,0 +1,40 @@
+"""Puts the parts together: settings, store, workspace, engine."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from headrace.engine.catalog import find_plugins
+from headrace.engine.crash import set_crash_point
+from headrace.engine.engine import Engine
+from headrace.engine.metrics import Metrics
+from headrace.engine.settings import Settings, secret
+from headrace.engine.source import Secrets
+from headrace.engine.store.open import open_store
+from headrace.engine.watch import LiveWorkspace
+
+
+def environment_secrets() -> Secrets:
+    """Return what looks a named secret up in the environment of this process."""
+    return partial(secret, environ=os.environ)
+
+
+def load_settings(workspace: Path | None = None, **overrides: object) -> Settings:
+    """Return the settings of this process; what the command line said wins. Raises SettingsError."""
+    return Settings.load(os.environ, workspace=workspace, **overrides)
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Load the workspace and open the store that the settings name; the caller stops the engine.
+
+    The workspace comes first: with one that cannot be used, no database is made. Raises WorkspaceError, StoreRefused.
+    """
+    set_crash_point(settings.crash_at)
+    secrets, metrics = environment_secrets(), Metrics()
+
+    def note_load(live: LiveWorkspace) -> None:
+        metrics.reload("refused" if live.refused else "live")
+
+    live = LiveWorkspace(settings.workspace, find_plugins(), secrets, note_load)
+    store = open_store(settings.store, data=settings.data, dedup_days=settings.dedup_days)
+    return Engine(settings, store, live, secrets, metrics=metrics)
