@@ -27,11 +27,6 @@ class WorkspaceNeeds(Protocol):
         """The sources by name."""
         ...
 
-    @property
-    def problems(self) -> Sequence[Problem]:
-        """What is wrong with the files as they are now; a refused change shows here."""
-        ...
-
 
 class StoreNeeds(Ask, Protocol):
     """The store as a reader sees it."""
@@ -64,6 +59,11 @@ class EngineNeeds(Protocol):
         ...
 
     @property
+    def problems(self) -> Sequence[Problem]:
+        """Why the files as they are now are not all in use; empty when they are."""
+        ...
+
+    @property
     def metrics(self) -> Metrics:
         """The numbers that the engine counts."""
         ...
@@ -72,6 +72,14 @@ class EngineNeeds(Protocol):
         """Take a request; returns after the durable write. Raises InputError, StoreError, BusyError."""
         ...
 
-    async def story(self, key: str) -> Doc | None:
+    async def story(self, tenant: str, key: str) -> Doc | None:
         """Return what happened to an event, or None."""
+        ...
+
+    async def start(self) -> None:
+        """Begin the work beside the requests, in the running loop."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish what is begun, flush and close the store."""
         ...

@@ -42,7 +42,7 @@ class Operations:
         metrics, engine, gate = self._engine.metrics, self._engine, self._gate
         metrics.gauge("requests_in_flight", "Requests at work.", lambda: gate.requests)
         metrics.gauge("bytes_in_flight", "Bytes of bodies held.", lambda: gate.bytes)
-        metrics.gauge("workspace_problems", "Problems of the files.", lambda: len(engine.workspace.problems))
+        metrics.gauge("workspace_problems", "Problems of the files.", lambda: len(engine.problems))
         return make_registry(metrics)
 
     async def health(self, request: Request) -> Reply:  # noqa: ARG002
@@ -52,7 +52,7 @@ class Operations:
     async def ready(self, request: Request) -> Reply:
         """Say whether requests can be taken: 200, or 503 with a code."""
         store = await self._engine.store.ready()
-        problems = self._engine.workspace.problems
+        problems = self._engine.problems
         status = "stopping" if self._gate.closed else "not_ready" if store else "ready"
         answer = Ready(status, store or "ok", sorted({problem.code for problem in problems}))
         if self._tokens.level(_authorization(request)):

@@ -158,7 +158,7 @@ class Reading:
     async def story(self, request: Request) -> Reply:
         """Return what happened to an event."""
         event = await self._find_event(request)
-        story = await self._engine.story(event["key"])
+        story = await self._engine.story(event["tenant"], event["key"])
         return json_reply(event if story is None else story)
 
     async def _find_event(self, request: Request) -> Doc:

@@ -40,6 +40,16 @@ def check_depth(body: bytes) -> None:
         raise _too_deep()
 
 
+def check_ignored(body: bytes) -> None:
+    """Raise InputError for what a typed decoder does not see in the members that it skips."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            refuse(body, error)
+    check_depth(body)
+
+
 def refuse(body: bytes, error: Exception) -> NoReturn:
     """Raise InputError for a text that the decoder did not take, saying why and where."""
     if isinstance(error, RecursionError):

@@ -1,13 +1,15 @@
 """POST and GET /collect/{event type}/{source id}: a body becomes one event's properties."""
 
+from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from msgspec import Meta
 
 from headrace.api.doors.body import decode_json, query_pairs
 from headrace.api.doors.call import Call
 from headrace.api.doors.fields import Findings
-from headrace.api.doors.track import add_said
+from headrace.api.doors.track import Refused, WithId, refused
 from headrace.engine.errors import FieldError, InputError
 from headrace.engine.model import Answer, Doc, EventInput, TrackRequest, utc_now
 
@@ -52,12 +54,17 @@ def _properties(call: Call, body: bytes) -> Doc:
     return value
 
 
+class CollectAnswer(msgspec.Struct, omit_defaults=True):
+    """The answer of /collect; members with nothing to say are left out."""
+
+    event: Annotated[WithId | None, Meta(description="The event; the server made its id.")] = None
+    profile: Annotated[Doc | None, Meta(description="The profile that a workflow attached.")] = None
+    errors: list[Refused] = []
+    response: Annotated[Doc, Meta(description="What `respond` nodes said.")] = {}
+    not_kept: Annotated[str, Meta(description="Why nothing was kept: `dnt` or `bot`.")] = ""
+
+
 def collect_answer(answer: Answer) -> bytes:
     """Return the JSON of an answer."""
-    found: Doc = {}
-    if answer.events:
-        found["event"] = {"id": answer.events[0]}
-    if answer.profile is not None:
-        found["profile"] = answer.profile
-    add_said(found, answer)
-    return _encode(found)
+    event = WithId(answer.events[0]) if answer.events else None
+    return _encode(CollectAnswer(event, answer.profile, refused(answer), answer.response, answer.not_kept))

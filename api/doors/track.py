@@ -1,8 +1,9 @@
 """POST /track: from bytes to a TrackRequest, and back to JSON."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from headrace.api.doors.body import decode_json, query_pairs
 from headrace.api.doors.call import Call
@@ -14,49 +15,84 @@ from headrace.engine.model import Answer, Doc, EventInput, Options, TrackRequest
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
-class Named(msgspec.Struct, gc=False):
+class WithId(msgspec.Struct, gc=False):
     """Something named by its id."""
 
-    id: str | None = None
+    id: Annotated[str, Meta(description="1 to 256 characters after trimming, no control character.")]
+
+
+class MaybeId(msgspec.Struct, gc=False):
+    """Something that may have an id; null and "" are none."""
+
+    id: Annotated[str | None, Meta(description="1 to 256 characters after trimming.")] = None
 
 
 class EventOptions(msgspec.Struct, gc=False):
     """What the client wants for one event."""
 
-    save: bool = True
+    save: Annotated[bool, Meta(description="False: the event is processed, not saved.")] = True
 
 
 class EventBody(msgspec.Struct):
     """One event."""
 
-    type: str
-    properties: Doc | None = None
-    context: Doc | None = None
-    id: str | None = None
-    time: str | None = None
+    type: Annotated[str, Meta(description="1 to 128 characters, not blank; kept as sent.")]
+    properties: Annotated[Doc | None, Meta(description="Any members.")] = None
+    context: Annotated[Doc | None, Meta(description="Any members; kept with the event.")] = None
+    id: Annotated[str | None, Meta(description="The client's id: sent again, it counts once.")] = None
+    time: Annotated[
+        str | Doc | None,
+        Meta(description="When it happened, ISO 8601; or an object with `create` or `insert`."),
+    ] = None
     options: EventOptions | None = None
 
 
 class OptionsBody(msgspec.Struct, rename="camel", gc=False):
     """What the client wants to be kept and answered."""
 
-    debugger: bool = False
-    profile: bool = False
-    save_session: bool = True
-    save_events: bool = True
+    debugger: Annotated[bool, Meta(description="Answer `debugging`, where it is allowed.")] = False
+    profile: Annotated[bool, Meta(description="Answer as much of the profile as may be seen.")] = False
+    save_session: Annotated[bool, Meta(description="False: the session is not saved.")] = True
+    save_events: Annotated[bool, Meta(description="False: workflows run, events are not saved.")] = True
 
 
 class TrackBody(msgspec.Struct, rename="camel"):
-    """The body of /track."""
+    """The body of /track. Unknown members are ignored."""
 
-    source: Named
-    session: Named
-    events: list[EventBody]
-    profile: Named | None = None
-    context: Doc | None = None
-    properties: Doc | None = None
+    source: WithId
+    session: WithId
+    events: Annotated[list[EventBody], Meta(description="Processed in this order; may be empty.")]
+    profile: MaybeId | None = None
+    context: Annotated[Doc | None, Meta(description="Any members; kept with the session.")] = None
+    properties: Annotated[Doc | None, Meta(description="Any members; kept with the session.")] = None
     options: OptionsBody | None = None
-    sent_at: str | None = None
+    sent_at: Annotated[str | None, Meta(description="The client's clock as it sent, ISO 8601.")] = None
+
+
+class Consent(msgspec.Struct):
+    """What the client should know of the source."""
+
+    consent: Annotated[bool, Meta(description="Ask the visitor for consent.")]
+
+
+class Refused(msgspec.Struct):
+    """An event that was refused; it stands among the failed events."""
+
+    event: str
+    code: str
+    message: str
+
+
+class TrackAnswer(msgspec.Struct, omit_defaults=True):
+    """The answer of /track; members with nothing to say are left out."""
+
+    session: WithId
+    source: Consent
+    profile: Annotated[Doc | None, Meta(description="Its id; more where asked for and allowed.")] = None
+    errors: list[Refused] = []
+    response: Annotated[Doc, Meta(description="What `respond` nodes said.")] = {}
+    debugging: Annotated[Doc | None, Meta(description="What was saved, and which way events went.")] = None
+    not_kept: Annotated[str, Meta(description="Why nothing was kept: `dnt` or `bot`.")] = ""
 
 
 _decode = msgspec.json.Decoder(TrackBody).decode
@@ -70,34 +106,30 @@ def parse_track(call: Call, body: bytes) -> TrackRequest:
         typed = _decode(body)
     except (ValueError, RecursionError):
         return read_track(decode_json(call, body), limit)
-    strict_json.check_depth(body)
+    strict_json.check_ignored(body)
     # Whatever is not plain goes the long way, which finds all that is wrong.
     return _plain(typed, limit) or read_track(strict_json.decode(body), limit)
 
 
 def _plain(body: TrackBody, limit: int) -> TrackRequest | None:
     """Return the request of a body in which nothing is odd, else None."""
-    source, session = body.source.id, body.session.id
-    profile = body.profile.id if body.profile else None
+    source, session = clean_id(body.source.id), clean_id(body.session.id)
     if source is None or session is None or len(body.events) > limit:
         return None
-    source, session = clean_id(source), clean_id(session)
-    if source is None or session is None:
-        return None
+    profile = body.profile.id if body.profile else None
     if profile is not None and (profile := profile.strip() or None) and clean_id(profile) is None:
         return None
     events: list[EventInput] = []
     for event in body.events:
         event_id = event.id
-        if not is_event_type(event.type):
+        time = event.time or None
+        if not is_event_type(event.type) or isinstance(time, dict):
             return None
         if event_id is not None and (event_id := event_id.strip() or None) and clean_id(event_id) is None:
             return None
         save = event.options is None or event.options.save
         events.append(
-            EventInput(
-                event.type, event.properties or {}, event.context or {}, event_id, event.time or None, save
-            )
+            EventInput(event.type, event.properties or {}, event.context or {}, event_id, time, save)
         )
     options = body.options
     return TrackRequest(
@@ -203,22 +235,19 @@ def is_profile_less(query: bytes) -> bool:
 
 def track_answer(request: TrackRequest, answer: Answer) -> bytes:
     """Return the JSON of an answer, with the members that have something to say."""
-    found: Doc = {}
-    if answer.profile is not None:
-        found["profile"] = answer.profile
-    found["session"] = {"id": answer.session_id or request.session_id}
-    found["source"] = {"consent": answer.consent}
-    add_said(found, answer)
-    return _encode(found)
+    return _encode(
+        TrackAnswer(
+            WithId(answer.session_id or request.session_id or ""),
+            Consent(answer.consent),
+            answer.profile,
+            refused(answer),
+            answer.response,
+            answer.debugging,
+            answer.not_kept,
+        )
+    )
 
 
-def add_said(found: Doc, answer: Answer) -> None:
-    """Add what both doors say alike: errors, response, debugging, and why nothing was kept."""
-    if answer.errors:
-        found["errors"] = answer.errors
-    if answer.response:
-        found["response"] = answer.response
-    if answer.debugging is not None:
-        found["debugging"] = answer.debugging
-    if answer.not_kept:
-        found["not_kept"] = answer.not_kept
+def refused(answer: Answer) -> list[Refused]:
+    """Return the events that were refused."""
+    return [Refused(error.event, error.code, error.message) for error in answer.errors]

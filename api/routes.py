@@ -1,0 +1,225 @@
+"""Every path, declared once: what it takes, what it answers, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.api.doors.collect import CollectAnswer
+from headrace.api.doors.track import TrackAnswer, TrackBody
+from headrace.api.operations import Health, Ready
+from headrace.api.problems import Problem
+from headrace.api.reading import Erased, Items, OfEffects, OfEvents, OfFailed, OfProfiles, OfSource, OfTenant
+from headrace.api.tokens import Level
+from headrace.engine.model import Doc
+
+JSON, PROBLEM = "application/json", "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Given:
+    """One answer: when it is given and why, and what its body is."""
+
+    about: str
+    body: Any = None
+    media: str = JSON
+
+
+@dataclass(frozen=True)
+class Path:
+    """One method of one path. `name` is also the name of its endpoint, where the router has one."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answers: Mapping[int, Given]
+    about: str = ""
+    group: str = "Reading"
+    body: Any = None
+    query: Any = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    token: Level | None = None
+
+
+def _problems(**abouts: str) -> dict[int, Given]:
+    return {int(code[1:]): Given(about, Problem, PROBLEM) for code, about in abouts.items()}
+
+
+_DOOR = _problems(
+    _400="The body is not strict JSON, or not packed as its Content-Encoding says; the place is named.",
+    _401="The source is unknown or disabled, or the key is wrong. The answer does not say which, so that nobody "
+    "can find out what sources there are.",
+    _403="The source does not take events from this web origin, or not by this door.",
+    _408="The body took too long to arrive; the connection is closed.",
+    _413="The body or the number of events is above the limit. Nothing was kept: send less at once.",
+    _415="The Content-Encoding is not gzip or deflate.",
+    _422="Fields are wrong; `errors` names every one of them. Nothing was kept.",
+    _429="The source sends more than its rate limit; `Retry-After` says when to go on.",
+    _500="A fault of ours; the log has it under the request's id.",
+    _503="The store cannot take it, or too much is under way. Nothing was kept; `Retry-After` says when to try again.",
+)
+_DOOR_HEADERS = {
+    "Authorization": "A secret key of the source, as Bearer token or as the user of Basic.",
+    "Idempotency-Key": "Stands for the ids of events that have none: sent again, they count once.",
+    "webhook-id": "The same, under the name that webhooks use.",
+    "traceparent": "W3C trace context; it is taken over.",
+    "DNT": "1: nothing is kept, where the source respects it. `Sec-GPC: 1` means the same.",
+}
+_COLLECT_PARTS = {"event_type": "The type of the event, encoded for a URL.", "source_id": "The source."}
+_COLLECTED = {
+    200: Given("The event is durable and processed. No session and no profile is made.", CollectAnswer),
+    **_DOOR,
+}
+
+_READ = _problems(
+    _401="No token, or a wrong one.",
+    _422="A query parameter is unknown or cannot be used.",
+    _500="A fault of ours; the log has it under the request's id.",
+    _503="No token is set at all, or the store cannot be read now.",
+)
+_PROFILE_GONE = _problems(_404="There is no such profile.")
+_EVENT_GONE = _problems(
+    _404="There is no such event.", _409="More than one source used this id; `source` decides."
+)
+_EVENT_ID = {"id": "The event's key, or the id that the client gave it."}
+
+
+def _read(path: str, name: str, summary: str, query: Any, body: Any, **more: Any) -> Path:
+    answers = {200: Given("What was asked for.", body), **more.pop("answers", {}), **_READ}
+    return Path(
+        more.pop("method", "GET"),
+        path,
+        name,
+        summary,
+        answers,
+        query=query,
+        token=more.pop("token", "read"),
+        **more,
+    )
+
+
+ROUTES: tuple[Path, ...] = (
+    Path(
+        "POST",
+        "/track",
+        "track",
+        "Send events of a visit",
+        {
+            200: Given("All is durable and processed. Also for events that were sent before.", TrackAnswer),
+            **_DOOR,
+        },
+        "Takes one or more events of one session. They are processed in order, and event 2 sees what event 1 "
+        "changed. The first contact makes a profile and answers its id; send it with every later request. An id "
+        "that the server did not give out is not adopted: a client may not choose whom it is.",
+        "Doors",
+        body=TrackBody,
+        query={
+            "profile_less": (
+                "No profile is made or read until a workflow attaches one.",
+                ["true", "false", "1", "0"],
+            )
+        },
+        headers=_DOOR_HEADERS,
+    ),
+    Path(
+        "POST",
+        "/collect/{event_type}/{source_id}",
+        "collect",
+        "Send one event of another application",
+        _COLLECTED,
+        "For webhooks of others: the body's object becomes the properties of the event; an empty body is `{}`.",
+        "Doors",
+        body=Doc,
+        parts=_COLLECT_PARTS,
+        headers=_DOOR_HEADERS,
+    ),
+    Path(
+        "GET",
+        "/collect/{event_type}/{source_id}",
+        "collect_query",
+        "Send one event as a query string",
+        _COLLECTED,
+        "For those who can only call an address: the query string becomes the properties, all of them texts.",
+        "Doors",
+        parts=_COLLECT_PARTS,
+        headers=_DOOR_HEADERS,
+    ),
+    _read(
+        "/api/profiles/{id}",
+        "profile",
+        "One profile",
+        OfTenant,
+        Doc,
+        answers=_PROFILE_GONE,
+        parts={"id": "The profile's id."},
+    ),
+    _read(
+        "/api/profiles/{id}",
+        "erase",
+        "Erase a profile with all that belongs to it",
+        OfTenant,
+        Erased,
+        answers=_PROFILE_GONE | _problems(_403="A read token may not erase."),
+        method="DELETE",
+        token="admin",  # noqa: S106
+        parts={"id": "The profile's id."},
+    ),
+    _read(
+        "/api/profiles",
+        "profiles",
+        "Profiles by traits and segment",
+        OfProfiles,
+        Items,
+        about="`traits.<name>=<value>` may be added any number of times: all must be equal.",
+    ),
+    _read(
+        "/api/sessions/{id}",
+        "session",
+        "One session",
+        OfTenant,
+        Doc,
+        answers=_problems(_404="There is no such session, or it was not to be saved."),
+        parts={"id": "The session's id."},
+    ),
+    _read(
+        "/api/events/{id}/story",
+        "story",
+        "What happened to an event",
+        OfSource,
+        Doc,
+        answers=_EVENT_GONE,
+        parts=_EVENT_ID,
+        about="The event, its runs and which way they went, why other workflows did not run, effects and timers.",
+    ),
+    _read("/api/events/{id}", "event", "One event", OfSource, Doc, answers=_EVENT_GONE, parts=_EVENT_ID),
+    _read("/api/events", "events", "Events", OfEvents, Items),
+    _read("/api/effects", "effects", "Outgoing calls", OfEffects, Items),
+    _read("/api/failed", "failed", "Events that were refused, with the reasons", OfFailed, Items),
+    Path(
+        "GET",
+        "/healthz",
+        "health",
+        "Does the process answer?",
+        {200: Given("It does.", Health)},
+        group="Operating",
+    ),
+    Path(
+        "GET",
+        "/readyz",
+        "ready",
+        "Can requests be taken?",
+        {200: Given("They can.", Ready), 503: Given("They cannot: `status` and `store` say why.", Ready)},
+        "`codes` are those of `headrace lint`: files that are broken now, of which the last good version is live. "
+        "Details are shown to those with a token.",
+        "Operating",
+    ),
+    Path(
+        "GET",
+        "/metrics",
+        "metrics",
+        "Numbers for Prometheus",
+        {200: Given("All metrics.", str, "text/plain")},
+        group="Operating",
+    ),
+)
