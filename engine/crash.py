@@ -1,4 +1,4 @@
-"""Named places where a test may kill the process, as a power cut would."""
+"""Named places where a test may kill the process outright."""
 
 import os
 import signal

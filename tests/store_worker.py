@@ -1,4 +1,4 @@
-"""A second process on a store, for the tests: counts in a profile, or writes until it is killed."""
+"""A second process on a store: counts, or writes until killed."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The tables of the embedded store, and the steps that bring a file to them."""
+"""The tables of the embedded store, and the steps to them."""
 
 import sqlite3
 from collections.abc import Sequence
