@@ -24,12 +24,16 @@ BEFORE = "2026-01-01T00:00:00.000Z"
 
 
 class ExampleRun(NamedTuple):
-    """What an example gave: way out, result, the values at the paths of its `changes` (`...`: nothing), error."""
+    """What an example gave: way out, result, the values at the paths of its `changes` (`...`: nothing), error.
+
+    `passage` has whatever else a test may want to see: log lines, effects, emitted events, the answer's response.
+    """
 
     port: str
     result: Any
     changes: Mapping[str, Any]
     error: str
+    passage: Passage
 
     def differences(self, example: Example) -> list[str]:
         """Return a sentence for each expectation that was not met."""
@@ -63,7 +67,7 @@ async def run_example(plugin: str | type[Plugin[Any]], example: Example) -> Exam
     docs = {root: getattr(passage.scope, root) for root in ("event", "profile", "session", "vars")}
     docs["response"] = passage.response
     changes = {path: plain(_read(docs, path)) for path in example.changes}
-    return ExampleRun(done.out.port, plain(done.out.result), changes, done.error)
+    return ExampleRun(done.out.port, plain(done.out.result), changes, done.error, passage)
 
 
 def one_node(kind: type[Plugin[Any]], config: Mapping[str, Any]) -> Workflow:

@@ -1,7 +1,7 @@
 """Give the event a session by its id, stored or new.
 
-Only for an event that has no profile. A stored session brings its profile along. Whoever can send such an
-event can name any id: use it for sources with a secret key, or answer nothing about the profile.
+Only for an event that has neither session nor profile. A stored session brings its profile along. Whoever can
+send such an event can name any id: use it for sources with a secret key, or answer nothing about the profile.
 """
 
 from pydantic import Field
@@ -33,7 +33,7 @@ class AttachSession(Plugin[AttachSessionConfig]):
             changes={"session.id": "s-7", "event.session": "s-7", "profile.id": "p-7"},
         ),
         Example(_SESSION, "missing", profile=None, session=None),
-        Example({"id": "s-7"}, "error", "The event has a profile.", profile={"id": "p-1"}),
+        Example({"id": "s-7"}, "error", "The event has them already.", profile={"id": "p-1"}),
     )
 
     def run(self, step: Step) -> Out:
