@@ -105,18 +105,24 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     return f"{where}: cannot be listened on ({error.strerror})."
 
 
-def serve(engine: EngineNeeds, settings: Settings) -> int:
+def serve(engine: EngineNeeds, settings: Settings, ready: Callable[[str], None] | None = None) -> int:
     """Serve until a signal, then let requests finish, flush, and return the exit code.
 
+    `ready` is called with the address once requests are taken.
     Raises SettingsError when the address cannot be listened on, or there is no token and none can be made.
     """
     tokens = load_tokens(settings)
     sockets = bind(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(engine, tokens, sockets))
+        return runner.run(_serve(engine, tokens, sockets, ready))
 
 
-async def _serve(engine: EngineNeeds, tokens: Tokens, sockets: list[socket.socket]) -> int:
+async def _serve(
+    engine: EngineNeeds,
+    tokens: Tokens,
+    sockets: list[socket.socket],
+    ready: Callable[[str], None] | None,
+) -> int:
     settings = engine.settings
     log = structlog.stdlib.get_logger("headrace.server")
     gate = Gate(settings.max_requests_in_flight, settings.max_bytes_in_flight)
@@ -125,6 +131,8 @@ async def _serve(engine: EngineNeeds, tokens: Tokens, sockets: list[socket.socke
         log.info("listening", address=_address(sockets[0]))
         if tokens.made is not None:
             _show_token(tokens)
+        if ready is not None:
+            ready(_address(sockets[0]))
 
     config = _config(build_app(engine, tokens, gate), settings)
     try:
