@@ -38,3 +38,14 @@ def make_engine(settings: Settings) -> Engine:
     live = LiveWorkspace(settings.workspace, find_plugins(), secrets, note_load)
     store = open_store(settings.store, data=settings.data, dedup_days=settings.dedup_days)
     return Engine(settings, store, live, secrets, metrics=metrics)
+
+
+def no_workspace(path: Path) -> str:
+    """Return what to do when a folder is no workspace."""
+    place = "This folder" if path == Path() else f"{path}"
+    problem = f"{place} is no workspace: there is no sources.json in it."
+    return (
+        f"{problem}\n"
+        "  Name one:        headrace dev DIR, or set HEADRACE_WORKSPACE\n"
+        "  Or write one:    headrace init DIR"
+    )

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from headrace.compose import no_workspace
 from headrace.engine.catalog import find_plugins
 from headrace.engine.schemas import write_schemas
-from headrace.start import no_workspace
 from headrace.terminal import PROBLEMS, WRONG_USE, fail, plain, say
 
 app = typer.Typer(add_completion=False)
