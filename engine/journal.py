@@ -11,6 +11,7 @@ from headrace.engine.passage import Emitted, Passage
 from headrace.engine.plugin import Entry
 from headrace.engine.store.protocol import Row
 from headrace.engine.view import plain
+from headrace.engine.workflow import Workflow
 
 MAX_EMIT_DEPTH = 3
 """How deep internal events may cause others; DESIGN §4.1."""
@@ -18,7 +19,7 @@ MAX_EMIT_DEPTH = 3
 FIELD_OPS = frozenset(("set", "unset", "add", "remove", "increment", "append"))
 
 
-class Applied:
+class Asked:
     """What a journal asked of the run itself, besides changes: to wait, or to stop."""
 
     __slots__ = ("stops", "waits")
@@ -28,55 +29,60 @@ class Applied:
         self.stops = False
 
 
-NOTHING = Applied()
+NOTHING = Asked()
+
+
+def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, journal: list[Entry]) -> Asked:
+    """Do every entry of a node's journal in order; raises NodeError, with nothing done, when one cannot be."""
+    start = len(passage.edits)
+    writer: Writer | None = None
+    try:
+        for op, where, value in journal:
+            if op in FIELD_OPS:
+                edit = target_of(where).apply(passage.docs, op, plain(value))
+                if edit is not None:
+                    passage.edits.append(edit)
+            else:
+                writer = writer or Writer(passage, workflow, node, port)
+                OTHERS[op](writer, where, value)
+    except (PathError, NodeError) as error:
+        passage.undo(start)
+        if writer is not None:
+            writer.undo()
+        raise NodeError(str(error)) from None
+    return NOTHING if writer is None else writer.asked
+
+
+def target_of(where: str | WritePath) -> path.WritePath:
+    """Return the compiled path of an entry."""
+    return where.path if type(where) is WritePath else path.compile_write_path(str(where))
 
 
 class Writer:
-    """One journal being applied for one node."""
+    """The entries of one node's journal that do more than write a field."""
 
-    __slots__ = ("applied", "node", "passage", "port", "workflow", "written")
+    __slots__ = ("_attached", "_lengths", "_written", "asked", "node", "passage", "port", "workflow")
 
-    def __init__(self, passage: Passage, workflow: tuple[str, str], node: str, port: str) -> None:
+    def __init__(self, passage: Passage, workflow: Workflow, node: str, port: str) -> None:
         self.passage = passage
         self.workflow = workflow
         self.node = node
         self.port = port
-        self.written = 0
-        self.applied = NOTHING
+        self.asked = NOTHING
+        self._written = 0
+        self._lengths = [len(kept) for kept in self._lists()]
+        self._attached: dict[str, Any] | None = None
 
-    def apply(self, journal: list[Entry]) -> Applied:
-        """Do every entry in order; raises NodeError, with nothing done, when one cannot be."""
+    def _lists(self) -> tuple[list[Any], ...]:
         passage = self.passage
-        start = len(passage.edits)
-        lists: tuple[list[Any], ...] = (passage.log, passage.emitted, passage.effects, passage.timers)
-        lengths = [len(kept) for kept in lists]
-        draft = passage.draft.snapshot() if any(op == "attach" for op, _, _ in journal) else None
-        try:
-            for op, where, value in journal:
-                if op in FIELD_OPS:
-                    self._write_field(op, where, value)
-                else:
-                    OTHERS[op](self, where, value)
-        except (PathError, NodeError) as error:
-            passage.undo(start)
-            for kept, length in zip(lists, lengths, strict=True):
-                del kept[length:]
-            if draft is not None:
-                passage.draft.restore(draft)
-                passage.scope.set("profile", passage.draft.profile)
-                passage.scope.set("session", passage.draft.session)
-            raise NodeError(str(error)) from None
-        return self.applied
+        return (passage.log, passage.emitted, passage.effects, passage.timers)
 
-    def _write_field(self, op: str, where: str | WritePath, value: Any) -> None:
-        target = where.path if isinstance(where, WritePath) else path.compile_write_path(where)
-        edit = target.apply(self._docs(), op, plain(value))
-        if edit is not None:
-            self.passage.edits.append(edit)
-
-    def _docs(self) -> dict[str, Any]:
-        scope = self.passage.scope
-        return {"profile": scope.profile, "session": scope.session, "vars": scope.vars}
+    def undo(self) -> None:
+        """Take back what was done here."""
+        for kept, length in zip(self._lists(), self._lengths, strict=True):
+            del kept[length:]
+        if self._attached is not None:
+            self.passage.detach(self._attached)
 
     def respond(self, key: str, value: Any) -> None:
         """Put a member into the answer's `response`."""
@@ -84,6 +90,7 @@ class Writer:
 
     def attach(self, what: tuple[str | None, str | None, bool], _: Any) -> None:
         """Give the event a profile or a session."""
+        self._attached = self._attached or self.passage.draft.snapshot()
         profile, session, create = what
         if session is not None:
             self.passage.attach_session(session)
@@ -123,11 +130,11 @@ class Writer:
             "lease": None,
         }
         self.passage.timers.append(Row(key, doc))
-        self._asks().waits = True
+        self._ask().waits = True
 
     def stop(self, event: bool, _: Any) -> None:
         """End the run after this wave."""
-        self._asks().stops = True
+        self._ask().stops = True
         self.passage.stopped = self.passage.stopped or event
 
     def mark(self, name: str, _: Any) -> None:
@@ -139,18 +146,18 @@ class Writer:
 
     def log(self, level: str, message: str) -> None:
         """Write a log line."""
-        line = {"level": level, "message": message, "workflow": self.workflow[0], "node": self.node}
+        line = {"level": level, "message": message, "workflow": self.workflow.name, "node": self.node}
         self.passage.log.append(line)
 
-    def _asks(self) -> Applied:
-        if self.applied is NOTHING:
-            self.applied = Applied()
-        return self.applied
+    def _ask(self) -> Asked:
+        if self.asked is NOTHING:
+            self.asked = Asked()
+        return self.asked
 
     def _next_key(self, kind: str) -> str:
         """Return hash(event key, workflow, node, number within the node): the same in every attempt."""
-        self.written += 1
-        return make_key(kind, self.passage.key, self.workflow[0], self.node, str(self.written))
+        self._written += 1
+        return make_key(kind, self.passage.key, self.workflow.name, self.node, str(self._written))
 
     def _origin(self, key: str) -> dict[str, Any]:
         draft = self.passage.draft
@@ -158,8 +165,8 @@ class Writer:
             "id": key,
             "tenant": draft.tenant,
             "event": self.passage.key,
-            "workflow": self.workflow[0],
-            "version": self.workflow[1],
+            "workflow": self.workflow.name,
+            "version": self.workflow.version,
             "node": self.node,
             "profile": draft.profile["id"] if draft.profile else None,
             "created": iso(self.passage.now),

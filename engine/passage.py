@@ -74,7 +74,7 @@ class Passage:
     """An event, the draft that it works on, and everything that its nodes did."""
 
     __slots__ = (
-        "around", "budget", "depth", "draft", "edits", "effects", "emitted", "event", "key", "log", "now",
+        "around", "budget", "depth", "docs", "draft", "edits", "effects", "emitted", "event", "key", "log", "now",
         "response", "runs", "save", "scope", "skipped", "source", "stopped", "timers", "times", "turn_ends",
     )  # fmt: skip
 
@@ -98,6 +98,7 @@ class Passage:
         self.budget = budget or Budget()
         self.depth = depth
         self.scope = Scope(event, draft.profile, draft.session, source, now)
+        self.docs: dict[str, Any] = {"profile": draft.profile, "session": draft.session, "vars": None}
         self.edits: list[path.Edit] = []
         self.response: Doc = {}
         self.log: list[Doc] = []
@@ -110,6 +111,23 @@ class Passage:
         self.save = True
         self.stopped = False
         self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
+
+    def begin_run(self, run: Any) -> None:
+        """Begin a run: `vars` and `nodes` are its own."""
+        self.runs.append(run)
+        self.scope.nodes = {}
+        self.scope.vars = self.docs["vars"] = {}
+
+    def see(self, name: str, doc: Doc | None) -> None:
+        """Let nodes see and write another profile or session."""
+        self.scope.set(name, doc)
+        self.docs[name] = doc
+
+    def detach(self, before: dict[str, Any]) -> None:
+        """Take back what a node attached; `before` is the draft's snapshot from before it."""
+        self.draft.restore(before)
+        self.see("profile", self.draft.profile)
+        self.see("session", self.draft.session)
 
     @property
     def reads(self) -> Reads:
@@ -157,7 +175,7 @@ class Passage:
             profile = stored.doc
             self.draft.use_profile(profile, stored.version)
         self.put(self.event, "profile", profile["id"], "event.profile")
-        self.scope.set("profile", profile)
+        self.see("profile", profile)
         return str(profile["id"])
 
     def attach_session(self, session_id: str) -> None:
@@ -171,7 +189,7 @@ class Passage:
             raise Needs(session=session_id)
         session = self.draft.join_session(session_id, self.source["id"])
         self.put(self.event, "session", session_id, "event.session")
-        self.scope.set("session", session)
+        self.see("session", session)
         if session["profile"] is not None:
             self.attach_profile(session["profile"])
 

@@ -2,35 +2,41 @@
 
 import asyncio
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any
+
+import msgspec
 
 from headrace.engine.errors import HeadraceError, NodeError
-from headrace.engine.journal import NOTHING, Applied, Writer
+from headrace.engine.journal import apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
 from headrace.engine.workflow import Node, Workflow
 
+WIDE_WAVE = 8
+"""A wave of more nodes than this looks at the clock after each of them, so that the loop is given back in time."""
 
-class NodeRun(NamedTuple):
-    """What one node did: its way out, the error if it failed, and its share of the passage's edits."""
+
+class NodeRun(msgspec.Struct, gc=False):
+    """What one node did: its way out, its journal, the error if it failed, and its share of the passage's edits."""
 
     node: Node
     out: Out
-    error: str
     journal: list[Entry]
-    edits_from: int
-    edits_to: int
+    error: str = ""
+    edits_from: int = 0
+    edits_to: int = 0
 
 
 class Run:
     """One event on its way through one workflow.
 
     An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` hold
-    the nodes that have such an edge.
+    the nodes with several edges of which one is such. `held` names the nodes that wait for a time.
     """
 
     __slots__ = (
-        "dead", "done", "error", "failed", "held", "ms", "passage", "started", "stopped", "taken", "times", "waiting", "workflow",
+        "dead", "done", "error", "failed", "held", "ms", "passage", "started", "stopped", "taken", "times", "waiting",
+        "workflow",
     )  # fmt: skip
 
     def __init__(self, workflow: Workflow, passage: Passage) -> None:
@@ -44,9 +50,9 @@ class Run:
         self.error = ""
         self.failed = False
         self.stopped = False
-        self.started = perf_counter()
         self.times = passage.times = {}
         self.ms = 0.0
+        self.started = perf_counter()
 
 
 async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
@@ -55,151 +61,152 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     Raises Needs when a node attaches a profile or session that the request has not locked.
     """
     run = Run(workflow, passage)
-    passage.runs.append(run)
-    passage.scope.set("vars", {})
-    passage.scope.set("nodes", {})
-    ready = enabled_nodes(run, list(workflow.starts))
-    while ready and not run.stopped:
-        if not passage.budget.take(len(ready)):
+    passage.begin_run(run)
+    wave = starting_nodes(run)
+    while wave:
+        if not passage.budget.take(len(wave)):
             run.error = "stopped: the event has used all of its node runs"
             break
-        ready = await run_wave(run, ready)
+        if workflow.has_io or len(wave) > WIDE_WAVE:
+            wave = settle_wave(run, await execute_wave(passage, wave))
+        else:
+            wave = settle_wave(run, [execute(passage, node) for node in wave])
+        if perf_counter() > passage.turn_ends:
+            await passage.breathe()
     run.ms = (perf_counter() - run.started) * 1000
     return run
 
 
-async def run_wave(run: Run, ready: list[int]) -> list[int]:
-    """Run nodes that are ready, apply their journals in file order, and return the nodes that follow."""
-    nodes = run.workflow.nodes
-    steps = [Step(run.passage, nodes[index].name) for index in ready]
-    outs = await execute_all(run, [nodes[index] for index in ready], steps)
-    results = run.passage.scope.nodes
-    following: list[int] = []
-    for index, step, (out, error) in zip(ready, steps, outs, strict=True):
-        node = nodes[index]
-        done, asked = finish(run, node, step, out, error)
-        results[node.name] = done.out.result
-        if asked.stops:
-            run.stopped = True
-        if asked.waits:
-            run.held.append(node.name)
-        else:
-            follow_edges(run, node, done.out.port, following)
-    if len(following) > 1:
-        # File order, not arrival order: two runs of one event give one trace.
-        following.sort()
-    return following
+async def execute_wave(passage: Passage, wave: list[Node]) -> list[NodeRun]:
+    """Execute the nodes of a wave, those that do I/O at the same time; returns what they did, in order."""
+    with_io = [node for node in wave if node.is_async]
+    without: dict[int, NodeRun] = {}
+    for node in wave:
+        if not node.is_async:
+            without[node.index] = execute(passage, node)
+            if perf_counter() > passage.turn_ends:
+                await passage.breathe()
+    found = await asyncio.gather(*(execute_io(passage, node) for node in with_io))
+    waited = {done.node.index: done for done in found}
+    return [without.get(node.index) or waited[node.index] for node in wave]
 
 
-async def execute_all(run: Run, nodes: list[Node], steps: list[Step]) -> list[tuple[Out, str]]:
-    """Execute the nodes of a wave; those that do I/O at the same time. Returns ways out and errors, in order."""
-    outs: list[tuple[Out, str] | None] = [None] * len(nodes)
-    waiting: list[int] = []
-    for place, node in enumerate(nodes):
-        if node.is_async:
-            waiting.append(place)
-        else:
-            outs[place] = execute(node, steps[place])
-            await run.passage.breathe()
-    if len(waiting) == 1:
-        outs[waiting[0]] = await execute_io(nodes[waiting[0]], steps[waiting[0]])
-    elif waiting:
-        found = await asyncio.gather(*(execute_io(nodes[place], steps[place]) for place in waiting))
-        for place, out in zip(waiting, found, strict=True):
-            outs[place] = out
-    return [out for out in outs if out is not None]
-
-
-def execute(node: Node, step: Step) -> tuple[Out, str]:
+def execute(passage: Passage, node: Node) -> NodeRun:
     """Execute a node that does no I/O."""
+    step = Step(passage, node.name)
     try:
-        return checked(node, node.run(step))
+        out = node.run(step)
+        if type(out) is Out and out.port in node.ports:
+            return NodeRun(node, out, step.journal)
+        return wrong_out(node, step, out)
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
-        return failed(error)
+        return failed(node, step, error)
 
 
-async def execute_io(node: Node, step: Step) -> tuple[Out, str]:
+async def execute_io(passage: Passage, node: Node) -> NodeRun:
     """Execute a node that does I/O, within its timeout, as often as its `retry` says."""
-    left = node.retry.times if node.retry else 0
-    while True:
+    times = node.retry.times if node.retry else 0
+    for left in range(times, -1, -1):
+        step = Step(passage, node.name)
         try:
             async with asyncio.timeout(node.timeout_seconds):
-                return checked(node, await node.run(step))  # type: ignore[misc]
+                out = await node.run(step)  # type: ignore[misc]
+            if type(out) is Out and out.port in node.ports:
+                return NodeRun(node, out, step.journal)
+            return wrong_out(node, step, out)
         except TimeoutError:
-            out = failed(NodeError(f"timed out after {node.timeout_seconds:g} s"))
+            done = failed(node, step, NodeError(f"timed out after {node.timeout_seconds:g} s"))
         except Exception as error:  # noqa: BLE001 - as in `execute`
-            out = failed(error)
-        step.journal.clear()
-        if left == 0 or node.retry is None:
-            return out
-        left -= 1
-        await asyncio.sleep(node.retry.wait_seconds)
+            done = failed(node, step, error)
+        if left and node.retry:
+            await asyncio.sleep(node.retry.wait_seconds)
+    return done
 
 
-def checked(node: Node, out: object) -> tuple[Out, str]:
-    """Return a plugin's way out, or a failure when it is none of the node's."""
-    if type(out) is Out and out.port in node.ports:
-        return out, ""
+def wrong_out(node: Node, step: Step, out: Any) -> NodeRun:
+    """Return the failure of a plugin that gave no way out of its node."""
     ports = ", ".join(sorted(node.ports))
-    return failed(
-        NodeError(f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}")
-    )
+    text = f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}"
+    return failed(node, step, NodeError(text))
 
 
-def failed(error: Exception) -> tuple[Out, str]:
-    """Return the way out of a node that failed."""
+def failed(node: Node, step: Step, error: Exception) -> NodeRun:
+    """Return what a node did that failed."""
     text = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
-    return Out(ERROR_PORT, {"error": text}), text
+    return NodeRun(node, Out(ERROR_PORT, {"error": text}), step.journal, error=text)
 
 
-def finish(run: Run, node: Node, step: Step, out: Out, error: str) -> tuple[NodeRun, Applied]:
-    """Apply a node's journal, unless it failed, and note what it did."""
+def settle_wave(run: Run, wave: list[NodeRun]) -> list[Node]:
+    """Apply the journals of a wave in file order, then follow its edges; returns the nodes that are ready."""
     passage = run.passage
-    asked = NOTHING
-    start = len(passage.edits)
-    if step.journal and not error:
-        workflow = run.workflow
-        try:
-            asked = Writer(passage, (workflow.name, workflow.version), node.name, out.port).apply(
-                step.journal
-            )
-        except NodeError as problem:
-            out, error = failed(problem)
-    if error:
-        run.failed = True
-        if ERROR_PORT not in node.then:
-            run.error = run.error or f"{node.name}: {error}"
-    done = NodeRun(node, out, error, step.journal, start, len(passage.edits))
-    run.done.append(done)
-    return done, asked
+    results = passage.scope.nodes
+    ready: list[Node] = []
+    for done in wave:
+        waits = bool(done.journal) and not done.error and keep(run, done)
+        if done.error:
+            run.failed = True
+            if ERROR_PORT not in done.node.then:
+                run.error = run.error or f"{done.node.name}: {done.error}"
+        run.done.append(done)
+        results[done.node.name] = done.out.result
+        if not waits and done.node.targets:
+            follow_edges(run, done.node, done.out.port, ready)
+    if run.stopped:
+        return []
+    if len(ready) > 1:
+        # File order, not arrival order: two runs of one event give one trace.
+        ready.sort(key=file_order)
+    return ready
 
 
-def follow_edges(run: Run, node: Node, port: str | None, following: list[int]) -> None:
+def keep(run: Run, done: NodeRun) -> bool:
+    """Apply a node's journal, or fail the node; says whether its edges wait for a time."""
+    passage = run.passage
+    done.edits_from = len(passage.edits)
+    try:
+        asked = apply_journal(passage, run.workflow, done.node.name, done.out.port, done.journal)
+    except NodeError as error:
+        done.error = str(error)
+        done.out = Out(ERROR_PORT, {"error": done.error})
+        return False
+    done.edits_to = len(passage.edits)
+    if asked.stops:
+        run.stopped = True
+    if asked.waits:
+        run.held.append(done.node.name)
+    return asked.waits
+
+
+def file_order(node: Node) -> int:
+    """Return the place of a node in its file."""
+    return node.index
+
+
+def follow_edges(run: Run, node: Node, port: str | None, ready: list[Node]) -> None:
     """Settle the edges out of a node; `port` None says that it did not run. Adds the nodes that may run now."""
     for by, to in node.targets:
-        run.waiting[to] -= 1
-        (run.taken if by == port else run.dead).add(to)
-        if run.waiting[to] == 0:
-            settle(run, run.workflow.nodes[to], following)
-
-
-def settle(run: Run, node: Node, following: list[int]) -> None:
-    """Decide about a node whose edges are all settled: it runs, or its own edges are dead."""
-    runs = node.index in run.taken and not (node.join_all and node.index in run.dead)
-    if runs and not node.disabled:
-        following.append(node.index)
-    else:
-        follow_edges(run, node, None, following)
-
-
-def enabled_nodes(run: Run, starts: list[int]) -> list[int]:
-    """Return the starting nodes that are not disabled; edges out of the others are dead."""
-    ready: list[int] = []
-    for index in starts:
-        node = run.workflow.nodes[index]
-        if node.disabled:
-            follow_edges(run, node, None, ready)
+        if to.edges_in == 1:
+            runs = by == port
         else:
-            ready.append(index)
-    ready.sort()
+            (run.taken if by == port else run.dead).add(to.index)
+            run.waiting[to.index] -= 1
+            if run.waiting[to.index]:
+                continue
+            runs = to.index in run.taken and not (to.join_all and to.index in run.dead)
+        if runs and not to.disabled:
+            ready.append(to)
+        elif to.targets:
+            follow_edges(run, to, None, ready)
+
+
+def starting_nodes(run: Run) -> list[Node]:
+    """Return the nodes that no edge leads to; edges out of disabled ones are dead."""
+    ready: list[Node] = []
+    for node in run.workflow.starts:
+        if not node.disabled:
+            ready.append(node)
+        else:
+            follow_edges(run, node, None, ready)
+    if len(ready) > 1:
+        ready.sort(key=file_order)
     return ready

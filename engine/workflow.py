@@ -100,7 +100,7 @@ class Node:
         self.retry = file.retry
         self.edges_in = 0
         self.then: Mapping[str, tuple[int, ...]] = {}
-        self.targets: tuple[tuple[str, int], ...] = ()
+        self.targets: tuple[tuple[str, Node], ...] = ()
 
 
 class Takes(NamedTuple):
@@ -128,7 +128,8 @@ class Workflow:
             frozenset(on.source) if on.source is not None else None, on.when, tuple(on.consent)
         )
         self.edges_in = [node.edges_in for node in nodes]
-        self.starts = tuple(node.index for node in nodes if node.edges_in == 0)
+        self.starts = tuple(node for node in nodes if node.edges_in == 0)
+        self.has_io = any(node.is_async for node in nodes)
         # re2: linear in the type's length, however many `*` an author writes.
         self._matches = re2.compile(
             "(?s)" + "|".join(f"(?:{wildcard(pattern)})" for pattern in on.event)
@@ -156,8 +157,8 @@ def compile_workflow(
     for node, entry in zip(nodes, file.nodes.values(), strict=True):
         # File order within a port, and each target once: two edges from one port to one node are one edge.
         node.then = {port: tuple(sorted({order[to] for to in after})) for port, after in entry.then.items()}
-        node.targets = tuple((port, to) for port, after in node.then.items() for to in after)
+        node.targets = tuple((port, nodes[to]) for port, after in node.then.items() for to in after)
         for _, to in node.targets:
-            nodes[to].edges_in += 1
+            to.edges_in += 1
     version = blake2b(text, digest_size=6).hexdigest()
     return Workflow(name, version, file, nodes)

@@ -49,8 +49,8 @@ def why_not(workflow: Workflow, passage: Passage) -> str:
 
 def _holds(workflow: Workflow, passage: Passage) -> bool:
     when = workflow.takes.when
-    passage.scope.set("nodes", {})
-    passage.scope.set("vars", {})
+    passage.scope.nodes = {}
+    passage.scope.vars = {}
     try:
         return when is not None and when.test(passage.scope)
     except NodeError as error:
