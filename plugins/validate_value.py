@@ -63,7 +63,8 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
     "email": _is_email,
     "url": _is_url,
     "ipv4": IPv4Address,
-    "ipv6": IPv6Address,
+    # A scope (%eth0) is not part of an address.
+    "ipv6": lambda text: "%" not in text and IPv6Address(text),
     "date": lambda text: _date(text) and date.fromisoformat(text),
     "time": lambda text: _time(text) and str(time.fromisoformat(text)),
     "datetime": lambda text: _datetime(text) and datetime.fromisoformat(text),
@@ -79,24 +80,12 @@ _CHECKS: Mapping[str, Callable[[str], object]] = {
 class ValidateValueConfig(Config):
     value: Body = Field(description="The value to check.", examples=["{{ event.properties.email }}"])
     kind: Literal[
-        "email",
-        "url",
-        "ipv4",
-        "ipv6",
-        "date",
-        "time",
-        "datetime",
-        "integer",
-        "number",
-        "phone",
-        "ean",
-        "iban",
-        "uuid",
+        "email", "url", "ipv4", "ipv6", "date", "time", "datetime", "integer", "number", "phone", "ean", "iban", "uuid"
     ] = Field(
         description="What it should be. Dates and times are ISO 8601; `url` is http or https; `phone` is "
         "international, such as +4930123456; `ean` has 8 or 13 digits; `integer` and `number` may be texts.",
         examples=["email"],
-    )
+    )  # fmt: skip
 
 
 class ValidateValue(Plugin[ValidateValueConfig]):
@@ -123,7 +112,7 @@ class ValidateValue(Plugin[ValidateValueConfig]):
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             return False
         if not isinstance(value, str):
-            return kind == "number" or (kind == "integer" and value == int(value))
+            return kind == "number" or (kind == "integer" and (isinstance(value, int) or value.is_integer()))
         try:
             return len(value) <= _LONGEST and bool(_CHECKS[kind](value))
         except ValueError:
