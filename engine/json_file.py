@@ -55,9 +55,18 @@ class JsonFile:
 class _Fault(Exception):  # noqa: N818 - never leaves this module
     """The first fault of a file, on its way out of the parser."""
 
-    def __init__(self, code: str, message: str, fix: str = "", offset: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, fix: str = "", offset: int | None = None, *, word: str = ""
+    ) -> None:
         super().__init__(message)
-        self.code, self.message, self.fix, self.offset = code, message, fix, offset
+        self.code, self.message, self.fix, self.offset, self.word = code, message, fix, offset, word
+
+    def position(self, text: str) -> tuple[int | None, int | None]:
+        """Return line and column: of the offset, or of the first place where the word stands alone."""
+        offset = self.offset
+        if offset is None and self.word:
+            offset = next((match.start() for match in _PIECE.finditer(text) if match[0] == self.word), None)
+        return (None, None) if offset is None else _line_column(text, offset)
 
 
 def read_json_file(folder: Path, file: str) -> JsonFile:
@@ -84,7 +93,7 @@ def parse_json_file(data: bytes, file: str) -> JsonFile:
         text = _decode(data)
         value = _parse(text)
     except _Fault as fault:
-        line, column = (None, None) if fault.offset is None else _line_column(text, fault.offset)
+        line, column = fault.position(text)
         problem = Problem(file, "", fault.code, fault.message, fault.fix, line, column)
         return JsonFile(file, data, None, (problem,))
     problems = tuple(_duplicates(text, file)) if value is None else ()
@@ -145,13 +154,15 @@ def _check_depth(text: str) -> None:
 
 
 def _no_number(word: str) -> Any:
-    raise _Fault("F07", f"{word} is no JSON number", "Write a finite number, or null.")
+    raise _Fault("F07", f"{word} is no JSON number", "Write a finite number, or null.", word=word)
 
 
 def _finite(word: str) -> float:
     number = float(word)
     if math.isinf(number):
-        raise _Fault("F07", f"the number {word[:20]} is too large", "Write a smaller number, or a text.")
+        raise _Fault(
+            "F07", f"the number {word[:20]} is too large", "Write a smaller number, or a text.", word=word
+        )
     return number
 
 
@@ -173,7 +184,7 @@ def _syntax_fault(text: str, error: json.JSONDecodeError) -> _Fault:
     elif error.msg.startswith("Illegal trailing comma"):
         message, fix = "is not JSON: a comma stands before the end", "Delete the comma."
     elif rest.startswith(("//", "/*", "#")):
-        message, fix = "is not JSON: a comment", 'JSON has none; most objects take an "about".'
+        message, fix = "is not JSON: here is a comment", 'JSON has none; most objects take an "about".'
     elif not rest:
         fix = "The file ends too early: is a closing bracket or a quote missing?"
     elif next_ == "'" or error.msg.startswith("Expecting property name"):

@@ -149,5 +149,9 @@ def stray_files(path: Path) -> Iterator[Problem]:
     for file in files:
         if file not in FILES and not file.startswith("."):
             near = did_you_mean(file.removesuffix(".json"), [known.removesuffix(".json") for known in FILES])
-            fix = near if near.startswith("Did") else f"A workflow belongs into {WORKFLOWS}/."
+            fix = (
+                near.replace("'?", ".json'?")
+                if near.startswith("Did")
+                else f"A workflow belongs into {WORKFLOWS}/."
+            )
             yield Problem(file, "", "F13", "the file is not read here", fix)

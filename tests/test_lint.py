@@ -26,7 +26,7 @@ def catalog() -> Catalog:
     return find_plugins(())
 
 
-def unset(name: str) -> str | None:
+def unset(_: str) -> str | None:
     return None
 
 
