@@ -88,7 +88,7 @@ class Example:
 
     `config` as in a workflow file; what is there before (`event`, `profile` None for none, `session`, `past` events of
     the profile, newest first, other stored `profiles`); and what must come out: the port, `result` if given, and
-    `changes`: the values that stand at dotted paths afterwards. `mocks` answer `step.http` in order.
+    `changes`: the values that stand at dotted paths afterwards (`...` for none). `mocks` answer `step.http` in order.
     """
 
     config: Mapping[str, Any]
