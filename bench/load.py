@@ -11,7 +11,7 @@ import random
 import sys
 from collections import deque
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 import workload
@@ -59,8 +59,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.next()
 
     def next(self) -> None:
