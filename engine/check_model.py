@@ -1,4 +1,4 @@
-"""Validate a part of a file against its pydantic model; errors become Problems."""
+"""Validate a part of a file against its model; errors become Problems."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A source: the model of its entry in sources.json, and its compiled form."""
+"""A source: its entry in sources.json, and its compiled form."""
 
 import hmac
 import re

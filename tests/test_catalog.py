@@ -1,4 +1,4 @@
-"""The catalog: built-in plugins, plugins of other packages, and those that cannot be used."""
+"""The catalog: built-in plugins, those of other packages, and broken ones."""
 
 import json
 import os

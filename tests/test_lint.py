@@ -1,4 +1,4 @@
-"""Every broken workspace has its golden list of problems, and nothing makes lint crash."""
+"""Broken workspaces give their golden problems; nothing makes lint crash."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The JSON Schemas take what lint takes, and editors get what they need."""
+"""The JSON Schemas take what lint takes; editors get descriptions."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A workspace follows its files, and a broken file keeps its last good version."""
+"""A workspace follows its files; a broken one keeps its last version."""
 
 import asyncio
 import json

@@ -12,7 +12,7 @@ from headrace.engine.event_type import EventType
 from headrace.engine.json_file import MAX_BYTES, read_json_file
 from headrace.engine.workspace import Workspace, load_workspace
 
-SOURCES = {"sources": {"shop": {}}}
+SOURCES: dict[str, object] = {"sources": {"shop": {}}}
 LOG = {"plugin": "log", "config": {"message": "hello"}}
 
 
