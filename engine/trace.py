@@ -1,16 +1,15 @@
 """What a run leaves behind: a short record in its event, and a full trace when asked."""
 
 from collections.abc import Callable, Mapping
-from copy import copy
 from time import perf_counter
 from typing import Any
 
 from headrace.engine import path
 from headrace.engine.model import Doc, iso, make_key
-from headrace.engine.plugin import Out, Plugin, Step
+from headrace.engine.plugin import Step
 from headrace.engine.run import NodeRun, Run
 from headrace.engine.view import plain
-from headrace.engine.workflow import Node, Workflow
+from headrace.engine.workflow import Node, Workflow, with_runs
 
 LONGEST_PATH = 150
 LONGEST_ERROR = 80
@@ -49,34 +48,34 @@ def traced(workflow: Workflow) -> Workflow:
     """Return the workflow with every plugin wrapped by a recorder of times; the plugins know nothing of it."""
     if workflow.traced is not None:
         return workflow.traced
-    wrapped = workflow.traced = copy(workflow)
-    nodes = [copy(node) for node in workflow.nodes]
-    for node in nodes:
-        node.run = _record_async(node.plugin) if node.is_async else _record(node.plugin)
-    wrapped.nodes = tuple(nodes)
+    wrapped = workflow.traced = with_runs(workflow, _recorded)
     return wrapped
 
 
-def _record(plugin: Plugin[Any]) -> Callable[[Step], Any]:
-    def run(step: Step) -> Out:
+def _recorded(node: Node) -> Callable[[Step], Any]:
+    return _record_async(node.run) if node.is_async else _record(node.run)
+
+
+def _record(run: Callable[[Step], Any]) -> Callable[[Step], Any]:
+    def recorded(step: Step) -> Any:
         started = perf_counter()
         try:
-            return plugin.run(step)  # type: ignore[return-value]
+            return run(step)
         finally:
             step.clock(started, perf_counter())
 
-    return run
+    return recorded
 
 
-def _record_async(plugin: Plugin[Any]) -> Callable[[Step], Any]:
-    async def run(step: Step) -> Out:
+def _record_async(run: Callable[[Step], Any]) -> Callable[[Step], Any]:
+    async def recorded(step: Step) -> Any:
         started = perf_counter()
         try:
-            return await plugin.run(step)  # type: ignore[misc, no-any-return]
+            return await run(step)
         finally:
             step.clock(started, perf_counter())
 
-    return run
+    return recorded
 
 
 def full_trace(run: Run, event_id: str) -> Doc:
