@@ -1,8 +1,9 @@
 """One event on its way: what its workflows see, and what they did so far."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from time import perf_counter
 from typing import Any
 
@@ -66,8 +67,9 @@ class Surroundings:
 
     reads: Reads
     http: Http
-    secrets: Any
+    secrets: Callable[[str], str | None]
     tracing: bool = False
+    zone: tzinfo = UTC
 
 
 class Passage:
@@ -139,6 +141,11 @@ class Passage:
         """The HTTP client of nodes."""
         return self.around.http
 
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone of wall clocks for which no other is named."""
+        return self.around.zone
+
     def secret(self, name: str) -> str:
         """Return a secret's value; raises NodeError when it is not set."""
         value = self.around.secrets(name)
@@ -146,7 +153,7 @@ class Passage:
             raise NodeError(
                 f"the secret {name} is not set: set the environment variable {name} or {name}_FILE"
             )
-        return str(value)
+        return value
 
     def put(self, container: Doc, key: str, value: Any, where: str) -> None:
         """Write one member of the event's documents so that `undo` can take it back."""

@@ -6,7 +6,7 @@ A plugin is one file; its name is the file's name. It imports from here, from `h
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, get_origin, overload
 
 import msgspec
@@ -199,6 +199,11 @@ class Passage(Protocol):
         """The HTTP client."""
         ...
 
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone where none is named."""
+        ...
+
     def secret(self, name: str) -> str:
         """Return a secret's value; raises NodeError when it is not set."""
         ...
@@ -257,6 +262,11 @@ class Step:
     def now(self) -> datetime:
         """The event's received time (UTC), for the whole run."""
         return self._passage.now
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone of wall clocks for which the config names none (HEADRACE_TIME_ZONE)."""
+        return self._passage.zone
 
     @overload
     def value(self, field: Secret) -> str: ...

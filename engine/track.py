@@ -5,12 +5,13 @@ segments → goals → one commit per visitor → answer
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
 from headrace.engine.locks import Held
 from headrace.engine.model import Answer, Doc, TrackRequest, make_key
+from headrace.engine.note import note
+from headrace.engine.parts import Parts
 from headrace.engine.passage import Needs, Surroundings
 from headrace.engine.reads import StoreReads
 from headrace.engine.request import Attempt, Job, Wants
@@ -21,45 +22,42 @@ from headrace.engine.steps.process import Fault, process
 from headrace.engine.steps.resolve import resolve
 from headrace.engine.store.protocol import Committed, Ref
 
-if TYPE_CHECKING:
-    from headrace.engine.engine import Engine
 
-
-async def track(engine: "Engine", request: TrackRequest) -> Answer:
+async def track(parts: Parts, request: TrackRequest) -> Answer:
     """Take a request through all its steps; when this returns, everything in it is durable.
 
     Raises InputError when it is refused, BusyError or StoreError when it cannot be taken now: nothing of it was then
     acknowledged, and sending it again is harmless.
     """
-    workspace = engine.workspace
-    admission = admit(request, workspace, engine.settings, engine.limiter)
+    workspace = parts.live.current
+    admission = admit(request, workspace, parts.settings, parts.limiter)
     if admission.not_kept:
-        engine.metrics.event("not_kept", len(request.events))
+        parts.metrics.event("not_kept", len(request.events))
         return Answer(
             admission.source.file.consent, session_id=request.session_id, not_kept=admission.not_kept
         )
     job = Job(request, admission, workspace)
     try:
-        async with asyncio.timeout(engine.settings.request_deadline_seconds):
-            await commit_all(engine, job)
+        async with asyncio.timeout(parts.settings.request_deadline_seconds):
+            await commit_all(parts, job)
     except TimeoutError:
         raise BusyError("the request took longer than its deadline") from None
-    profile = await visitor(engine, job)
-    engine.note(job)
+    profile = await visitor(parts, job)
+    note(parts, job)
     crash_point("track.answering")
     return answer(job, profile)
 
 
-async def commit_all(engine: "Engine", job: Job) -> None:
+async def commit_all(parts: Parts, job: Job) -> None:
     """Commit the request's events, in order: at once, or in parts when they go on to another profile."""
     start, wants = 0, Wants()
     while True:
-        start, wants = await commit_part(engine, job, start, wants)
+        start, wants = await commit_part(parts, job, start, wants)
         if start >= len(job.incoming):
             return
 
 
-async def commit_part(engine: "Engine", job: Job, start: int, wants: Wants) -> tuple[int, Wants]:
+async def commit_part(parts: Parts, job: Job, start: int, wants: Wants) -> tuple[int, Wants]:
     """Commit events from `start` on; returns the first that is left, and what it wants.
 
     An attempt that lost a race, or needs another lock, leaves nothing behind and is made again from the newest
@@ -70,9 +68,9 @@ async def commit_part(engine: "Engine", job: Job, start: int, wants: Wants) -> t
         if job.attempts > 3:
             # Two processes that write one profile must not run in step for ever.
             await asyncio.sleep(0.001 * min(job.attempts, 50))
-        held = Held(engine.locks)
+        held = Held(parts.locks)
         try:
-            done = await attempt_part(engine, job, start, wants, held)
+            done = await attempt_part(parts, job, start, wants, held)
         except Needs as needs:
             wants = more_wants(wants, needs)
             continue
@@ -83,16 +81,16 @@ async def commit_part(engine: "Engine", job: Job, start: int, wants: Wants) -> t
             held.release()
         if done is not None:
             return done, Wants()
-        engine.metrics.conflict()
+        parts.metrics.conflict()
 
 
-async def attempt_part(engine: "Engine", job: Job, start: int, wants: Wants, held: Held) -> int | None:
+async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: Held) -> int | None:
     """Make one attempt; returns the first event that is left, or None when the commit lost a race."""
     events = job.incoming[start : wants.end]
-    draft, seen = await resolve(job, events, wants, engine.store, held)
+    draft, seen = await resolve(job, events, wants, parts.store, held)
     crash_point("track.resolved")
-    reads = StoreReads(engine.store, draft, job.request.received)
-    around = Surroundings(reads, engine.http, engine.secret, job.admission.tracing)
+    reads = StoreReads(parts.store, draft, job.request.received)
+    around = Surroundings(reads, parts.http, parts.secret, job.admission.tracing, parts.zone)
     attempt = Attempt(draft, around)
     new = drop_duplicates(job, attempt, events, seen)
     end = start + len(events)
@@ -106,15 +104,15 @@ async def attempt_part(engine: "Engine", job: Job, start: int, wants: Wants, hel
             end = job.incoming.index(event) + 1
             break
     crash_point("track.ran")
-    if (new or not events or draft.failed) and not await commit(engine, attempt):
+    if (new or not events or draft.failed) and not await commit(parts, attempt):
         return None
     job.committed.append(attempt)
     return end
 
 
-async def commit(engine: "Engine", attempt: Attempt) -> bool:
+async def commit(parts: Parts, attempt: Attempt) -> bool:
     """Write the attempt durably; False says that someone else was first."""
-    outcome = await engine.store.commit(attempt.draft.change())
+    outcome = await parts.store.commit(attempt.draft.change())
     crash_point("track.committed")
     return isinstance(outcome, Committed)
 
@@ -126,13 +124,13 @@ def more_wants(wants: Wants, needs: Needs) -> Wants:
     return Wants(needs.profile or wants.profile, needs.session or wants.session, wants.end)
 
 
-async def visitor(engine: "Engine", job: Job) -> Doc | None:
+async def visitor(parts: Parts, job: Job) -> Doc | None:
     """Return the profile that the answer names: the request's, or that of the first of events sent again."""
     for attempt in reversed(job.committed):
         only_duplicates = attempt.duplicates and not attempt.draft.events
         if only_duplicates and attempt.duplicate_of is not None:
             ref = Ref("profile", make_key("profile", job.tenant, attempt.duplicate_of))
-            (found,) = await engine.store.read([ref])
+            (found,) = await parts.store.read([ref])
             return None if found is None else found.doc
         if attempt.draft.profile is not None:
             return attempt.draft.profile

@@ -5,7 +5,7 @@ begins: 22:00 to 02:00 on `fri` holds until Saturday, 02:00.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints
@@ -32,7 +32,11 @@ class TimeBetweenConfig(Config):
         "24:00", description="When it ends, as HH:MM; this minute is outside.", examples=["17:00"]
     )
     days: list[Day] = Field(list(_DAYS), min_length=1, description="The days on which it begins.")
-    zone: Zone = Field(UTC, description="The time zone; UTC if not given.", examples=["Europe/Berlin"])
+    zone: Zone | None = Field(
+        None,
+        description="The time zone; the server's `HEADRACE_TIME_ZONE` if not given.",
+        examples=["Europe/Berlin"],
+    )
 
 
 class TimeBetween(Plugin[TimeBetweenConfig]):
@@ -55,7 +59,7 @@ class TimeBetween(Plugin[TimeBetweenConfig]):
 
     def run(self, step: Step) -> Out:
         start, end = self.config.start, self.config.end
-        now = step.now.astimezone(self.config.zone)
+        now = step.now.astimezone(self.config.zone or step.zone)
         clock = f"{now:%H:%M}"
         if start < end:
             inside = start <= clock < end

@@ -1,0 +1,47 @@
+"""Counts and logs what a request did, and keeps its traces."""
+
+from headrace.engine.logs import logger
+from headrace.engine.parts import Parts
+from headrace.engine.passage import Passage
+from headrace.engine.request import Job
+from headrace.engine.run import Run
+from headrace.engine.store.protocol import Row
+from headrace.engine.trace import full_trace, trace_key
+
+
+def note(parts: Parts, job: Job) -> None:
+    """Note a request that is durable. Its traces are kept best effort, beside the answer."""
+    metrics = parts.metrics
+    traces: list[Row] = []
+    for attempt in job.committed:
+        metrics.event("accepted", len(attempt.passages))
+        if attempt.duplicates:
+            metrics.event("duplicate", len(attempt.duplicates))
+        if attempt.errors:
+            metrics.event("refused", len(attempt.errors))
+        for passage in attempt.passages:
+            for run in passage.runs:
+                metrics.run(run.workflow.name, "error" if run.error else "ok")
+                if run.failed:
+                    _warn(parts, run, passage)
+                if run.failed or job.admission.tracing:
+                    traces.append(_trace(job, run, passage))
+    if traces:
+        parts.start(parts.store.keep_traces(traces))
+
+
+def _warn(parts: Parts, run: Run, passage: Passage) -> None:
+    for done in run.done:
+        if done.error:
+            name = done.node.name
+            parts.metrics.node_failure(run.workflow.name, name)
+            event = passage.event["id"]
+            logger().warning(
+                "node failed", workflow=run.workflow.name, node=name, error=done.error, event=event
+            )
+
+
+def _trace(job: Job, run: Run, passage: Passage) -> Row:
+    key = trace_key(passage.key, run.workflow.name)
+    about = {"id": key, "tenant": job.tenant, "key": passage.key, "received": job.received}
+    return Row(key, full_trace(run, passage.event["id"]) | about)

@@ -1,0 +1,46 @@
+"""What every request needs: the settings, the store, the files, the locks."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from headrace.engine.limiter import Limiter
+from headrace.engine.locks import Locks
+from headrace.engine.metrics import Metrics
+from headrace.engine.plugin import Http
+from headrace.engine.settings import Settings
+from headrace.engine.store.protocol import Store
+from headrace.engine.watch import LiveWorkspace
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of an engine, shared by all requests of a process.
+
+    `live` gives the workspace as it is now, so that a change of its files is live with the next request. `secret`
+    gives the value of a named secret, or None.
+    """
+
+    settings: Settings
+    store: Store
+    live: LiveWorkspace
+    secret: Callable[[str], str | None]
+    http: Http
+    metrics: Metrics
+    locks: Locks
+    limiter: Limiter
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone of wall clocks for which no other is named; zoneinfo keeps it."""
+        return ZoneInfo(self.settings.time_zone)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside the requests; the engine waits for it when it stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
