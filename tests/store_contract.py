@@ -603,6 +603,8 @@ class StoreContract:
     async def test_a_question_that_a_kind_cannot_answer_is_refused(self, store: Store) -> None:
         with pytest.raises(InputError, match="status"):
             await store.find(Query("session", status="x"))
+        with pytest.raises(InputError):
+            await store.read([Ref("claim", "\ud800")])
         for query in (Query("event", type="\ud800"), Query("event", where={"a": "\ud800"})):
             with pytest.raises(InputError):
                 await store.find(query)

@@ -383,6 +383,19 @@ async def test_one_bad_change_does_not_harm_its_batch(opened: Open) -> None:
     assert await store.ready() == ""
 
 
+async def test_tables_that_are_gone_are_a_fault_of_the_store(opened: Open, tmp_path: Path) -> None:
+    store = opened()
+    other = sqlite3.connect(tmp_path / "headrace.db", isolation_level=None)
+    other.execute("ALTER TABLE events RENAME TO elsewhere")
+    waits = [store.commit(change(events=[event_row(f"e{n}")])) for n in range(3)]
+    assert all(isinstance(result, StoreError) for result in await write_waits(waits))
+    assert store.describe()["failure"] == "store-failed"
+    other.execute("ALTER TABLE elsewhere RENAME TO events")
+    other.close()
+    assert has_committed(await store.commit(change(events=[event_row("e")])))
+    assert await store.ready() == ""
+
+
 async def test_too_many_waiting_changes_are_turned_away(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

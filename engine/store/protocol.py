@@ -134,7 +134,10 @@ class Query:
 
     `since` (inclusive) and `until` (exclusive) bound the received time of events and failed events, the creation of
     others. `profile`, `session` are ids. `where` asks for equality at dotted paths (`traits.email`, `segments`
-    contains). `cursor` is what the page before gave. `happened_since` bounds an event's `time.happened`.
+    contains, `traits['my.key']`); a value that is a number or a boolean equals its JSON text. `event` is an event's
+    key or client's id for events, and for others what their `event` says. Sessions whose document says
+    `"hidden": true` are not found (but read by State). A kind answers only filters that mean something for it, else
+    InputError. `cursor` is what the page before gave. `happened_since` bounds an event's `time.happened`.
     """
 
     kind: AskKind
@@ -180,7 +183,10 @@ class Due(Protocol):
     """Effects and timers whose time has come."""
 
     async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
-        """Hand out up to `n` pending documents with `due` <= now that nobody holds, oldest first."""
+        """Hand out up to `n` pending documents with `due` <= now that nobody holds, oldest first.
+
+        A document is pending while its `status` is "pending" or absent; without `due` it is due from its creation.
+        """
         ...
 
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:

@@ -30,7 +30,7 @@ from headrace.engine.store.sqlite.apply import insert_rows
 from headrace.engine.store.sqlite.ask import count_docs, find_page, get_doc, report_events
 from headrace.engine.store.sqlite.due import anything_due, claiming, finishing
 from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, file_id, open_file
-from headrace.engine.store.sqlite.keeping import dropping, erasing, old_rows, reowning, too_old
+from headrace.engine.store.sqlite.keeping import dropping, erasing, old_rows, reowning, tenants_of, too_old
 from headrace.engine.store.sqlite.reader import read_refs
 from headrace.engine.store.sqlite.rows import listed_rows, prepare
 from headrace.engine.store.sqlite.schema import file_version
@@ -71,6 +71,8 @@ class SqliteStore:
             raise StoreError(f"The database {self._path} is closed: the server is stopping.")
         try:
             return read_refs(self._reader, refs)
+        except UnicodeEncodeError as error:
+            raise _bad_text() from error
         except sqlite3.Error as error:
             raise self._fault(error) from error
 
@@ -143,10 +145,10 @@ class SqliteStore:
         """
         gone: dict[str, int] = {}
         for old in too_old(dict(kind_days), now, self._dedup_days):
-            gone[old.kind] = after = 0
-            while rows := await self._ask(old_rows, old, after):
-                gone[old.kind] += await self._writer.run(dropping(old, rows))
-                after = rows[-1]
+            gone[old.kind] = 0
+            for tenant in await self._ask(tenants_of, old.table):
+                while rows := await self._ask(old_rows, old, tenant):
+                    gone[old.kind] += await self._writer.run(dropping(old, rows))
         return gone
 
     async def ready(self) -> str:
@@ -197,9 +199,9 @@ class SqliteStore:
                 self._threads, self._answer, question, parts
             )
         except UnicodeEncodeError as error:
-            raise InputError(422, "bad_text", "A text in the question is not valid Unicode.") from error
+            raise _bad_text() from error
         except sqlite3.Error as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 detail = (
                     f"The answer took longer than {ASK_SECONDS:.0f} s. Ask for a shorter time or one type."
                 )
@@ -225,6 +227,10 @@ class SqliteStore:
             self._writer.failure = code
         _log.error("store.read_failed", path=self._path, code=code, error=str(error))
         return StoreError(fault_text(self._path, code, error))
+
+
+def _bad_text() -> InputError:
+    return InputError(422, "bad_text", "A text in the question is not valid Unicode.")
 
 
 def _probe(connection: sqlite3.Connection) -> None:

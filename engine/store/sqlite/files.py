@@ -33,7 +33,7 @@ _WORDS = {
     DAMAGED: "the file is damaged. Move it aside with its -wal and -shm files, and restore a backup",
     "store-read-only": "it cannot be written. Let the server's user write the file and its folder",
     "store-unreachable": "it cannot be opened. Look at the folder's permissions and the limit of open files",
-    "store-failed": "reading or writing the disk failed. Look at the disk, its limits and the system's log",
+    "store-failed": "reading or writing it failed. Look at the disk, its limits and the system's log",
     "out-of-memory": "there is no memory left. Give the server more",
     "file-gone": "the file was moved or deleted while it was open. Put it back, or restart the server",
 }
@@ -44,7 +44,9 @@ def fault_code(error: BaseException) -> str:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None and "not a database" in str(error):
         return DAMAGED
-    return _CODES.get(code & 0xFF, "") if code is not None else ""
+    # What SQLite itself cannot do is no fault of the values that it was given.
+    unknown = "store-failed" if isinstance(error, sqlite3.OperationalError) else ""
+    return unknown if code is None else _CODES.get(code & 0xFF, unknown)
 
 
 def fault_text(path: str, code: str, error: BaseException | None = None) -> str:

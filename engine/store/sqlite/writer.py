@@ -149,17 +149,23 @@ class Writer:
         if file_id(self._path) != self._file:
             # What is written to a file that has no name is lost at the next start.
             raise StoreError("file-gone")
+        self._end_transaction()
         connection.execute("BEGIN IMMEDIATE")
         try:
             results = self._apply(batch)
             crash_point("store.before_commit")
             connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            # The first fault is the one to tell of; what is left open is ended before the next batch.
+            with suppress(sqlite3.Error):
+                self._end_transaction()
             raise
         crash_point("store.after_commit")
         return results
+
+    def _end_transaction(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def _apply(self, batch: Sequence[_Waiting]) -> list[Any]:
         work = batch[0].work
