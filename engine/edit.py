@@ -1,4 +1,4 @@
-"""Changing documents, one member at a time, so that it can be undone."""
+"""Changes of documents, one member at a time, that can be undone."""
 
 import math
 from collections.abc import Callable

@@ -9,8 +9,8 @@ from headrace.engine.language.check import Checker
 from headrace.engine.language.code import Root, build
 from headrace.engine.language.lookup import MISSING, Missing
 from headrace.engine.language.outcome import FAILURES, bounded, failed, makes_data
+from headrace.engine.language.scope import NAMES, Scope
 from headrace.engine.language.syntax import parse_expression, place
-from headrace.engine.scope import NAMES, Scope
 from headrace.engine.template import (
     Template,
     compile_header_template,

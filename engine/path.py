@@ -192,9 +192,12 @@ def compile_write_path(text: str) -> WritePath:
     path = _parse(text)
     root = root_of(path)
     if root is None:
-        written = path_text(path[0], path[1:])
         places = [path_text(each[0], each[1:]) for each in RULES]
-        close = get_close_matches(written, places, 1)
+        close = [
+            place
+            for each, place in zip(RULES, places, strict=True)
+            if get_close_matches(path_text(path[0], path[1 : len(each)]), [place], 1, 0.85)
+        ]
         fix = f"did you mean {close[0]!r}?" if close else f"writable are {', '.join(places)}"
         _refuse(text, 0, "nothing can be written here", fix)
     rule = rule_of(path, root)

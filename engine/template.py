@@ -12,9 +12,9 @@ from headrace.engine.language.code import Root, build
 from headrace.engine.language.limits import RESULT_BYTES, EvaluationError
 from headrace.engine.language.outcome import FAILURES, bounded, failed, makes_data
 from headrace.engine.language.runtime import Show, show
+from headrace.engine.language.scope import Scope
 from headrace.engine.language.syntax import parse_template, place, refuse
 from headrace.engine.language.values import plain, to_text
-from headrace.engine.scope import Scope
 
 Check = Callable[[str], str]
 """What looks at a rendered text: gives a reason to refuse it, or an empty text."""

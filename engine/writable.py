@@ -1,4 +1,4 @@
-"""What may be written where: operations and types of each place in the documents."""
+"""What may be written where: operations and types of each place."""
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple

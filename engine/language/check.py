@@ -1,4 +1,4 @@
-"""Checking a syntax tree: only what is known and allowed may stand there."""
+"""Checks a syntax tree: only what is known and allowed passes."""
 
 import itertools
 from collections.abc import Collection, Sequence
@@ -7,14 +7,14 @@ from typing import Any, Final, NoReturn
 
 from jinja2 import nodes
 
-from headrace.engine.functions import FILTERS, FUNCTIONS, OTHER_NAMES
+from headrace.engine.language.library import FILTERS, FUNCTIONS, OTHER_NAMES
 from headrace.engine.language.limits import DEPTH, LOOP_DEPTH
 from headrace.engine.language.lookup import is_time
 from headrace.engine.language.queries import Query
 from headrace.engine.language.registry import BadLiteral, Function
+from headrace.engine.language.scope import NAMES
 from headrace.engine.language.syntax import refuse
 from headrace.engine.language.values import TESTS
-from headrace.engine.scope import NAMES
 
 LOOP_MEMBERS: Final = ("index", "index0", "first", "last", "length", "revindex", "revindex0")
 _TIME_CALLS: Final = ("time", "ago", "ahead")
@@ -58,6 +58,14 @@ def flat_operands(node: nodes.Expr) -> list[nodes.Expr]:
     return operands[::-1]
 
 
+def _offset(node: nodes.Node) -> int:
+    """Return a node's place; Jinja gives none to a few that only hold others."""
+    first = next(node.iter_child_nodes(), None)
+    if first is not None and (isinstance(node, nodes.Tuple) or node.lineno is None):
+        return _offset(first)
+    return node.lineno or 0
+
+
 class Checker:
     """Checks one tree; afterwards holds what it reads and the literal arguments that were prepared.
 
@@ -73,15 +81,17 @@ class Checker:
 
     def refuse(self, node: nodes.Node, message: str, fix: str = "") -> NoReturn:
         """Raise an ExpressionError about a node."""
-        refuse(self.text, node.lineno, message, fix)
+        refuse(self.text, _offset(node), message, fix)
 
     def _unknown(self, node: nodes.Node, kind: str, name: str, known: Collection[str]) -> NoReturn:
         other = OTHER_NAMES.get(name)
         close = [other] if other in known else get_close_matches(name, known, 1)
         fix = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known)[:60])}"
-        # Tests are placed at the word `is`; the name comes after it.
-        offset = max(node.lineno, self.text.find(name, node.lineno))
-        refuse(self.text, offset, f"no {kind} {name!r}", fix)
+        refuse(self.text, self._offset_of_name(node, name), f"no {kind} {name!r}", fix)
+
+    def _offset_of_name(self, node: nodes.Node, name: str) -> int:
+        # Tests are placed at the word `is`, members at their dot; the name comes after it.
+        return max(_offset(node), self.text.find(name, _offset(node)))
 
     def check_template(self, tree: nodes.Template) -> None:
         """Check a template."""
@@ -214,7 +224,7 @@ class Checker:
 
     def _const(self, node: nodes.Const) -> None:
         value = node.value
-        if isinstance(value, int | float) and not abs(value) < 2**63:
+        if (isinstance(value, int) and value >= 2**63) or value == float("inf"):
             self.refuse(node, "the number is too large", "numbers go up to 9,223,372,036,854,775,807")
 
     def _repetition(self, node: nodes.BinExpr) -> None:
@@ -246,9 +256,9 @@ class Checker:
             self._unknown(node, "test", node.name, TESTS)
         self.check(node.node, known, depth + 1)
         if len(node.args) != (1 if node.name == "in" else 0) or node.kwargs or node.dyn_args:
-            self.refuse(
-                node, f"the test {node.name!r} takes {'one argument' if node.name == 'in' else 'nothing'}"
-            )
+            takes = "one argument" if node.name == "in" else "nothing"
+            offset = self._offset_of_name(node, node.name)
+            refuse(self.text, offset, f"the test {node.name!r} takes {takes}")
         for argument in node.args:
             self.check(argument, known, depth + 1)
 

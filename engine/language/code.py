@@ -8,14 +8,14 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.idtracking import VAR_LOAD_ALIAS, VAR_LOAD_PARAMETER
 
-from headrace.engine.functions import FUNCTIONS
 from headrace.engine.language.check import Checker, flat_operands, path_of, split_path
+from headrace.engine.language.library import FUNCTIONS
 from headrace.engine.language.lookup import holds_times, is_time, reader
 from headrace.engine.language.registry import Function
 from headrace.engine.language.runtime import RUNTIME, Show, show
+from headrace.engine.language.scope import NAMES, Scope
 from headrace.engine.language.syntax import DataEnvironment
 from headrace.engine.language.values import ARITHMETIC, COMPARISONS
-from headrace.engine.scope import NAMES, Scope
 
 Root = Callable[[Scope], Any]
 

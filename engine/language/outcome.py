@@ -1,4 +1,4 @@
-"""How an evaluation ends: with a value that is not too large, or a NodeError."""
+"""How an evaluation ends: with a bounded value or a NodeError."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jinja2 import nodes
 from headrace.engine.errors import NodeError
 from headrace.engine.language.code import Root
 from headrace.engine.language.limits import EvaluationError, check_value
-from headrace.engine.scope import Scope
+from headrace.engine.language.scope import Scope
 
 FAILURES = (
     EvaluationError,

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from jinja2.runtime import LoopContext
 
-from headrace.engine.functions import FUNCTIONS
+from headrace.engine.language.library import FUNCTIONS
 from headrace.engine.language.limits import LOOP_ROUNDS, EvaluationError
 from headrace.engine.language.lookup import MISSING, as_time, get_item
+from headrace.engine.language.scope import Scope
 from headrace.engine.language.values import (
     ARITHMETIC,
     COMPARISONS,
@@ -21,7 +22,6 @@ from headrace.engine.language.values import (
     positive,
     to_text,
 )
-from headrace.engine.scope import Scope
 
 Show = Callable[[Scope, Any], str]
 
@@ -39,7 +39,7 @@ def counted(scope: Scope, call: Callable[..., Any], *arguments: Any, **keywords:
     """Call a function within a loop: what it reads counts too, since it is read in every round."""
     for argument in arguments:
         if isinstance(argument, list | dict):
-            scope.spend(len(argument))
+            scope.spend(4 * len(argument))
         elif isinstance(argument, str):
             scope.spend(len(argument) >> 4)
     return made(scope, call(*arguments, **keywords))

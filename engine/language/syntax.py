@@ -87,6 +87,8 @@ def parse_expression(text: str) -> nodes.Expr:
         refuse(text, EXPRESSION_CHARS, f"the expression is longer than {EXPRESSION_CHARS:,} characters")
     if not text.strip():
         refuse(text, 0, "the expression is empty", "write a condition, such as event.properties.total > 100")
+    if text.lstrip().startswith(("{{", "{%")):
+        refuse(text, 0, "an expression is not a template", "leave {{ and }} out")
     _check_newlines(text)
     parser = None
     try:

@@ -1,0 +1,70 @@
+"""The values that expressions of one event can name."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from headrace.engine.language.limits import WORK, EvaluationError
+from headrace.engine.model import Doc
+
+NAMES: Final = ("event", "profile", "session", "source", "nodes", "vars", "now")
+"""The names in scope."""
+
+
+class Scope:
+    """What the expressions of one event see. Made once for an event and used for all its expressions.
+
+    `profile` and `session` may be None: all that is looked up in them is then missing. `nodes` holds the results of
+    the nodes of the running workflow by name, `vars` what that workflow keeps for itself; both start empty for each
+    run. `docs` are the same documents by name, for paths. `now` is a UTC time. `extra` holds values for names beyond
+    these, where the place of an expression has some.
+    """
+
+    __slots__ = (
+        "docs",
+        "event",
+        "extra",
+        "nodes",
+        "now",
+        "profile",
+        "rounds",
+        "session",
+        "source",
+        "spent",
+        "vars",
+    )
+
+    def __init__(
+        self, event: Doc, profile: Doc | None, session: Doc | None, source: Doc, now: datetime
+    ) -> None:
+        self.event = event
+        self.profile = profile
+        self.session = session
+        self.source = source
+        self.now = now
+        self.nodes: Doc = {}
+        self.vars: Doc = {}
+        self.extra: Doc = {}
+        self.docs: dict[str, Any] = {
+            "event": event,
+            "profile": profile,
+            "session": session,
+            "source": source,
+            "nodes": self.nodes,
+            "vars": self.vars,
+        }
+        self.spent = 0
+        self.rounds = 0
+
+    def set(self, name: str, value: Any) -> None:
+        """Give a name a new value, from the next evaluation on."""
+        if name in NAMES:
+            setattr(self, name, value)
+            self.docs[name] = value
+        else:
+            self.extra[name] = value
+
+    def spend(self, work: int) -> None:
+        """Count the work of the running evaluation; raise EvaluationError when it is too much."""
+        self.spent += work
+        if self.spent > WORK:
+            raise EvaluationError("it makes texts or lists of more than 2 MiB together")
