@@ -111,10 +111,10 @@ def _passage(example: Example, fresh: Mapping[str, Stored | None]) -> Passage:
     if example.session is not None:
         draft.use_session(_session(example.session), (1, 0))
     draft.link_session()
-    past = [_filled(_event(example.at, draft), dict(event)) for event in example.past]
+    past = [filled(_event(example.at, draft), dict(event)) for event in example.past]
     reads = MemoryReads(draft, now, profiles=profiles, sessions=sessions, past=past)
     around = Surroundings(reads, MockHttp(iter(example.mocks)), example.secrets.get)
-    event = _filled(_event(example.at, draft), example.event)
+    event = filled(_event(example.at, draft), example.event)
     source = {"id": "example", "tenant": "main", "about": ""}
     return Passage(draft, event, make_key("event", "main", "example", event["id"]), source, now, around)
 
@@ -134,19 +134,19 @@ def _event(at: str, draft: Draft) -> Doc:
 
 
 def _profile(given: Mapping[str, Any]) -> Doc:
-    return _filled(new_profile(given.get("id", "p-1"), "main", BEFORE), given)
+    return filled(new_profile(given.get("id", "p-1"), "main", BEFORE), given)
 
 
 def _session(given: Mapping[str, Any]) -> Doc:
-    return _filled(new_session(given.get("id", "s-1"), "main", "example", BEFORE), given)
+    return filled(new_session(given.get("id", "s-1"), "main", "example", BEFORE), given)
 
 
-def _filled(base: Doc, given: Mapping[str, Any]) -> Doc:
+def filled(base: Doc, given: Mapping[str, Any]) -> Doc:
     """Return a document with what was given, and the rest as usual."""
     for key, value in given.items():
         inner = base.get(key)
         if isinstance(inner, dict) and isinstance(value, Mapping):
-            base[key] = _filled(inner, value)
+            base[key] = filled(inner, value)
         else:
             base[key] = copy.deepcopy(value)
     return base

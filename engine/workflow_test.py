@@ -41,10 +41,14 @@ class Sent(FileModel):
 class Expect(FileModel):
     """What must come out; a member that is not there is not looked at.
 
-    Objects may have more members than are named here; lists and plain values must be equal.
+    Objects may have more members than are named here, and one that is expected to be null may be absent; lists must
+    have as many items, in the same order; plain values must be equal. A node that fails although neither `errors` nor
+    `ports` says so, and with no edge at its port `error`, fails the test.
     """
 
-    path: list[str] | None = Field(None, description="The nodes that ran for the last event, in order.")
+    path: list[str] | None = Field(
+        None, description="The nodes that ran for the last event, in order; []: none."
+    )
     ports: dict[str, str] = Field({}, description="The port that a node left by, by node.")
     skipped: Literal["source", "when", "consent", "disabled", "event"] | None = Field(
         None, description="Why the workflow did not take the last event."
@@ -68,12 +72,17 @@ class TestCase(FileModel):
     source: str | None = Field(None, description="The source of the events; default: the first that fits.")
     at: str | None = Field(None, description="The clock at the start.", examples=["2026-01-15T12:00:00Z"])
     profile: Json | None = Field(None, description="The profile before; null: none. Left out: a new one.")
-    session: Json | None = Field(None, description="The session before.")
+    session: Json | None = Field(
+        None, description="The session before; null: none, as at /collect. Left out: a new one."
+    )
     profiles: list[Json] = Field(
         [], description="Other stored profiles, which a node may load; each has an id."
     )
     sessions: list[Json] = Field([], description="Other stored sessions, which a node may attach or look up.")
-    past: list[Json] = Field([], description="Earlier events of the profile, newest first.")
+    past: list[Json] = Field(
+        [],
+        description="Earlier events of the profile, newest first; without `time.happened` a minute apart.",
+    )
     events: list[TestEvent] = Field(min_length=1, description="The events, in order.")
     mocks: dict[str, Mock] = Field({}, description="Nodes that are not run, with their answers.")
     secrets: dict[str, str] = Field({}, description="Values of secrets.")

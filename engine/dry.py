@@ -1,0 +1,160 @@
+"""Runs events through a workspace without store and network."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from headrace.engine.errors import NodeError
+from headrace.engine.example import filled
+from headrace.engine.limiter import Limiter
+from headrace.engine.locks import Locks
+from headrace.engine.metrics import Metrics
+from headrace.engine.model import (
+    Doc,
+    EventError,
+    EventInput,
+    TrackRequest,
+    iso,
+    make_key,
+    new_profile,
+    new_session,
+)
+from headrace.engine.parts import Parts
+from headrace.engine.passage import Passage
+from headrace.engine.plugin import HttpAnswer
+from headrace.engine.request import Admission, Job
+from headrace.engine.run import Run
+from headrace.engine.settings import Settings
+from headrace.engine.source import Source
+from headrace.engine.store.memory import MemoryStore
+from headrace.engine.store.protocol import Ref, Row, Store
+from headrace.engine.track import commit_all
+from headrace.engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from headrace.engine.watch import LiveWorkspace
+
+PROFILE, SESSION = "profile-1", "session-1"
+"""Ids that are always the same, so that what depends on them (`random_split`) is so too."""
+
+BEFORE = timedelta(days=30)
+"""How long before the first event a profile and a session were made that say nothing of it."""
+
+
+class Processed(NamedTuple):
+    """What became of one event: the passages of it and of what it emitted, or why it was refused."""
+
+    passages: list[Passage]
+    errors: list[EventError]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, in order."""
+        return [run for passage in self.passages for run in passage.runs]
+
+
+class _Still:
+    """A workspace that does not follow its files."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.current = workspace
+        self.refused = ()
+
+
+class _NoNetwork:
+    """Refuses every call."""
+
+    async def request(self, method: str, url: str, **_: Any) -> HttpAnswer:
+        """Say how to do without."""
+        raise NodeError(f"{method} {url}: there is no network here; give the node a mock")
+
+
+class Dry:
+    """One visitor's events on their way through a workspace, with a clock that stands still until it is moved.
+
+    `profile` and `session` None: there is none, and events come as by /collect, or `profile_less`.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        secrets: Callable[[str], str | None],
+        at: datetime,
+        settings: Settings | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self.now = at
+        self.store = MemoryStore()
+        self.profile: str | None = PROFILE
+        self.session: str | None = SESSION
+        self.tracing = False
+        # Only what a request uses of store and workspace is there.
+        store, live = cast("Store", self.store), cast("LiveWorkspace", _Still(workspace))
+        settings = settings or Settings()
+        locks = Locks(settings.waiters_per_profile)
+        self._parts = Parts(settings, store, live, secrets, _NoNetwork(), Metrics(), locks, Limiter())
+        self._sent = 0
+
+    def begin(self, tenant: str, profile: Doc | None, *, is_new: bool) -> None:
+        """Say who the visitor is; `is_new`: was made just now. None: events without a profile."""
+        self.profile = None if profile is None else str(profile.get("id") or PROFILE)
+        if profile is not None:
+            self.keep_profile(tenant, {**profile, "id": self.profile}, is_new=is_new)
+
+    def keep_profile(self, tenant: str, given: Doc, *, is_new: bool = False) -> None:
+        """Store a profile: what is given of it, and the rest as usual."""
+        made = iso(self.now if is_new else self.now - BEFORE)
+        doc = filled(new_profile(str(given["id"]), tenant, made), given)
+        self.store.docs[Ref("profile", make_key("profile", tenant, doc["id"]))] = doc
+
+    def keep_session(self, source: Source, given: Doc) -> None:
+        """Store a session."""
+        session = str(given.get("id") or SESSION)
+        base = new_session(session, source.tenant, source.id, iso(self.now - BEFORE))
+        doc = filled(base, given)
+        self.store.docs[Ref("session", make_key("session", source.tenant, session))] = doc
+
+    def keep_past(self, source: Source, place: int, given: Doc) -> None:
+        """Store an earlier event of the visitor; without a time it is `place` minutes older than the first."""
+        event_id = str(given.get("id") or f"past-{place}")
+        happened = iso(self.now - timedelta(minutes=place))
+        base = {
+            "id": event_id,
+            "type": "past",
+            "properties": {},
+            "context": {},
+            "source": source.id,
+            "tenant": source.tenant,
+            "session": None,
+            "profile": self.profile,
+            "time": {"happened": happened, "received": happened},
+        }
+        self.store.add_event(Row(make_key("event", source.tenant, source.id, event_id), filled(base, given)))
+
+    def stored(self, kind: str, tenant: str, name: str | None) -> Doc | None:
+        """Return a profile or session as it is now."""
+        return (
+            None
+            if name is None
+            else self.store.docs.get(Ref(cast("Any", kind), make_key(kind, tenant, name)))
+        )
+
+    async def send(self, source: Source, event: EventInput) -> Processed:
+        """Process one event. Raises InputError when its time cannot be read."""
+        self._sent += 1
+        event.id = event.id or f"event-{self._sent}"
+        request = TrackRequest(
+            source.id,
+            [event],
+            "collect" if self.session is None else "track",
+            self.now,
+            session_id=self.session,
+            profile_id=self.profile,
+            profile_less=self.profile is None,
+        )
+        admission = Admission(source, self.tracing, debugger=True, debugger_refused=False, not_kept="")
+        job = Job(request, admission, self.workspace)
+        await commit_all(self._parts, job)
+        passages = [passage for attempt in job.committed for passage in attempt.passages]
+        errors = [error for attempt in job.committed for error in attempt.errors]
+        return Processed(passages, errors)
