@@ -1,7 +1,7 @@
 """Runs the tests of a workflow and measures what they cover."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
@@ -17,7 +17,7 @@ from headrace.engine.plugin import ERROR_PORT, Out, Step
 from headrace.engine.source import Source
 from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Workflow, with_runs
-from headrace.engine.workflow_test import Expect, Mock, TestCase, TestEvent, TestFile
+from headrace.engine.workflow_test import Expect, Mock, TestCase, TestEvent
 from headrace.engine.workspace import Workspace
 
 START = "2026-01-15T12:00:00.000Z"
@@ -75,14 +75,9 @@ def measure(workflow: Workflow, results: list[TestResult]) -> Coverage:
     return Coverage({name for name, _ in taken}, set(reachable) - set(missed), missed, len(nodes))
 
 
-async def run_tests(
-    workspace: Workspace,
-    workflow: Workflow,
-    file: TestFile,
-    wanted: Callable[[str], bool] = lambda _: True,
-) -> list[TestResult]:
-    """Run the tests of a workflow whose names are `wanted`. No other workflow of the workspace runs."""
-    return [await run_test(workspace, workflow, test) for test in file.tests if wanted(test.name)]
+async def run_tests(workspace: Workspace, workflow: Workflow, tests: Iterable[TestCase]) -> list[TestResult]:
+    """Run tests of a workflow, one after another. No other workflow of the workspace runs."""
+    return [await run_test(workspace, workflow, test) for test in tests]
 
 
 async def run_test(workspace: Workspace, workflow: Workflow, test: TestCase) -> TestResult:
