@@ -51,8 +51,11 @@ def json_copy(value: Any) -> Any:
 
     Raises PathError for what JSON cannot say, and for what is too deep or too large.
     """
-    if type(value) is str and len(value) < VALUE_SIZE and value.isascii():
+    kind = type(value)
+    if kind is str and len(value) < VALUE_SIZE and value.isascii():
         return value
+    if kind is int or kind is float:
+        return _check_number(value)
     left = [VALUE_SIZE]
     return _copy(value, 0, left)
 

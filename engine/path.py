@@ -145,14 +145,15 @@ class WritePath(Path):
         is_there = depth == len(self._parents)
         before = container.get(self._last, MISSING) if is_there else MISSING
         after = operation(before, value)
-        if after is MISSING and self.rule.empty is not None:
-            after = self.rule.empty()
+        _, check, empty = self.rule
+        if after is MISSING and empty is not None:
+            after = empty()
             if before is not MISSING and same(before, after):
                 return None
         if after is before:
             return None
-        if after is not MISSING and self.rule.check is not None:
-            self.rule.check(after)
+        if after is not MISSING and check is not None:
+            check(after)
         return self._store(container, depth, before, after)
 
     def _container(self, docs: Mapping[str, Any]) -> tuple[dict[str, Any], int]:

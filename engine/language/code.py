@@ -14,7 +14,7 @@ from headrace.engine.language.lookup import holds_times, is_time, reader
 from headrace.engine.language.registry import Function
 from headrace.engine.language.runtime import RUNTIME, Show, show
 from headrace.engine.language.scope import NAMES, Scope
-from headrace.engine.language.syntax import DataEnvironment
+from headrace.engine.language.syntax import environment
 from headrace.engine.language.values import ARITHMETIC, COMPARISONS
 
 Root = Callable[[Scope], Any]
@@ -38,7 +38,7 @@ class Generator(CodeGenerator):
     """Jinja's code generator for statements and the places of names, with our own code for all that has a value."""
 
     def __init__(self, checker: Checker, *, lone: bool) -> None:
-        super().__init__(DataEnvironment(), None, None, optimized=False)
+        super().__init__(environment(), None, None, optimized=False)
         self.constants: dict[str, Any] = {}
         self._checker = checker
         self._lone = lone

@@ -112,6 +112,8 @@ def as_time(value: Any) -> Any:
     if isinstance(value, str):
         try:
             time = datetime.fromisoformat(value)
+            if time.tzinfo is UTC:
+                return time
             return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
         except (ValueError, OverflowError):
             return MISSING

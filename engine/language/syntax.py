@@ -1,6 +1,7 @@
 """Jinja's grammar with the exact place of everything in the text."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, NoReturn
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -75,7 +76,10 @@ class DataEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError(error.message or "", offset) from error
 
 
-_ENVIRONMENT = DataEnvironment()
+@cache
+def environment() -> DataEnvironment:
+    """Return the one environment; it holds no state of what is parsed."""
+    return DataEnvironment()
 
 
 def parse_expression(text: str) -> nodes.Expr:
@@ -92,7 +96,7 @@ def parse_expression(text: str) -> nodes.Expr:
     _check_newlines(text)
     parser = None
     try:
-        parser = Parser(_ENVIRONMENT, text, state="variable")
+        parser = Parser(environment(), text, state="variable")
         tree = parser.parse_expression()
         if not parser.stream.eos:
             token = parser.stream.current
@@ -117,7 +121,7 @@ def parse_template(text: str) -> nodes.Template:
     _check_newlines(text)
     parser = None
     try:
-        parser = Parser(_ENVIRONMENT, text)
+        parser = Parser(environment(), text)
         return parser.parse()
     except _BROKEN as error:
         _explain(text, parser, error)
