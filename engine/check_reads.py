@@ -20,7 +20,7 @@ Schemas = list[dict[str, Any]]
 
 EVENT_MEMBERS = (
     "id", "key", "type", "properties", "context", "source", "tenant", "session", "profile", "time", "door",
-    "device", "page", "utm", "runs", "errors", "stream", "bot", "ip", "location", "referrer",
+    "device", "page", "utm", "runs", "errors", "stream",
 )  # fmt: skip
 EVENT_TIMES = ("happened", "received", "processed", "claimed")
 

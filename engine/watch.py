@@ -6,16 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from headrace.engine.catalog import Catalog
 from headrace.engine.declared import FILES, SOURCES
 from headrace.engine.errors import WorkspaceError
+from headrace.engine.logs import logger
 from headrace.engine.problem import Problem
 from headrace.engine.source import Secrets
 from headrace.engine.workspace import WORKFLOWS, Workspace, load_workspace
-
-log = structlog.get_logger("headrace.workspace")
 
 EVERY_SECONDS = 0.5
 SETTLES_SECONDS = 0.1
@@ -88,7 +85,7 @@ class LiveWorkspace:
                 await self.check()
             # The edge of the task: whatever went wrong, the last good version goes on and the next look comes.
             except Exception:
-                log.exception("workspace_check_failed", workspace=str(self.current.path))
+                logger().exception("workspace_check_failed", workspace=str(self.current.path))
 
     async def _load(self) -> None:
         path, last = self.current.path, self.current
@@ -96,14 +93,14 @@ class LiveWorkspace:
             found = await asyncio.to_thread(load_workspace, path, self._catalog, self._secrets, last)
         except WorkspaceError as error:
             self.refused = (Problem(SOURCES, "", "F01", "is not there", "The last good version goes on."),)
-            log.error("workspace_refused", workspace=str(path), reason=str(error))
+            logger().error("workspace_refused", workspace=str(path), reason=str(error))
             self._tell()
             return
         self.current = found
         self.refused = errors_of(found)
         for problem in self.refused:
-            log.error("workspace_file_refused", file=problem.file, problem=str(problem))
-        log.info("workspace_loaded", workflows=len(found.workflows), refused=len(found.broken))
+            logger().error("workspace_file_refused", file=problem.file, problem=str(problem))
+        logger().info("workspace_loaded", workflows=len(found.workflows), refused=len(found.broken))
         self._tell()
 
     def _tell(self) -> None:

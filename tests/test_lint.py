@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -203,3 +204,25 @@ def write(folder: Path, file: str, value: object) -> None:
     target = folder / file
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(value), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * 100 + b'"\\"' * 300_000,
+        b'{"a": ' + b'"' + b"\\" * 900_001,
+        b"{" * 500_000,
+        b'{"a":' * 60 + b"1" + b"}" * 60,
+        b'{"sources": {' + b",".join(b'"s%d": {"x": 1}' % number for number in range(20_000)) + b"}}",
+        json.dumps({"on": {"event": ["*" * 100_000]}, "nodes": {}}).encode(),
+        json.dumps({"on": {"event": ["x"], "when": "(" * 5_000}, "nodes": {}}).encode(),
+        json.dumps({"on": {"event": ["x"], "when": "not " * 5_000 + "1"}, "nodes": {}}).encode(),
+        json.dumps({"on": {"event": ["x"], "when": "1" + "+1" * 5_000}, "nodes": {}}).encode(),
+        json.dumps({"on": {"event": ["x"]}, "nodes": {"a": {"plugin": "x" * 100_000}}}).encode(),
+    ],
+)
+@pytest.mark.parametrize("file", FILES)
+def test_hostile_files_take_no_time(tmp_path: Path, catalog: Catalog, file: str, data: bytes) -> None:
+    start = perf_counter()
+    check_all(tmp_path, catalog, file, data)
+    assert perf_counter() - start < 8
