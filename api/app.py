@@ -129,8 +129,12 @@ class Stamp:
         scope["headrace.request"] = request_id
         door = "api" if scope["path"].startswith("/api/") else "other"
 
+        answered = False
+
         async def stamped(message: Any) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 self._metrics.request(door, message["status"], perf_counter() - began)
                 extra = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
                 if door == "api":
@@ -138,4 +142,9 @@ class Stamp:
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)
 
-        await self._inner(scope, receive, stamped)
+        try:
+            await self._inner(scope, receive, stamped)
+        except Exception:
+            # The router answers a fault, and raises it once more for servers that have no log.
+            if not answered:
+                raise

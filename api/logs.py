@@ -10,6 +10,10 @@ import structlog
 
 Line = MutableMapping[str, Any]
 
+# Local variables hold what clients sent.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -25,9 +29,13 @@ def set_up_logs(style: Literal["json", "console"], level: str) -> None:
         _without_colour,
     ]
     if style == "json":
-        shown: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        shown: list[Any] = [_TRACEBACKS, structlog.processors.JSONRenderer()]
     else:
-        shown = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        shown = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

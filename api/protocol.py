@@ -17,6 +17,7 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._waits_since: float | None = None
+        self._in_head = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -26,32 +27,35 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head that is too large."""
-        if self._waits_since is not None:
+        if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._waits_since is None:
-            # Bytes after an answer, which are not yet a request: the rest of a body that was refused.
-            if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
-                self._waits_since, self._head_bytes = self.loop.time(), 0
-        elif self._head_bytes > MAX_HEAD_BYTES and (self.cycle is None or self.cycle.response_complete):
-            self.refuse(431, "head_too_large", f"The head of a request has at most {MAX_HEAD_BYTES} bytes.")
+        if self._in_head:
+            if self._head_bytes > MAX_HEAD_BYTES and self._is_idle():
+                self.refuse(
+                    431, "head_too_large", f"The head of a request has at most {MAX_HEAD_BYTES} bytes."
+                )
+        elif self._waits_since is None and self.timeout_keep_alive_task is None and self._is_idle():
+            # Bytes that are no request yet: the rest of a body that was refused before its end.
+            self._waits_since = self.loop.time()
 
     def on_message_begin(self) -> None:
         """Begin a request: from here its head has a limit."""
         super().on_message_begin()
-        self._waits_since, self._head_bytes = self.loop.time(), 0
+        self._in_head, self._head_bytes, self._waits_since = True, 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
         """End the head."""
-        self._waits_since = None
+        self._in_head, self._waits_since = False, None
         super().on_headers_complete()
 
     def close_if_slow(self, now: float) -> None:
         """Hang up on who began a request and did not end its head in time."""
-        if self._waits_since is None or now - self._waits_since <= MAX_HEAD_SECONDS:
-            return
-        if self.cycle is None or self.cycle.response_complete:
+        if self._waits_since is not None and now - self._waits_since > MAX_HEAD_SECONDS and self._is_idle():
             self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""

@@ -19,7 +19,9 @@ from headrace.engine.store.protocol import AskKind, Query
 from headrace.engine.suggest import did_you_mean
 
 Word = Annotated[str, Meta(max_length=256)]
+Cursor = Annotated[str, Meta(max_length=1024)]
 _KEY = re.compile(r"[0-9a-f]{32}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FILTER = "traits."
 
 
@@ -38,7 +40,7 @@ class OfSource(OfTenant):
 class Listed(OfTenant):
     """What every list may say."""
 
-    cursor: Annotated[str | None, Meta(description="What the page before gave.", max_length=1024)] = None
+    cursor: Annotated[Cursor | None, Meta(description="What the page before gave.")] = None
     limit: Annotated[int, Meta(ge=1, le=500, description="Most items of a page.")] = 50
 
 
@@ -46,7 +48,7 @@ class Span(Listed, rename={"since": "from", "until": "to"}):
     """A list of a time."""
 
     since: Annotated[
-        datetime | None, Meta(description="Not before this time (UTC when it names no zone).")
+        datetime | None, Meta(description="Not before this day or time (UTC when it names no zone).")
     ] = None
     until: Annotated[datetime | None, Meta(description="Before this time.")] = None
 
@@ -104,6 +106,9 @@ def read_query(request: Request, shape: type[Q]) -> tuple[Q, dict[str, str]]:
     if shape is OfProfiles:
         where = {name: _single(name, pairs[name]) for name in pairs if name.startswith(_FILTER)}
     given = {name: value for name, value in pairs.items() if name not in where and value != ""}
+    for name in ("from", "to"):
+        if _DAY.fullmatch(str(given.get(name, ""))):
+            given[name] += "T00:00:00Z"
     known = [field.encode_name for field in msgspec.structs.fields(shape)]
     for name in given:
         if name not in known:

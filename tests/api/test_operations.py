@@ -1,0 +1,309 @@
+"""Probes, metrics, and a real server process: limits of the head, stopping."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.api.server import bind
+from headrace.engine.settings import Settings, SettingsError
+from tests.api.conftest import Server, body_of, write_workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+import asyncio, os, sys
+from pathlib import Path
+from headrace.api.logs import set_up_logs
+from headrace.api.server import serve
+from headrace.engine.catalog import find_plugins
+from headrace.engine.engine import Engine
+from headrace.engine.settings import Settings
+from headrace.engine.store.open import open_store
+from headrace.engine.watch import LiveWorkspace
+
+class Slow(Engine):
+    async def track(self, request):
+        await asyncio.sleep(float(os.environ["SLOW"]))
+        return await super().track(request)
+
+settings = Settings.load(os.environ)
+set_up_logs(settings.log_format, settings.log_level)
+secrets = {}.get
+live = LiveWorkspace(settings.workspace, find_plugins(), secrets)
+engine = Slow(settings, open_store("sqlite:", data=settings.data), live, secrets)
+sys.exit(serve(engine, settings))
+"""
+
+
+class Process:
+    """A server of its own, on a free port, whose requests take a while."""
+
+    def __init__(self, path: Path, slow: float = 0, **environ: str) -> None:
+        self.workspace = path / "workspace"
+        if not self.workspace.exists():
+            write_workspace(self.workspace)
+        self.log = (path / "log").open("w+")
+        self.running = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=ROOT,
+            stderr=self.log,
+            env={
+                "PATH": os.environ["PATH"],
+                "HEADRACE_WORKSPACE": str(self.workspace),
+                "HEADRACE_DATA": str(path / "data"),
+                "HEADRACE_PORT": "0",
+                "HEADRACE_ADMIN_TOKEN": "a",
+                "SLOW": str(slow),
+                **environ,
+            },
+        )
+        self.port = self._port()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the log: every line is JSON."""
+        self.log.seek(0)
+        return [json.loads(line) for line in self.log]
+
+    def _port(self) -> int:
+        for _ in range(200):
+            if self.running.poll() is not None:
+                break
+            self.log.seek(0)
+            for line in self.log.read().splitlines():
+                if '"listening"' in line:
+                    return int(json.loads(line)["address"].rpartition(":")[2])
+            time.sleep(0.05)
+        self.log.seek(0)
+        raise AssertionError(self.log.read())
+
+    def post(self, body: Any = None) -> int:
+        """Send one request; returns the status."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("POST", "/track", json.dumps(body or body_of("page-view")))
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def end(self) -> None:
+        """Kill it, if it still runs."""
+        if self.running.poll() is None:
+            self.running.kill()
+        self.running.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Any]:
+    """Return what starts a server process."""
+    started: list[Process] = []
+
+    def begin(slow: float = 0, **environ: str) -> Process:
+        started.append(Process(tmp_path, slow, **environ))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.end()
+
+
+async def test_probes(server: Server) -> None:
+    assert (await server.client.get("/healthz")).json() == {"status": "ok"}
+    ready = await server.client.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "store": "ok", "codes": []})
+    assert (await server.client.head("/healthz")).status_code == 200
+
+
+async def test_a_store_that_takes_nothing_is_not_ready(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full() -> str:
+        return "disk_full"
+
+    monkeypatch.setattr(server.engine.store, "ready", full)
+    ready = await server.client.get("/readyz")
+    assert (ready.status_code, ready.json()["store"]) == (503, "disk_full")
+
+
+async def test_problems_show_as_codes_and_in_whole_with_a_token(server: Server) -> None:
+    (server.engine.workspace.path / "workflows" / "broken.json").write_text("{")
+    await server.live.check()
+    ready = (await server.client.get("/readyz")).json()
+    assert ready["status"] == "ready"
+    assert len(ready["codes"]) == 1
+    assert "broken.json" not in str(ready)
+    told = (await server.read("/readyz")).json()
+    assert told["problems"][0]["file"] == "workflows/broken.json"
+    assert told["facts"]["kind"] == "sqlite"
+    assert "headrace_workspace_problems 1.0" in (await server.client.get("/metrics")).text
+
+
+async def test_metrics(server: Server) -> None:
+    await server.track(body_of("purchase-order", "page-view"))
+    await server.track(b"{")
+    await server.client.get("/collect/x/web")
+    await server.client.get("/healthz")
+    text = (await server.client.get("/metrics")).text
+    for line in (
+        'headrace_requests_total{door="track",status="200"} 1.0',
+        'headrace_requests_total{door="track",status="400"} 1.0',
+        'headrace_requests_total{door="collect",status="200"} 1.0',
+        'headrace_request_seconds_count{door="track"} 2.0',
+        'headrace_events_total{outcome="accepted"} 3.0',
+        'headrace_runs_total{outcome="ok",workflow="remember"} 1.0',
+        "headrace_requests_in_flight 0.0",
+        "process_resident_memory_bytes",
+    ):
+        assert line in text
+
+
+def test_a_stop_lets_requests_finish(start: Any) -> None:
+    process = start(slow=1.0)
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda n=n: statuses.append(process.post(body_of("x", session=f"s{n}"))))
+        for n in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    process.running.send_signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 20
+    assert process.running.wait(10) == 0
+    assert process.lines()[-1]["event"] == "stopped"
+    again = start(slow=0)
+    connection = HTTPConnection("127.0.0.1", again.port, timeout=20)
+    connection.request("GET", "/api/events?type=x", headers={"authorization": "Bearer a"})
+    assert len(json.loads(connection.getresponse().read())["items"]) == 20
+    connection.close()
+
+
+def post_in_vain(process: Process) -> None:
+    """Send a request that the server does not live to answer."""
+    with pytest.raises((OSError, HTTPException)):
+        process.post()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once(start: Any, number: signal.Signals) -> None:
+    process = start(slow=30)
+    thread = threading.Thread(target=post_in_vain, args=(process,))
+    thread.start()
+    time.sleep(0.5)
+    process.running.send_signal(number)
+    time.sleep(0.5)
+    assert process.running.poll() is None
+    process.running.send_signal(number)
+    assert process.running.wait(2) == 1
+    thread.join()
+
+
+def test_a_stop_does_not_wait_for_ever(start: Any) -> None:
+    process = start(slow=30, HEADRACE_STOP_GRACE_SECONDS="1")
+    thread = threading.Thread(target=process.post)
+    thread.start()
+    time.sleep(0.5)
+    process.running.send_signal(signal.SIGTERM)
+    assert process.running.wait(6) == 0
+    thread.join()
+
+
+def talk(port: int, *parts: bytes, pause: float = 0.0, seconds: float = 20) -> bytes:
+    """Send bytes as they are; returns everything that came back until the server hung up."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        told = b""
+        with suppress(OSError):
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+        # What was answered before the server hung up can still be read.
+        with suppress(OSError):
+            while data := connection.recv(65536):
+                told += data
+        return told
+
+
+def test_broken_http_is_answered_and_the_server_goes_on(start: Any) -> None:
+    process = start()
+    port = process.port
+    head = b"POST /track HTTP/1.1\r\nhost: x\r\n"
+    for parts, status in [
+        ([b"nonsense\r\n\r\n"], b"400"),
+        ([b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"], b"400"),
+        ([head + b"content-length: x\r\n\r\n"], b"400"),
+        ([head + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"], b"400"),
+        ([head, *[b"x-%d: %s\r\n" % (n, b"y" * 1000) for n in range(80)]], b"431"),
+        ([b"OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"], b"404"),
+    ]:
+        told = talk(port, *parts)
+        assert told.startswith(b"HTTP/1.1 " + status), (parts[0], told)
+        assert b"application/problem+json" in told
+        assert b"connection: close" in told
+    chunked = head + b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    body = json.dumps(body_of("x")).encode()
+    told = talk(port, chunked, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+    assert told.startswith(b"HTTP/1.1 200")
+    assert process.post() == 200
+
+
+def test_an_endless_body_is_refused_and_cut_off(start: Any) -> None:
+    process = start()
+    head = b"POST /track HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    told = talk(process.port, head, *[b"10000\r\n" + b" " * 65536 + b"\r\n"] * 60)
+    assert not told or told.startswith(b"HTTP/1.1 413")
+    declared = b"POST /track HTTP/1.1\r\nhost: x\r\ncontent-length: 2000000\r\n\r\n"
+    again = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    told = talk(process.port, declared, *[b" " * 100_000] * 20, again)
+    assert told.startswith(b"HTTP/1.1 413")
+    assert b'{"status":"ok"}' in told
+
+
+def test_a_slow_head_is_cut_off(start: Any) -> None:
+    process = start()
+    began = time.monotonic()
+    told = talk(process.port, *[b"POST /track HTTP/1.1\r\n"], *[b"x: y\r\n"] * 14, pause=1.0)
+    assert told == b""
+    assert time.monotonic() - began < 18
+    assert process.post() == 200
+
+
+def test_an_address_in_use_says_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings.load({}, port=taken.getsockname()[1])
+        with pytest.raises(SettingsError, match="in use by another program: stop it, or choose another port"):
+            bind(settings)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("192.0.2.1", "no such address"), ("no.such.host.invalid", "no address")]
+)
+def test_an_address_that_is_none_says_so(host: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        bind(Settings.load({}, host=host))
+
+
+def test_no_line_of_the_log_holds_what_was_sent(start: Any) -> None:
+    process = start(HEADRACE_LOG_LEVEL="debug")
+    process.post(body_of("page-view", session="very-secret-session"))
+    process.post(body_of("page-view", source="very-secret-source"))
+    process.post({"very-secret": 1})
+    process.running.send_signal(signal.SIGTERM)
+    assert process.running.wait(10) == 0
+    lines = process.lines()
+    assert "very-secret" not in json.dumps(lines)
+    assert {line["code"] for line in lines if line["event"] == "refused"} == {"unauthorized", "bad_fields"}
+    assert {"event", "level", "logger", "timestamp"} <= set(lines[0])
