@@ -8,6 +8,9 @@ from headrace.engine.catalog import BUILT_IN, Catalog, PluginInfo
 from headrace.engine.plugin import ERROR_PORT, Example
 from headrace.engine.problem import CODES
 
+WIDTH = 90
+"""Longest line of JSON in a page."""
+
 _GROUPS = {
     "F": "Files",
     "M": "Members",
@@ -52,8 +55,7 @@ def plugin_page(info: PluginInfo) -> Iterator[str]:
     if info.ports_vary:
         yield "| … | The config names more ports. |"
     yield f"| `{ERROR_PORT}` | The node failed. |"
-    for example in info.examples:
-        yield from _example(info.name, example)
+    yield from _examples(info)
 
 
 def problem_reference() -> str:
@@ -126,26 +128,53 @@ def _type(schema: Any, defs: dict[str, Any]) -> str:
     )
 
 
-def _example(name: str, example: Example) -> Iterator[str]:
-    node = {"plugin": name, "config": example.config, "then": {example.port: ["next"]}}
-    if not example.config:
-        del node["config"]
-    yield ""
-    yield f"{example.about or 'For example'}: leaves by `{example.port}`."
-    yield from ("", "```json")
-    yield from json.dumps(node, ensure_ascii=False, indent=2).splitlines()
-    yield "```"
-    for word, before in (
-        ("event", example.event),
-        ("profile", example.profile),
-        ("session", example.session),
-    ):
-        if before:
-            yield ""
-            yield f"With the {word} `{json.dumps(before, ensure_ascii=False)}`."
+def _examples(info: PluginInfo) -> Iterator[str]:
+    """Yield the examples, those with one config together."""
+    by_config: dict[str, list[Example]] = {}
+    for example in info.examples:
+        node = {"plugin": info.name, **({"config": example.config} if example.config else {})}
+        by_config.setdefault(layout(node), []).append(example)
+    for node_text, examples in by_config.items():
+        yield from ("", "```json")
+        yield from node_text.splitlines()
+        yield from ("```", "")
+        for example in examples:
+            yield _outcome(example)
+
+
+def _outcome(example: Example) -> str:
+    """Write in one line what is there before and what comes out."""
+    befores = {"event": example.event, "profile": example.profile, "session": example.session}
+    before = [f"{word} `{_json(value)}`" for word, value in befores.items() if value]
+    before += [f"earlier events, newest first, `{_json(list(example.past))}`"] if example.past else []
+    before += ["no profile"] if example.profile is None else []
+    if example.at != Example.at:
+        before.append(f"the time {example.at}")
+    text = f"With {', '.join(before)}, it leaves" if before else "It leaves"
+    if example.result not in (..., None):
+        text += f" with the result `{_json(example.result)}`"
     if example.changes:
-        yield ""
-        yield f"Afterwards: `{json.dumps(example.changes, ensure_ascii=False)}`."
+        text += "; then " + ", ".join(
+            f"`{path}` is `{_json(value)}`" for path, value in example.changes.items()
+        )
+    return f"- {example.about.rstrip('.')}. {text}." if example.about else f"- {text}."
+
+
+def layout(value: Any, indent: str = "") -> str:
+    """Write JSON so that what fits into a line stands in one."""
+    line = _json(value)
+    if len(indent) + len(line) <= WIDTH or not isinstance(value, dict | list) or not value:
+        return line
+    inner = indent + "  "
+    if isinstance(value, dict):
+        rows = [f"{inner}{_json(key)}: {layout(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    rows = [f"{inner}{layout(item, inner)}" for item in value]
+    return "[\n" + ",\n".join(rows) + f"\n{indent}]"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _cell(text: str) -> str:
