@@ -1,0 +1,203 @@
+"""The command `run`: one event through a workspace, dry."""
+
+import asyncio
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headrace.commands.lint import show_problems
+from headrace.compose import environment_secrets, load_settings, no_workspace
+from headrace.drawing import draw
+from headrace.engine.catalog import find_plugins
+from headrace.engine.dry import Dry, Processed
+from headrace.engine.errors import InputError
+from headrace.engine.json_file import parse_json_file
+from headrace.engine.model import Doc, EventInput, from_iso, utc_now
+from headrace.engine.source import Source
+from headrace.engine.suggest import did_you_mean
+from headrace.engine.trace import WHY_NOT, full_trace
+from headrace.engine.view import plain
+from headrace.engine.workspace import Workspace, load_workspace
+from headrace.sample import sample_event
+from headrace.terminal import PROBLEMS, WRONG_USE, err, fail, out
+
+app = typer.Typer(add_completion=False)
+
+EVENT_MEMBERS = ("type", "properties", "context", "id", "time")
+
+
+@app.command()
+def run(
+    workspace: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKSPACE]", help="The workspace folder. Default: HEADRACE_WORKSPACE, else here."
+        ),
+    ] = None,
+    event: Annotated[
+        str | None,
+        typer.Argument(metavar="[EVENT.json]", help="The file with the event, or - for standard input."),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The source of the event. Default: the first public one.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", help="The type of the event, if it names none.")
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="The profile before, as JSON. Default: a new one.")
+    ] = None,
+    session: Annotated[
+        Path | None, typer.Option(help="The session before, as JSON. Default: a new one.")
+    ] = None,
+    profile_less: Annotated[
+        bool, typer.Option("--no-profile", help="The event comes without a profile.")
+    ] = False,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The time, as 2026-01-15T12:00:00Z. Default: now.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+) -> None:
+    """Run one event through a workspace, and draw what happened.
+
+    Nothing is kept and nothing is sent: no store, no network. Without an event, the workspace's tests give one.
+    Ends with 1 when the event was refused or a node failed.
+
+    Example: echo '{"type": "page-view"}' | headrace run workflows/shop -
+    """
+    if event is None and workspace is not None and (workspace == "-" or Path(workspace).is_file()):
+        workspace, event = None, workspace
+    files = open_workspace(workspace)
+    given = read_event(files, event, kind)
+    chosen = choose_source(files, source)
+    dry = Dry(files, environment_secrets(), read_time(at), load_settings())
+    dry.tracing = True
+    person = None if profile_less else {} if profile is None else read_object(profile)
+    dry.begin(chosen.tenant, person, is_new=profile is None)
+    if session is not None:
+        visit = {"profile": dry.profile, **read_object(session)}
+        dry.session = str(visit.setdefault("id", dry.session))
+        dry.keep_session(chosen, visit)
+    try:
+        processed = asyncio.run(dry.send(chosen, given))
+    except InputError as error:
+        raise wrong_use(error) from None
+    told = tell(processed, dry)
+    if as_json:
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        out().print(draw(told))
+    if processed.errors or any(each.error for each in processed.runs):
+        raise typer.Exit(PROBLEMS)
+
+
+def wrong_use(reason: object) -> typer.Exit:
+    """Say what is wrong with the command, and return what ends it."""
+    fail(reason)
+    return typer.Exit(WRONG_USE)
+
+
+def open_workspace(path: str | None) -> Workspace:
+    """Load the workspace, and write what is wrong with it to standard error."""
+    folder = load_settings(Path(path) if path else None).workspace
+    if not (folder / "sources.json").exists():
+        raise wrong_use(no_workspace(folder))
+    found = load_workspace(folder, find_plugins(), environment_secrets())
+    show_problems(folder, [problem for problem in found.problems if problem.is_error], err())
+    return found
+
+
+def read_event(workspace: Workspace, name: str | None, kind: str | None) -> EventInput:
+    """Return the event of a file or of standard input; else one of that type, or a sample."""
+    if name is not None:
+        data = sys.stdin.buffer.read() if name == "-" else None
+        value = read_object(Path(name), data)
+    elif kind is not None:
+        value = {}
+    else:
+        sample = sample_event(workspace)
+        if sample is None:
+            raise wrong_use('Say which event: a file, or --type. An event is {"type": …, "properties": {…}}.')
+        value = {"type": sample.type, "properties": sample.properties}
+        err().print(f"[dim]No event was named; this one is from the workspace's tests: {sample.type}[/]")
+    if isinstance(value.get("events"), list) and len(value["events"]) == 1:
+        # The body of a request to /track.
+        value = value["events"][0]
+    return event_of(value, kind)
+
+
+def event_of(value: Doc, kind: str | None) -> EventInput:
+    """Return the event that an object describes; ends the command when it describes none."""
+    name = kind or value.get("type")
+    unknown = value.keys() - set(EVENT_MEMBERS)
+    if unknown:
+        word = min(unknown)
+        raise wrong_use(f"The event has a member '{word}'. {did_you_mean(word, EVENT_MEMBERS)}")
+    parts = [value.get("properties") or {}, value.get("context") or {}]
+    if not isinstance(name, str) or not name or not all(isinstance(part, dict) for part in parts):
+        raise wrong_use('An event is {"type": "page-view", "properties": {…}, "context": {…}}.')
+    return EventInput(name, parts[0], parts[1], value.get("id"), value.get("time"))
+
+
+def read_object(path: Path, data: bytes | None = None) -> dict[str, Any]:
+    """Return the JSON object of a file; ends the command when there is none."""
+    try:
+        file = parse_json_file(path.read_bytes() if data is None else data, str(path))
+    except OSError as error:
+        raise wrong_use(f"{path}: {error.strerror}") from None
+    if file.value is None:
+        raise wrong_use(file.problems[0])
+    return file.value
+
+
+def choose_source(workspace: Workspace, name: str | None) -> Source:
+    """Return the named source, else the first public one, else the first."""
+    if name is not None and name not in workspace.sources:
+        raise wrong_use(f"There is no source '{name}'. {did_you_mean(name, workspace.sources)}")
+    if not workspace.sources:
+        raise wrong_use("sources.json declares no source.")
+    first = next((each for each in workspace.sources.values() if each.is_public), None)
+    return workspace.sources[name] if name else first or next(iter(workspace.sources.values()))
+
+
+def read_time(text: str | None) -> datetime:
+    """Return the time that a text means, or now."""
+    try:
+        time = utc_now() if text is None else from_iso(text)
+        return time.astimezone(utc_now().tzinfo) if time.tzinfo else time.replace(tzinfo=utc_now().tzinfo)
+    except ValueError:
+        raise wrong_use(f"--at {text}: is not a time such as 2026-01-15T12:00:00Z") from None
+
+
+def tell(processed: Processed, dry: Dry) -> Doc:
+    """Return everything that happened as one document."""
+    events = []
+    for passage in processed.passages:
+        runs = [full_trace(each, passage.event["id"]) for each in passage.runs]
+        skipped = [{"workflow": workflow.name, "skipped": WHY_NOT[why]} for workflow, why in passage.skipped]
+        events.append(
+            {
+                "type": passage.event["type"],
+                "id": passage.event["id"],
+                "source": passage.event["source"],
+                "runs": runs,
+                "skipped": skipped,
+                "log": passage.log,
+                "response": plain(passage.response),
+            }
+        )
+    last = processed.passages[-1].draft if processed.passages else None
+    return {
+        "events": events,
+        "errors": [
+            {"event": each.event, "code": each.code, "message": each.message} for each in processed.errors
+        ],
+        "profile": last.profile if last else None,
+        "session": last.session if last else None,
+        "effects": dry.store.effects,
+        "timers": dry.store.timers,
+    }
