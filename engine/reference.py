@@ -151,6 +151,7 @@ def _outcome(example: Example) -> str:
     if example.at != Example.at:
         before.append(f"the time {example.at}")
     text = f"With {', '.join(before)}, it leaves" if before else "It leaves"
+    text += f" by `{example.port}`"
     if example.result not in (..., None):
         text += f" with the result `{_json(example.result)}`"
     if example.changes:

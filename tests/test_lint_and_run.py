@@ -1,4 +1,4 @@
-"""What lints clean does not fail in a run for what lint sees."""
+"""What lints clean does not fail in a run for names or ports."""
 
 import json
 import re
