@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from headrace.engine import expression, path, template
 from headrace.engine.errors import ExpressionError, NodeError, PathError
-from headrace.engine.scope import Scope
+from headrace.engine.language.scope import Scope
 from headrace.engine.suggest import did_you_mean
 
 T = TypeVar("T")
@@ -243,7 +243,7 @@ class Value(Compiled[T]):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        literal = handler(schema["schema"])  # type: ignore[typeddict-item]
+        literal = handler(schema["schema"])
         template = {"type": "string", "pattern": r"\{[{%]", "description": "A template that gives the value."}
         return {"anyOf": [literal, template]} if literal else {}
 

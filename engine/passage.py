@@ -10,7 +10,7 @@ from typing import Any
 from headrace.engine import path
 from headrace.engine.draft import Draft
 from headrace.engine.errors import NodeError
-from headrace.engine.scope import Scope
+from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc
 from headrace.engine.plugin import Http, Reads
 from headrace.engine.store.protocol import Row

@@ -28,10 +28,9 @@ class StoreReads:
         query = self._query(type, within, limit)
         if query is None:
             return []
-        mine = self._mine(query)
+        # Newest first is by arrival: the events of this request came after all that is stored.
         page = await self._store.find(query)
-        both = sorted([*mine, *page.items], key=lambda event: str(event["time"]["happened"]), reverse=True)
-        return both[:limit]
+        return [*reversed(self._mine(query)), *page.items][:limit]
 
     async def count_events(self, *, type: str | None, within: timedelta | None) -> int:
         """Count earlier events of the profile."""
