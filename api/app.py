@@ -30,8 +30,7 @@ Endpoint = Callable[[Request], Awaitable[Reply | Response]]
 
 def build_app(engine: EngineNeeds, tokens: Tokens, gate: Gate | None = None) -> App:
     """Return the whole HTTP side of an engine. `gate` counts what is in flight; closed, it lets nothing in."""
-    settings = engine.settings
-    gate = gate or Gate(settings.max_requests_in_flight, settings.max_bytes_in_flight)
+    gate = gate or Gate(engine.settings)
     router = Starlette(
         routes=_routes(engine, tokens, gate),
         exception_handlers={

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, or text to read; never payloads or secrets."""
+"""Logs: one JSON object a line, or text to read."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""The page /docs: Swagger UI from our own server, and no other host."""
+"""The page /docs: Swagger UI from our own server only."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec

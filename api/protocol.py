@@ -1,4 +1,4 @@
-"""HTTP/1.1 with bounds on the head of a request: its size and its time."""
+"""HTTP/1.1 with bounds on size and time of a head."""
 
 import asyncio
 from typing import Any

@@ -125,7 +125,7 @@ async def _serve(
 ) -> int:
     settings = engine.settings
     log = structlog.stdlib.get_logger("headrace.server")
-    gate = Gate(settings.max_requests_in_flight, settings.max_bytes_in_flight)
+    gate = Gate(settings)
 
     def listening() -> None:
         log.info("listening", address=_address(sockets[0]))

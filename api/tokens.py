@@ -1,4 +1,4 @@
-"""Who may read and who may erase: tokens, and the one made at the first start."""
+"""Tokens: who may read and who may erase."""
 
 import os
 import secrets

@@ -24,12 +24,17 @@ async def read_body(call: Call) -> bytes:
     if declared > limit:
         call.unread = declared > limit * _DRAINED
         raise _too_large(limit)
+    slow = call.gate.slow_bodies
+    task = slow.begin()
     try:
-        async with asyncio.timeout(call.settings.body_timeout_seconds):
-            body = await _receive(call, limit)
-    except TimeoutError:
+        body = await _receive(call, limit)
+    except asyncio.CancelledError:
+        if not slow.was_slow(task):
+            raise
         call.unread = True
         raise InputError(408, "slow_body", "The body took too long to arrive.") from None
+    finally:
+        slow.end(task)
     encoding = call.headers.get(b"content-encoding")
     return body if encoding is None else _unpack(call, body, encoding.strip().lower(), limit)
 

@@ -1,4 +1,4 @@
-"""CORS: what a browser must hear before a page may send to a door."""
+"""CORS: what a browser must hear before a page may send."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The doors as one ASGI app before the router: a router costs more than a door."""
+"""The doors as one ASGI app in front of the router."""
 
 from time import perf_counter
 

@@ -1,4 +1,4 @@
-"""The parts of a request, checked one by one, with every bad place named."""
+"""The parts of a request, checked, with every bad place named."""
 
 import re
 from typing import Any

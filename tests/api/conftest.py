@@ -113,7 +113,7 @@ def open_server(tmp_path: Path) -> Opens:
         chosen = Settings.load({}, workspace=workspace, data=tmp_path / "data", **settings)
         engine = Engine(chosen, open_store("sqlite:", data=tmp_path / "data"), live, secrets)
         await engine.start()
-        gate = Gate(chosen.max_requests_in_flight, chosen.max_bytes_in_flight)
+        gate = Gate(chosen)
         app = build_app(engine, tokens or Tokens(ADMIN, [READ]), gate)
         transport = httpx.ASGITransport(app, client=(client, 5000))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
