@@ -1,5 +1,5 @@
 """The workflow by hand: closures over the same documents, no engine."""
-# ruff: noqa: ARG001 - all nodes are called alike
+# ruff: noqa: ARG001, ARG005 - all nodes are called alike
 
 from collections.abc import Callable
 from typing import Any

@@ -6,7 +6,7 @@ import copy
 import gc
 import random
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -20,11 +20,11 @@ import workload
 from headrace.engine.catalog import find_plugins
 from headrace.engine.draft import Draft
 from headrace.engine.engine import NoHttp
+from headrace.engine.language.scope import Scope
 from headrace.engine.memory_reads import MemoryReads
 from headrace.engine.model import Doc, iso, make_key, new_profile, new_session
 from headrace.engine.passage import Passage, Surroundings
 from headrace.engine.run import run_workflow
-from headrace.engine.scope import Scope
 from headrace.engine.trace import full_trace, run_record, traced
 from headrace.engine.workflow import Workflow
 from headrace.engine.workspace import load_workspace
@@ -33,7 +33,7 @@ NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 PROFILES = 100
 SOURCE_DOC = {"id": workload.SOURCE, "tenant": "main", "about": ""}
 
-Work = Callable[["World"], Awaitable[None]]
+Work = Callable[["World"], Coroutine[Any, Any, None]]
 
 
 class World:
@@ -157,15 +157,15 @@ def parts(workflow: Workflow, events: int) -> dict[str, list[float]]:
     world = World(events)
     make = passages(world)
     draft = world.drafts()[0]
-    finished: list[Any] = []
 
-    async def collect() -> None:
-        for number, event in enumerate(world.events[:1000]):
-            finished.append(await run_workflow(workflow, make[number % PROFILES](event)))
+    async def once() -> Passage:
+        passage = make[0](world.events[0])
+        await run_workflow(workflow, passage)
+        return passage
 
-    asyncio.run(collect())
-    run = finished[0]
-    scope, journals = run.passage.scope, [entry for done in run.done for entry in done.journal]
+    passage = asyncio.run(once())
+    (run,) = passage.runs
+    scope, journals = passage.scope, [entry for done in run.done for entry in done.journal]
     targets = [where for _, where, _ in journals if hasattr(where, "path")]
     plugins = [node.plugin for node in workflow.nodes]
     expressions = [plugins[1].config.when, plugins[7].config.when, *dict(plugins[5].config.cases).values()]
@@ -181,9 +181,7 @@ def parts(workflow: Workflow, events: int) -> dict[str, list[float]]:
                 where.path.apply(copies, op, value)
 
     tasks: dict[str, Callable[[], Any]] = {
-        "making the scope": lambda: Scope(
-            world.events[0], draft.profile, draft.session, SOURCE_DOC, NOW
-        ),
+        "making the scope": lambda: Scope(world.events[0], draft.profile, draft.session, SOURCE_DOC, NOW),
         "making the passage, scope included": lambda: make[0](world.events[0]),
         f"{len(expressions)} conditions": lambda: [one.test(scope) for one in expressions],
         f"{len(templates)} templates": lambda: [one.evaluate(scope) for one in templates],
@@ -233,12 +231,24 @@ def main() -> None:
         ]
         for name, took in found.items()
     ]
-    head = ["way", "CPU µs per event, median", "min", "max", "events per CPU second", "÷ closures", "÷ engine"]
+    head = [
+        "way",
+        "CPU µs per event, median",
+        "min",
+        "max",
+        "events per CPU second",
+        "÷ closures",
+        "÷ engine",
+    ]
     shares = [
         [name, *tables.spread(took, 2), f"{100 * median(took) / engine:.0f} %"]
         for name, took in parts(workflow, options.events).items()
     ]
-    text = tables.table(head, rows) + "\n" + tables.table(["part, alone", "CPU µs", "min", "max", "share"], shares)
+    text = (
+        tables.table(head, rows)
+        + "\n"
+        + tables.table(["part, alone", "CPU µs", "min", "max", "share"], shares)
+    )
     tables.publish("engine", text, write=options.write)
 
 

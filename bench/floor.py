@@ -201,7 +201,7 @@ class Floor:
             {"profile": {"id": profile_id}, "session": {"id": session_id}, "source": {"consent": False}}
         )
 
-    def process(  # noqa: PLR0913 - by hand, no object in between
+    def process(
         self,
         request: Request,
         event: Event,

@@ -120,13 +120,23 @@ def measure(rounds: int, scale: float) -> tuple[Found, dict[str, list[Memory]]]:
                 memory[name].append(used)
                 for kind, one in zip(kinds, measured, strict=True):
                     found.setdefault((kind.name, name), []).append(one)
-                    print(json.dumps({"round": number + 1, "server": name, "load": kind.name} | one._asdict()))
+                    print(
+                        json.dumps({"round": number + 1, "server": name, "load": kind.name} | one._asdict())
+                    )
     return found, memory
 
 
 def speed_table(found: Found, kinds: tuple[Part, ...]) -> str:
     """Return the table of CPU and rates."""
-    head = ["load", "server", "CPU µs per request, median", "min", "max", "CPU µs per event", "per core and second"]
+    head = [
+        "load",
+        "server",
+        "CPU µs per request, median",
+        "min",
+        "max",
+        "CPU µs per event",
+        "per core and second",
+    ]
     head += ["seen per second", "p50 ms", "p99 ms", "÷ floor, median", "min", "max"]
     rows = []
     for kind in kinds:

@@ -31,17 +31,19 @@ class Run:
     """One event on its way through one workflow.
 
     An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` hold
-    the nodes with several edges of which one is such. `held` names the nodes that wait for a time.
+    the nodes with several edges of which one is such. `held` names the nodes that wait for a time. Of the passage it
+    keeps what a trace shows, not the passage itself: two that hold each other wait for the garbage collector.
     """
 
     __slots__ = (
-        "dead", "done", "error", "failed", "held", "ms", "passage", "started", "stopped", "taken", "times", "waiting",
-        "workflow",
+        "dead", "done", "edits", "error", "failed", "held", "ms", "now", "started", "stopped", "taken", "times",
+        "waiting", "workflow",
     )  # fmt: skip
 
     def __init__(self, workflow: Workflow, passage: Passage) -> None:
         self.workflow = workflow
-        self.passage = passage
+        self.edits = passage.edits
+        self.now = passage.now
         self.waiting = workflow.edges_in.copy()
         self.taken: set[int] = set()
         self.dead: set[int] = set()
@@ -68,9 +70,9 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
             run.error = "stopped: the event has used all of its node runs"
             break
         if workflow.has_io or len(wave) > WIDE_WAVE:
-            wave = settle_wave(run, await execute_wave(passage, wave))
+            wave = settle_wave(passage, run, await execute_wave(passage, wave))
         else:
-            wave = settle_wave(run, [execute(passage, node) for node in wave])
+            wave = settle_wave(passage, run, [execute(passage, node) for node in wave])
         if perf_counter() > passage.turn_ends:
             await passage.breathe()
     run.ms = (perf_counter() - run.started) * 1000
@@ -136,13 +138,12 @@ def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     return NodeRun(node, Out(ERROR_PORT, {"error": text}), step.journal, error=text)
 
 
-def settle_wave(run: Run, wave: list[NodeRun]) -> list[Node]:
+def settle_wave(passage: Passage, run: Run, wave: list[NodeRun]) -> list[Node]:
     """Apply the journals of a wave in file order, then follow its edges; returns the nodes that are ready."""
-    passage = run.passage
     results = passage.scope.nodes
     ready: list[Node] = []
     for done in wave:
-        waits = bool(done.journal) and not done.error and keep(run, done)
+        waits = bool(done.journal) and not done.error and keep(passage, run, done)
         if done.error:
             run.failed = True
             if ERROR_PORT not in done.node.then:
@@ -159,9 +160,8 @@ def settle_wave(run: Run, wave: list[NodeRun]) -> list[Node]:
     return ready
 
 
-def keep(run: Run, done: NodeRun) -> bool:
+def keep(passage: Passage, run: Run, done: NodeRun) -> bool:
     """Apply a node's journal, or fail the node; says whether its edges wait for a time."""
-    passage = run.passage
     done.edits_from = len(passage.edits)
     try:
         asked = apply_journal(passage, run.workflow, done.node.name, done.out.port, done.journal)

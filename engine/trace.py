@@ -89,7 +89,7 @@ def full_trace(run: Run, event_id: str) -> Doc:
         "workflow": run.workflow.name,
         "version": run.workflow.version,
         "event": event_id,
-        "started": iso(run.passage.now),
+        "started": iso(run.now),
         "ms": round(run.ms, 3),
         "path": [done.node.name for done in run.done],
         "nodes": nodes,
@@ -110,7 +110,7 @@ def _node_record(run: Run, done: NodeRun) -> Doc:
     if times is not None:
         record["started"] = round((times[0] - run.started) * 1000, 3)
         record["ms"] = round((times[1] - times[0]) * 1000, 3)
-    changes = [_shown(edit) for edit in run.passage.edits[done.edits_from : done.edits_to]]
+    changes = [_shown(edit) for edit in run.edits[done.edits_from : done.edits_to]]
     if changes:
         record["changes"] = changes
     calls = [plain(value) for op, _, value in done.journal if op == "effect"]

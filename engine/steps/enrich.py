@@ -1,6 +1,7 @@
 """Step 5: make the event's document, with what context and headers tell of address and page."""
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from headrace.engine.model import Doc
@@ -52,6 +53,7 @@ def device(job: Job) -> Doc:
     return found
 
 
+@lru_cache(maxsize=4096)
 def shown_address(address: str | None, rule: str) -> str | None:
     """Return an address as a source wants it kept: whole, without its last part (/24, /48), or not at all."""
     if address is None or rule == "drop":
