@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, Literal
 
 import structlog
@@ -14,32 +14,21 @@ Line = MutableMapping[str, Any]
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+_OURS: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def set_up_logs(style: Literal["json", "console"], level: str) -> None:
     """Send our lines and those of libraries to stderr in one form, from a level up."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(),
-        # uvicorn repeats its message with colours.
-        _without_colour,
-    ]
-    if style == "json":
-        shown: list[Any] = [_TRACEBACKS, structlog.processors.JSONRenderer()]
-    else:
-        shown = [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared[:4],
+            *_OURS,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -49,19 +38,27 @@ def set_up_logs(style: Literal["json", "console"], level: str) -> None:
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown],
+            foreign_pre_chain=[*_OURS, structlog.stdlib.ExtraAdder(), _without_colour],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_shown(style)],
         )
     )
     root = logging.getLogger()
     root.handlers = [output]
     root.setLevel(_LEVELS[level])
-    # Watching files is talkative; uvicorn says at info what we say ourselves.
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(max(_LEVELS[level], logging.WARNING))
+    # uvicorn says at info what we say ourselves, and warns of every broken request.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+def _shown(style: Literal["json", "console"]) -> list[Any]:
+    """Return what makes a line of text from a line of members."""
+    if style == "json":
+        return [_TRACEBACKS, structlog.processors.JSONRenderer()]
+    colors, plain = sys.stderr.isatty(), structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
 
 
 def _without_colour(_logger: object, _method: str, line: Line) -> Line:
+    """Take out what uvicorn says twice, once with colours."""
     line.pop("color_message", None)
     return line
 
@@ -76,8 +73,8 @@ class Refusals:
         self._said = 0
         self._left_out = 0
 
-    def note(self, request_id: str, door: str, status: int, code: str) -> None:
-        """Note one refusal, by its code only: what the client sent is not for logs."""
+    def note(self, request_id: str, door: str, status: int, code: str, reason: str = "") -> None:
+        """Note one refusal, by its code only: what the client sent is not for logs. `reason` is one of ours."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._said = second, 0
@@ -85,6 +82,7 @@ class Refusals:
             self._left_out += 1
             return
         self._said += 1
-        more: Mapping[str, int] = {"left_out": self._left_out} if self._left_out else {}
-        self._left_out = 0
+        more: dict[str, object] = {"reason": reason} if reason else {}
+        if self._left_out:
+            more["left_out"], self._left_out = self._left_out, 0
         self._log.warning("refused", request=request_id, door=door, status=status, code=code, **more)

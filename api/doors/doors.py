@@ -38,6 +38,8 @@ class Doors:
         self._inner = inner
         self._log = structlog.stdlib.get_logger("headrace.doors")
         self._refusals = Refusals()
+        # Asked once: even a line that is not written costs as much as reading a body.
+        self._logs_requests = engine.settings.log_level == "debug"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -67,7 +69,12 @@ class Doors:
             self._log.exception("fault", request=call.id, door=door)
             reply = internal()
         await _send(call, reply, send)
-        self._metrics.request(door, reply.status, perf_counter() - began)
+        took = perf_counter() - began
+        self._metrics.request(door, reply.status, took)
+        if self._logs_requests:
+            self._log.debug(
+                "request", request=call.id, door=door, status=reply.status, ms=round(took * 1000, 2)
+            )
 
     async def _track(self, call: Call) -> Reply:
         if call.method != "POST":
@@ -119,7 +126,7 @@ class Doors:
         elif isinstance(error, InputError):
             self._refusals.note(call.id, door, status, error.code)
         else:
-            self._refusals.note(call.id, door, status, type(error).__name__)
+            self._refusals.note(call.id, door, status, type(error).__name__, str(error))
 
 
 def _other_method(call: Call, methods: str) -> Reply:
