@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from headrace.engine.errors import PathError
 from headrace.engine.language.lookup import MISSING
@@ -22,7 +24,7 @@ INTEGER_BITS: Final = 64
 Operation = Callable[[Any, Any], Any]
 
 
-class Edit(NamedTuple):
+class Edit(msgspec.Struct, frozen=True, gc=False):
     """One change of one member of a document; `MISSING` stands for what was, or is, not there.
 
     `before` and `after` stay true whatever is written later. `made` names the topmost object that had to be made on

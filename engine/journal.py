@@ -18,6 +18,9 @@ MAX_EMIT_DEPTH = 3
 
 FIELD_OPS = frozenset(("set", "unset", "add", "remove", "increment", "append"))
 
+PLAIN = frozenset((str, int, float, bool, type(None)))
+"""Values that need no copy."""
+
 
 class Asked:
     """What a journal asked of the run itself, besides changes: to wait, or to stop."""
@@ -39,7 +42,8 @@ def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, jo
     try:
         for op, where, value in journal:
             if op in FIELD_OPS:
-                edit = target_of(where).apply(passage.docs, op, plain(value))
+                target = where.path if type(where) is WritePath else path.compile_write_path(str(where))
+                edit = target.apply(passage.docs, op, value if type(value) in PLAIN else plain(value))
                 if edit is not None:
                     passage.edits.append(edit)
             else:
@@ -51,11 +55,6 @@ def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, jo
             writer.undo()
         raise NodeError(str(error)) from None
     return NOTHING if writer is None else writer.asked
-
-
-def target_of(where: str | WritePath) -> path.WritePath:
-    """Return the compiled path of an entry."""
-    return where.path if type(where) is WritePath else path.compile_write_path(str(where))
 
 
 class Writer:

@@ -116,10 +116,11 @@ def compile_path(text: str) -> Path:
 class WritePath(Path):
     """A compiled path to write; `rule` says which operations and values it takes."""
 
-    __slots__ = ("_last", "_parents", "rule")
+    __slots__ = ("_last", "_operations", "_parents", "rule")
 
     def __init__(self, text: str, root: str, keys: tuple[str, ...], rule: Rule) -> None:
         super().__init__(text, root, keys)
+        self._operations = {op: OPERATIONS[op] for op in rule.operations}
         self._parents = keys[:-1]
         self._last = keys[-1]
         self.rule = rule
@@ -131,30 +132,57 @@ class WritePath(Path):
         item). Objects on the way are made, lists are replaced by new ones, and the documents keep a copy of the
         value. Raises PathError, and changes nothing then.
         """
-        if op not in self.rule.operations:
-            raise PathError(
-                f"{self.text} cannot be written by {op}; it takes {', '.join(self.rule.operations)}"
-            )
+        operation = self._operations.get(op)
+        if operation is None:
+            takes = ", ".join(self.rule.operations)
+            raise PathError(f"{self.text} cannot be written by {op}; it takes {takes}")
         try:
-            return self._change(docs, OPERATIONS[op], json_copy(value))
+            return self._change(docs, operation, json_copy(value))
         except PathError as error:
             raise PathError(f"{error.message} at {self.text}") from None
 
     def _change(self, docs: Mapping[str, Any], operation: Operation, value: Any) -> Edit | None:
-        container, depth = self._container(docs)
-        is_there = depth == len(self._parents)
-        before = container.get(self._last, MISSING) if is_there else MISSING
-        after = operation(before, value)
-        _, check, empty = self.rule
-        if after is MISSING and empty is not None:
-            after = empty()
-            if before is not MISSING and same(before, after):
-                return None
+        try:
+            # What is there already, as most often, needs no look at each object on the way.
+            container = docs[self.root]
+            for key in self._parents:
+                container = container[key]
+            before = container.get(self._last, MISSING)
+        except (KeyError, TypeError, AttributeError, IndexError):
+            return self._change_deep(docs, operation, value)
+        after = self._after(before, operation, value)
         if after is before:
             return None
-        if after is not MISSING and check is not None:
-            check(after)
-        return self._store(container, depth, before, after)
+        if after is MISSING:
+            del container[self._last]
+        else:
+            # An object that is kept may be changed by a later edit, so what this edit shows is another copy.
+            container[self._last] = json_copy(after) if type(after) is dict else after
+        return Edit(container, self._last, before, after, self.text)
+
+    def _after(self, before: Any, operation: Operation, value: Any) -> Any:
+        """Return what will stand at the path: `before` itself when nothing changes."""
+        after = operation(before, value)
+        if after is MISSING and self.rule.empty is not None:
+            after = self.rule.empty()
+            if before is not MISSING and same(before, after):
+                return before
+        if after is not before and after is not MISSING and self.rule.check is not None:
+            self.rule.check(after)
+        return after
+
+    def _change_deep(self, docs: Mapping[str, Any], operation: Operation, value: Any) -> Edit | None:
+        """Change a member whose parents are not all there: they are made."""
+        container, depth = self._container(docs)
+        after = self._after(MISSING, operation, value)
+        if after is MISSING:
+            return None
+        key = self._parents[depth]
+        made = (container, key, container.get(key, MISSING))
+        for parent in self._parents[depth:]:
+            container[parent] = container = {}
+        container[self._last] = json_copy(after) if type(after) is dict else after
+        return Edit(container, self._last, MISSING, after, self.text, made)
 
     def _container(self, docs: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         """Return the innermost object on the way that exists, and how many keys lead to it."""
@@ -170,21 +198,7 @@ class WritePath(Path):
                     f"{path_text(self.root, self.keys[: depth + 1])} is not an object; nothing stands"
                 )
             container = below
-        return container, len(self._parents)
-
-    def _store(self, container: dict[str, Any], depth: int, before: Any, after: Any) -> Edit:
-        made = None
-        if depth < len(self._parents):
-            key = self._parents[depth]
-            made = (container, key, container.get(key, MISSING))
-            for parent in self._parents[depth:]:
-                container[parent] = container = {}
-        if after is MISSING:
-            del container[self._last]
-        else:
-            # An object that is kept may be changed by a later edit, so what this edit shows is another copy.
-            container[self._last] = json_copy(after) if isinstance(after, dict) else after
-        return Edit(container, self._last, before, after, self.text, made)
+        raise PathError(f"{path_text(self.root, self.keys[:-1])} is not an object; nothing stands")
 
 
 @lru_cache(maxsize=4_096)
