@@ -49,7 +49,9 @@ def blocks(page: Path) -> Iterator[Block]:
         elif found:
             fence, words, start, body = found[1], tuple(found[2].split()), number, []
         elif directive := _DIRECTIVE.fullmatch(line.strip()):
-            yield Block(page, number, ("test", *directive[1].split(" ", 1)[:1]), directive[1].partition(" ")[2])
+            yield Block(
+                page, number, ("test", *directive[1].split(" ", 1)[:1]), directive[1].partition(" ")[2]
+            )
 
 
 def prose(page: Path) -> list[str]:
