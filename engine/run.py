@@ -68,6 +68,7 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     while wave:
         if not passage.budget.take(len(wave)):
             run.error = "stopped: the event has used all of its node runs"
+            run.stopped = True
             break
         if workflow.has_io or len(wave) > WIDE_WAVE:
             wave = settle_wave(passage, run, await execute_wave(passage, wave))

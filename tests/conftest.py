@@ -1,6 +1,41 @@
 """What all tests share."""
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
 import pytest
+from makers import Files, Lab, make_engine, write_workspace
+
+from headrace.engine.store.open import open_store
+from headrace.engine.store.protocol import Store
 
 # Assertions in the suites that several test files use explain themselves too.
 pytest.register_assert_rewrite("store_contract")
+
+OpenLab = Callable[..., AbstractAsyncContextManager[Lab]]
+
+
+@pytest.fixture
+def open_lab(tmp_path: Path) -> OpenLab:
+    """Return what opens an engine on a new workspace and a store that all labs of a test share."""
+    opened = 0
+
+    @asynccontextmanager
+    async def opening(
+        files: Files | None = None, wrap: Callable[[Store], Store] | None = None, **settings: Any
+    ) -> AsyncIterator[Lab]:
+        nonlocal opened
+        opened += 1
+        workspace = write_workspace(tmp_path / f"workspace{opened}", files or {})
+        data = tmp_path / "data"
+        store = open_store("sqlite:", data=data)
+        engine = make_engine(workspace, data, store=wrap(store) if wrap else store, **settings)
+        await engine.start()
+        try:
+            yield Lab(engine, store, data)
+        finally:
+            await engine.stop()
+
+    return opening
