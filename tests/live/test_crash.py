@@ -1,0 +1,100 @@
+"""Killed under load and at every crash point: nothing lost, nothing twice."""
+
+import asyncio
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from headrace.engine.crash import CRASH_POINTS
+from tests.live.conftest import Starts
+from tests.live.server import Server
+from tests.live.traffic import Traffic, check_file, dump
+
+ROUNDS = 10
+
+
+async def kill_after(server: Server, seconds: float) -> None:
+    """Kill a server that is at work."""
+    await asyncio.sleep(seconds)
+    server.kill()
+
+
+async def recover(server: Server, *traffic: Traffic) -> None:
+    """Check after a restart; send what was not answered; then send everything again, which changes nothing."""
+    file = server.data / "headrace.db"
+    check_file(file, *traffic)
+    for each in traffic:
+        await each.send_again(server.port, each.unanswered)
+        each.acknowledged += each.unanswered
+        each.unanswered = []
+    check_file(file, *traffic)
+    before = dump(file)
+    for each in traffic:
+        await each.send_again(server.port, each.acknowledged)
+    assert dump(file) == before
+
+
+async def test_killed_ten_times_under_load(start: Starts) -> None:
+    dice = random.Random(20_260_101)
+    rounds: list[Traffic] = []
+    server = start()
+    for number in range(ROUNDS):
+        traffic = Traffic(f"round{number}", seed=number)
+        rounds.append(traffic)
+        await asyncio.gather(traffic.send(server.port), kill_after(server, dice.uniform(0.02, 0.6)))
+        server = start()
+        check_file(server.data / "headrace.db", *rounds)
+    assert sum(len(each.acknowledged) for each in rounds) > 200
+    await recover(server, *rounds)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("point", CRASH_POINTS)
+@pytest.mark.parametrize("times", [1, 60])
+async def test_killed_at_each_point(start: Starts, launch: Starts, point: str, times: int) -> None:
+    server = start(HEADRACE_CRASH_AT=f"{point}:{times}")
+    traffic = Traffic(point, seed=times)
+    async with asyncio.timeout(20):
+        await traffic.send(server.port)
+    assert server.wait_until_ended() == -signal.SIGKILL
+    assert traffic.unanswered
+    await recover(start(), traffic)
+
+
+async def test_one_of_two_servers_on_one_file_is_killed(start: Starts) -> None:
+    first, second = start(), start()
+    traffic = Traffic("two", seed=2, sessions=30)
+
+    async def end() -> None:
+        await kill_after(first, 1.0)
+        await asyncio.sleep(0.5)
+        traffic.stopping = True
+
+    await asyncio.gather(traffic.send(first.port, second.port), end())
+    assert len(traffic.acknowledged) > 100
+    check_file(second.data / "headrace.db", traffic)
+    await recover(second, traffic)
+    await recover(start(), traffic)
+
+
+async def test_one_of_two_servers_dies_between_its_commit_and_its_answer(start: Starts) -> None:
+    first, second = start(HEADRACE_CRASH_AT="store.after_commit:40"), start()
+    traffic = Traffic("two", seed=3, sessions=30)
+
+    async def end() -> None:
+        await asyncio.to_thread(first.wait_until_ended)
+        await asyncio.sleep(0.3)
+        traffic.stopping = True
+
+    await asyncio.gather(traffic.send(first.port, second.port), end())
+    check_file(second.data / "headrace.db", traffic)
+    await recover(second, traffic)
+
+
+def test_an_unknown_crash_point_is_refused(launch: Starts, tmp_path: Path) -> None:
+    server = launch(HEADRACE_CRASH_AT="nowhere")
+    assert server.wait_until_ended() == 3
+    assert "no crash point 'nowhere'" in server.text()
+    assert not (tmp_path / "data" / "headrace.db").exists()
