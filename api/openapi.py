@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 import headrace
+from headrace.api.doors.fields import ID_SCHEMA, MAX_ID, TYPE_SCHEMA
 from headrace.api.problems import Problem
 from headrace.api.routes import ROUTES, Given, Path
 from headrace.engine.model import Doc
@@ -94,7 +95,7 @@ def _parts(route: Path) -> list[Json]:
 
 
 def _part_schema(name: str) -> Json:
-    return {"type": "string", "minLength": 1, "maxLength": 128 if name == "event_type" else 256}
+    return {"type": "string", **(TYPE_SCHEMA if name == "event_type" else ID_SCHEMA)}
 
 
 def _query(route: Path) -> list[Json]:
@@ -121,7 +122,12 @@ def _query(route: Path) -> list[Json]:
 
 def _headers(route: Path) -> list[Json]:
     return [
-        {"name": name, "in": "header", "description": about, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "header",
+            "description": about,
+            "schema": {"type": "string", "maxLength": MAX_ID},
+        }
         for name, about in route.headers.items()
         # OpenAPI leaves this one to the security schemes.
         if name != "Authorization"

@@ -10,6 +10,16 @@ MAX_ID = 256
 MAX_TYPE = 128
 _MAX_FOUND = 100
 
+# What a JSON Schema can say of the rules below; the checks themselves are here.
+ID_SCHEMA = {
+    "minLength": 1,
+    "maxLength": MAX_ID,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$",
+}
+MAYBE_ID_SCHEMA = {"maxLength": MAX_ID, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
+TYPE_SCHEMA = {"minLength": 1, "maxLength": MAX_TYPE, "pattern": r"\S"}
+TIME_SCHEMA = {"format": "date-time"}
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 ID_RULE = f"should have 1 to {MAX_ID} characters after trimming, none of them a control character"

@@ -7,7 +7,16 @@ from msgspec import Meta
 
 from headrace.api.doors.body import decode_json, query_pairs
 from headrace.api.doors.call import Call
-from headrace.api.doors.fields import Findings, clean_id, is_event_type, too_many_events
+from headrace.api.doors.fields import (
+    ID_SCHEMA,
+    MAYBE_ID_SCHEMA,
+    TIME_SCHEMA,
+    TYPE_SCHEMA,
+    Findings,
+    clean_id,
+    is_event_type,
+    too_many_events,
+)
 from headrace.engine import strict_json
 from headrace.engine.errors import FieldError, InputError
 from headrace.engine.model import Answer, Doc, EventInput, Options, TrackRequest, utc_now
@@ -18,13 +27,22 @@ _TRUE, _FALSE = ("true", "1"), ("false", "0")
 class WithId(msgspec.Struct, gc=False):
     """Something named by its id."""
 
-    id: Annotated[str, Meta(description="1 to 256 characters after trimming, no control character.")]
+    id: Annotated[
+        str,
+        Meta(
+            description="1 to 256 characters after trimming, no control character.",
+            extra_json_schema=ID_SCHEMA,
+        ),
+    ]
 
 
 class MaybeId(msgspec.Struct, gc=False):
     """Something that may have an id; null and "" are none."""
 
-    id: Annotated[str | None, Meta(description="1 to 256 characters after trimming.")] = None
+    id: Annotated[
+        str | None,
+        Meta(description="1 to 256 characters after trimming.", extra_json_schema=MAYBE_ID_SCHEMA),
+    ] = None
 
 
 class EventOptions(msgspec.Struct, gc=False):
@@ -36,13 +54,22 @@ class EventOptions(msgspec.Struct, gc=False):
 class EventBody(msgspec.Struct):
     """One event."""
 
-    type: Annotated[str, Meta(description="1 to 128 characters, not blank; kept as sent.")]
+    type: Annotated[
+        str,
+        Meta(description="1 to 128 characters, not blank; kept as sent.", extra_json_schema=TYPE_SCHEMA),
+    ]
     properties: Annotated[Doc | None, Meta(description="Any members.")] = None
     context: Annotated[Doc | None, Meta(description="Any members; kept with the event.")] = None
-    id: Annotated[str | None, Meta(description="The client's id: sent again, it counts once.")] = None
+    id: Annotated[
+        str | None,
+        Meta(description="The client's id: sent again, it counts once.", extra_json_schema=MAYBE_ID_SCHEMA),
+    ] = None
     time: Annotated[
         str | Doc | None,
-        Meta(description="When it happened, ISO 8601; or an object with `create` or `insert`."),
+        Meta(
+            description="When it happened, ISO 8601; or an object with `create` or `insert`.",
+            extra_json_schema=TIME_SCHEMA,
+        ),
     ] = None
     options: EventOptions | None = None
 
@@ -66,7 +93,10 @@ class TrackBody(msgspec.Struct, rename="camel"):
     context: Annotated[Doc | None, Meta(description="Any members; kept with the session.")] = None
     properties: Annotated[Doc | None, Meta(description="Any members; kept with the session.")] = None
     options: OptionsBody | None = None
-    sent_at: Annotated[str | None, Meta(description="The client's clock as it sent, ISO 8601.")] = None
+    sent_at: Annotated[
+        str | None,
+        Meta(description="The client's clock as it sent, ISO 8601.", extra_json_schema=TIME_SCHEMA),
+    ] = None
 
 
 class Consent(msgspec.Struct):

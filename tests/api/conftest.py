@@ -1,7 +1,7 @@
 """A whole engine behind the app, on a small workspace."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,3 +128,20 @@ async def server(open_server: Opens) -> AsyncIterator[Server]:
     """Return a server with the usual settings."""
     async with open_server() as running:
         yield running
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Any]:
+    """Return what starts a server process."""
+    # It needs what stands in this file.
+    from tests.api.server_process import Process  # noqa: PLC0415
+
+    started: list[Process] = []
+
+    def begin(slow: float = 0, **environ: str) -> Process:
+        started.append(Process(tmp_path, slow, **environ))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.end()

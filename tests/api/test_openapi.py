@@ -1,6 +1,10 @@
 """The OpenAPI document, the reference made from it, and the page."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,3 +88,27 @@ def test_the_installed_page_knows_openapi_31() -> None:
 @pytest.mark.parametrize("name", ["swagger-editor.js", "../__init__.py", "%2e%2e%2f__init__.py", "x"])
 async def test_no_other_file_is_served(server: Server, name: str) -> None:
     assert (await server.client.get(f"/docs/{name}")).status_code == 404
+
+
+def test_the_server_keeps_to_the_document(start: Any) -> None:
+    process = start()
+    checks = (
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance"
+    )
+    found = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"),
+            "run",
+            f"http://127.0.0.1:{process.port}/openapi.json",
+            "--header=Authorization: Bearer a",
+            f"--checks={checks},response_schema_conformance,unsupported_method",
+            "--phases=coverage,fuzzing",
+            "--max-examples=20",
+            "--seed=1",
+            "--no-color",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
