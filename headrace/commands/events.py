@@ -1,0 +1,97 @@
+"""The command `events`: bring events in from a file."""
+
+import asyncio
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from headrace.compose import load_settings, make_engine, no_workspace
+from headrace.engine.errors import BusyError, StoreError
+from headrace.importing import Import, open_import
+from headrace.terminal import CANNOT_START, PROBLEMS, WRONG_USE, err, fail, plain, say
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def events() -> None:
+    """Bring events in from a file."""
+
+
+@app.command("import")
+def import_events(
+    file: Annotated[Path, typer.Argument(metavar="FILE.ndjson", help="One JSON object a line.")],
+    workspace: Annotated[
+        Path | None, typer.Option(help="The workspace folder. Default: HEADRACE_WORKSPACE, else here.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The source of all events. Default: each line's `source`.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder for what is written. Default: ./data.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Begin with the first line; what is there is not doubled.")
+    ] = False,
+) -> None:
+    """Bring events in from a file, through the workflows, into the store.
+
+    A line is {"type", "properties", "context", "id", "time", "session", "profile", "source"}; only `type` is needed,
+    and `source` unless --source names it. A server may run at the same time. Stopped, it goes on where it was when
+    it is run again, and no event counts twice: a line without an id gets one from the file and its number.
+    Lines that cannot be taken are listed, with their numbers, in the folder `imports` of the data folder; then it
+    ends with 1.
+
+    Example: headrace events import orders.ndjson --workspace workflows/shop --source shop
+    """
+    if not file.is_file():
+        fail(f"{file} is not a file.")
+        raise typer.Exit(WRONG_USE)
+    settings = load_settings(workspace, data=data)
+    if not (settings.workspace / "sources.json").exists():
+        fail(no_workspace(settings.workspace))
+        raise typer.Exit(CANNOT_START)
+    engine = make_engine(settings)
+
+    async def work() -> Import:
+        try:
+            job = open_import(engine, file, source, again=again)
+            await show_progress(job)
+            return job
+        finally:
+            await engine.stop()
+
+    started = perf_counter()
+    try:
+        job = asyncio.run(work())
+    except (StoreError, BusyError) as error:
+        fail(error)
+        err().print("What was imported is kept. Run the same command again to go on.")
+        raise typer.Exit(CANNOT_START) from None
+    show_end(job, perf_counter() - started)
+
+
+async def show_progress(job: Import) -> None:
+    """Import, with a bar where a person looks."""
+    columns = (TextColumn("importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    console = err()
+    if job.started_at:
+        console.print(f"Goes on after line {job.progress.lines}.")
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=job.file.stat().st_size, completed=job.started_at)
+        await job.run(lambda offset: bar.update(task, completed=offset))
+
+
+def show_end(job: Import, seconds: float) -> None:
+    """Write what became of the lines; ends the command with 1 when some were not taken."""
+    done = job.progress
+    say(
+        f"{done.lines} lines: [green]{done.accepted} accepted[/], {done.duplicates} known already, "
+        f"{'[red]' if done.bad else ''}{done.bad} not taken{'[/]' if done.bad else ''} ({seconds:.1f} s)"
+    )
+    if done.bad:
+        say(f"Why, by line: {plain(job.report)}")
+        raise typer.Exit(PROBLEMS)
