@@ -8,7 +8,7 @@ import msgspec
 import headrace
 from headrace.api.doors.fields import ID_SCHEMA, MAX_ID, TYPE_SCHEMA
 from headrace.api.problems import Problem
-from headrace.api.routes import ROUTES, Given, Path
+from headrace.api.routes import DOOR_RULES, ROUTES, Given, Path
 from headrace.engine.model import Doc
 
 Json = dict[str, Any]
@@ -33,6 +33,7 @@ def openapi() -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Headrace", "version": headrace.__version__, "description": _ABOUT},
+        "tags": [{"name": "Doors", "description": " ".join(rule for rule, _ in DOOR_RULES)}],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -142,6 +143,7 @@ def http_reference() -> str:
         if route.group != group:
             group = route.group
             lines += [f"## {group}", ""]
+            lines += _rules() if group == "Doors" else []
         lines += [f"### {route.method} {route.path}", "", f"{route.summary}. {route.about}".strip(), ""]
         if route.token:
             lines += [f"Needs {_TOKENS[route.token]}.", ""]
@@ -151,6 +153,15 @@ def http_reference() -> str:
         lines += [""]
     lines += _shapes()
     return "\n".join(lines)
+
+
+def _rules() -> list[str]:
+    return [
+        "| for every door | because |",
+        "|---|---|",
+        *(f"| {rule} | {why} |" for rule, why in DOOR_RULES),
+        "",
+    ]
 
 
 def _taken(route: Path) -> list[str]:

@@ -66,6 +66,43 @@ _DOOR_HEADERS = {
     "traceparent": "W3C trace context; it is taken over.",
     "DNT": "1: nothing is kept, where the source respects it. `Sec-GPC: 1` means the same.",
 }
+DOOR_RULES: tuple[tuple[str, str], ...] = (
+    (
+        "A body is read as JSON whatever its Content-Type is, also inside a form.",
+        "Browsers' beacons and SDKs send `text/plain`, a form, or nothing at all.",
+    ),
+    (
+        "`gzip` and `deflate` are unpacked, no further than the limit of a body.",
+        "A few packed bytes can stand for gigabytes.",
+    ),
+    (
+        "JSON is strict: no NaN, no lone surrogates, at most 64 levels. Numbers keep their value, whole ones to "
+        "4,300 digits. Of members of the same name the last wins; unknown members are ignored.",
+        "What was acknowledged must come back as it was sent.",
+    ),
+    ('`null` and `""` for an optional id mean that there is none.', "Clients keep empty cookies."),
+    (
+        "CORS: the asking origin is echoed, never `*`, with credentials, on errors too.",
+        "Browsers drop what they may not read, a beacon without a word. A source may restrict its origins (403).",
+    ),
+    (
+        "An event with an id, or a request with an `Idempotency-Key`, counts once, however often it is sent.",
+        "A client that got no answer can only send again. With the key, the ids are the key and the place: `key/0`.",
+    ),
+    (
+        "`DNT: 1` and `Sec-GPC: 1`: 200, nothing is kept, `not_kept` says why. The same for bots that a source drops.",
+        "The visitor said so; an error would make clients send again.",
+    ),
+    (
+        "`debugging` is answered with `headrace dev`, `HEADRACE_DEBUGGER=on`, a source that says so, or the admin "
+        "token; else the answer has `X-Debugger: refused`.",
+        "It shows how people are judged. The address of a client decides nothing: a proxy may stand before us.",
+    ),
+    (
+        "A body without `source` is 401 like an unknown source; a `source` without an id is 422.",
+        "The first names nobody, the second is a mistake in the field.",
+    ),
+)
 _COLLECT_PARTS = {"event_type": "The type of the event, encoded for a URL.", "source_id": "The source."}
 _COLLECTED = {
     200: Given("The event is durable and processed. No session and no profile is made.", CollectAnswer),
@@ -139,7 +176,7 @@ ROUTES: tuple[Path, ...] = (
         "/collect/{event_type}/{source_id}",
         "collect_query",
         "Send one event as a query string",
-        _COLLECTED,
+        {status: given for status, given in _COLLECTED.items() if status not in (400, 408, 413, 415)},
         "For those who can only call an address: the query string becomes the properties, all of them texts.",
         "Doors",
         parts=_COLLECT_PARTS,
