@@ -1,6 +1,7 @@
 """Counts and logs what a request did, and keeps its traces."""
 
 from headrace.engine.logs import logger
+from headrace.engine.model import Doc
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Passage
 from headrace.engine.request import Job
@@ -20,6 +21,10 @@ def note(parts: Parts, job: Job) -> None:
         if attempt.errors:
             metrics.event("refused", len(attempt.errors))
         for passage in attempt.passages:
+            for line in passage.log:
+                _log(line, passage)
+            for skipped in passage.skipped:
+                metrics.run(skipped.workflow.name, skipped.why)
             for run in passage.runs:
                 metrics.run(run.workflow.name, "error" if run.error else "ok")
                 if run.failed:
@@ -30,14 +35,20 @@ def note(parts: Parts, job: Job) -> None:
         parts.start(parts.store.keep_traces(traces))
 
 
+def _log(line: Doc, passage: Passage) -> None:
+    """Write what a node logged; written only now, so that an attempt that was made again is not heard twice."""
+    write = getattr(logger(), line["level"])
+    write(line["message"], workflow=line["workflow"], node=line["node"], event_id=passage.event["id"])
+
+
 def _warn(parts: Parts, run: Run, passage: Passage) -> None:
     for done in run.done:
         if done.error:
             name = done.node.name
             parts.metrics.node_failure(run.workflow.name, name)
-            event = passage.event["id"]
+            event_id = passage.event["id"]
             logger().warning(
-                "node failed", workflow=run.workflow.name, node=name, error=done.error, event=event
+                "node failed", workflow=run.workflow.name, node=name, error=done.error, event_id=event_id
             )
 
 

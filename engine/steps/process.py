@@ -29,7 +29,7 @@ async def process(job: Job, attempt: Attempt, event: Incoming) -> None:
         except (Needs, HeadraceError):
             raise
         except Exception as error:
-            logger().error("engine fault", event=event.id, exc_info=True)
+            logger().error("engine fault", event_id=event.id, exc_info=True)
             raise Fault(event.key, f"{type(error).__name__}: {error}") from error
 
 
