@@ -13,7 +13,8 @@ HIDDEN = "hidden"
 class Draft:
     """Profile, session and new documents of one visitor, and from what versions they started.
 
-    `profiles` holds what a run may attach, by id: documents that were read under their lock.
+    `profiles` and `sessions` hold what a run may attach, by id: documents that were read under their lock, or None.
+    `session_attached` says that a node brought the session, which then belongs to the profile of the event.
     """
 
     def __init__(self, tenant: str, now: str, *, save_session: bool = True) -> None:
@@ -28,9 +29,10 @@ class Draft:
         self.session_version: Version | None = None
         self.session_is_new = False
         self.session_was_hidden = False
+        self.session_attached = False
         self.linked = False
         self.touched: set[str] = set()
-        self.profiles: dict[str, Stored] = {}
+        self.profiles: dict[str, Stored | None] = {}
         self.sessions: dict[str, Stored | None] = {}
         self.events: list[Row] = []
         self.marks: list[Row] = []

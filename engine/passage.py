@@ -176,11 +176,15 @@ class Passage:
         if profile_id is None:
             profile = self.draft.create_profile()
         else:
-            stored = self.draft.profiles.get(profile_id)
-            if stored is None:
+            if profile_id not in self.draft.profiles:
                 raise Needs(profile=profile_id)
+            stored = self.draft.profiles[profile_id]
+            if stored is None:
+                raise NodeError(f"there is no profile {profile_id}")
             profile = stored.doc
             self.draft.use_profile(profile, stored.version)
+        if self.draft.session is not None and self.draft.session_attached:
+            self.draft.link_session()
         self.put(self.event, "profile", profile["id"], "event.profile")
         self.see("profile", profile)
         return str(profile["id"])
@@ -195,10 +199,13 @@ class Passage:
         if session_id not in self.draft.sessions:
             raise Needs(session=session_id)
         session = self.draft.join_session(session_id, self.source["id"])
+        self.draft.session_attached = True
         self.put(self.event, "session", session_id, "event.session")
         self.see("session", session)
-        if session["profile"] is not None:
-            self.attach_profile(session["profile"])
+        self.put(session["stats"], "events", session["stats"]["events"] + 1, "session.stats.events")
+        owner = session["profile"]
+        if owner is not None and self.draft.profiles.get(owner) is not None:
+            self.attach_profile(owner)
 
     async def breathe(self) -> None:
         """Give the loop back when this event has held it for its turn."""

@@ -53,7 +53,10 @@ class Admission(NamedTuple):
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at a commit: its draft, and what to report of it if it is committed."""
+    """One try at a commit: its draft, and what to report of it if it is committed.
+
+    `duplicate_of` is the profile of the first event that was sent before; `contents` are the hashes of the new ones.
+    """
 
     draft: Draft
     around: Surroundings
@@ -61,6 +64,12 @@ class Attempt:
     errors: list[EventError] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
     duplicate_of: str | None = None
+    contents: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_news(self) -> bool:
+        """Say whether an event was processed, or kept among the failed ones."""
+        return bool(self.passages or self.draft.failed)
 
 
 @dataclass(slots=True)

@@ -14,13 +14,13 @@ from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Needs, Surroundings
 from headrace.engine.reads import StoreReads
-from headrace.engine.request import Attempt, Job, Wants
+from headrace.engine.request import Attempt, Incoming, Job, Wants
 from headrace.engine.steps.admit import admit
 from headrace.engine.steps.answer import answer
-from headrace.engine.steps.duplicates import drop_duplicates
+from headrace.engine.steps.duplicates import is_new
 from headrace.engine.steps.process import Fault, process
 from headrace.engine.steps.resolve import resolve
-from headrace.engine.store.protocol import Committed, Ref
+from headrace.engine.store.protocol import Committed, Ref, Stored
 
 
 async def track(parts: Parts, request: TrackRequest) -> Answer:
@@ -92,22 +92,30 @@ async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: H
     reads = StoreReads(parts.store, draft, job.request.received)
     around = Surroundings(reads, parts.http, parts.secret, job.admission.tracing, parts.zone)
     attempt = Attempt(draft, around)
-    new = drop_duplicates(job, attempt, events, seen)
-    end = start + len(events)
-    for place, event in enumerate(new):
+    end = await process_events(job, attempt, start, events, seen)
+    crash_point("track.ran")
+    # A request that holds nothing but events sent before writes nothing.
+    if (attempt.has_news or not events) and not await commit(parts, attempt):
+        return None
+    job.committed.append(attempt)
+    return end
+
+
+async def process_events(
+    job: Job, attempt: Attempt, start: int, events: list[Incoming], seen: list[Stored | None]
+) -> int:
+    """Process events in order, and return the number of the first that is left for the next commit."""
+    for number, (event, stored) in enumerate(zip(events, seen, strict=True), start):
+        if not is_new(job, attempt, event, stored):
+            continue
         try:
             await process(job, attempt, event)
         except Needs as needs:
             # What came before the event that goes on to another profile is committed first.
-            raise needs if place == 0 else needs.after(job.incoming.index(event)) from None
-        if job.request.profile_less and draft.profile is not None:
-            end = job.incoming.index(event) + 1
-            break
-    crash_point("track.ran")
-    if (new or not events or draft.failed) and not await commit(parts, attempt):
-        return None
-    job.committed.append(attempt)
-    return end
+            raise needs.after(number) if attempt.has_news else needs from None
+        if job.request.profile_less and attempt.draft.profile is not None:
+            return number + 1
+    return start + len(events)
 
 
 async def commit(parts: Parts, attempt: Attempt) -> bool:
@@ -127,11 +135,18 @@ def more_wants(wants: Wants, needs: Needs) -> Wants:
 async def visitor(parts: Parts, job: Job) -> Doc | None:
     """Return the profile that the answer names: the request's, or that of the first of events sent again."""
     for attempt in reversed(job.committed):
-        only_duplicates = attempt.duplicates and not attempt.draft.events
-        if only_duplicates and attempt.duplicate_of is not None:
-            ref = Ref("profile", make_key("profile", job.tenant, attempt.duplicate_of))
-            (found,) = await parts.store.read([ref])
-            return None if found is None else found.doc
-        if attempt.draft.profile is not None:
-            return attempt.draft.profile
+        draft = attempt.draft
+        if attempt.duplicates and not attempt.has_news:
+            # Nothing was written: a profile that the draft made does not exist.
+            named = attempt.duplicate_of
+            known = None if draft.profile_is_new else draft.profile
+            return known if named is None else await read_profile(parts, job.tenant, named)
+        if draft.profile is not None:
+            return draft.profile
     return None
+
+
+async def read_profile(parts: Parts, tenant: str, profile_id: str) -> Doc | None:
+    """Return a stored profile, or None."""
+    (found,) = await parts.store.read([Ref("profile", make_key("profile", tenant, profile_id))])
+    return None if found is None else found.doc

@@ -6,6 +6,7 @@ from headrace.engine.model import make_key
 from headrace.engine.request import Incoming, Job, Wants
 from headrace.engine.steps import stats
 from headrace.engine.store.protocol import Ref, Store, Stored
+from headrace.engine.view import plain
 
 
 async def resolve(
@@ -59,8 +60,7 @@ class ProfileReader:
             (found,) = await self.store.read([ref])
         if found is not None and await self.held.take(ref.key):
             (found,) = await self.store.read([ref])
-        if found is not None:
-            self.draft.profiles[profile_id] = found
+        self.draft.profiles[profile_id] = found
         return found
 
 
@@ -101,5 +101,6 @@ def _take_over(job: Job, draft: Draft) -> None:
     session = draft.session
     for name, given in (("context", job.request.context), ("properties", job.request.properties)):
         if session is not None and given:
-            session[name] |= given
+            # A copy: what a node writes into the session must not reach the request, which may run again.
+            session[name] |= plain(given)
             draft.touched.add("session")
