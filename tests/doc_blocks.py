@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+GENERATED = {f"{name}.md" for name in ("plugins", "functions", "http", "settings", "cli", "problems")}
+"""Pages in docs/ that `headrace docs` writes."""
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCE = re.compile(r"(`{3,})(.*)")
@@ -36,8 +38,8 @@ class Row(NamedTuple):
 
 def blocks(page: Path) -> Iterator[Block]:
     """Every block of code and every directive of a page, in order."""
-    fence, words, start, body = "", (), 0, list[str]()
-    words = tuple[str, ...]()
+    fence, start, body = "", 0, list[str]()
+    words: tuple[str, ...] = ()
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         found = _FENCE.fullmatch(line.strip())
         if fence:
