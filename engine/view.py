@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_SCALARS = (str, int, float, type(None))
+
 
 class View(Mapping[str, Any]):
     """A read-only view of a JSON object whose keys also read as attributes.
@@ -46,7 +48,7 @@ def viewed(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """Return the JSON value behind a view, as a copy that may be kept."""
-    if isinstance(value, str | int | float | None):
+    if isinstance(value, _SCALARS):
         return value
     if isinstance(value, View):
         return {key: plain(item) for key, item in value._doc.items()}
