@@ -23,6 +23,7 @@ Cursor = Annotated[str, Meta(max_length=1024)]
 _KEY = re.compile(r"[0-9a-f]{32}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FILTER = "traits."
+_MAX_FILTERS = 20
 
 
 class OfTenant(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,6 +106,8 @@ def read_query(request: Request, shape: type[Q]) -> tuple[Q, dict[str, str]]:
     where = {}
     if shape is OfProfiles:
         where = {name: _single(name, pairs[name]) for name in pairs if name.startswith(_FILTER)}
+        if len(where) > _MAX_FILTERS:
+            raise _bad_query(_FILTER, f"may be asked for at most {_MAX_FILTERS} times at once")
     given = {name: value for name, value in pairs.items() if name not in where and value != ""}
     for name in ("from", "to"):
         if _DAY.fullmatch(str(given.get(name, ""))):
@@ -141,7 +144,7 @@ class Reading:
         self._store = engine.store
 
     async def profile(self, request: Request) -> Reply:
-        """Return one profile; the id of a merged one gives the surviving one."""
+        """Return one profile."""
         return await self._one(request, "profile")
 
     async def session(self, request: Request) -> Reply:
@@ -249,4 +252,7 @@ def _spanned(query: Span, kind: AskKind) -> Query:
 def _utc(time: datetime | None) -> datetime | None:
     if time is None:
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise _bad_query("from or to", "is no time that there is in UTC") from None

@@ -76,9 +76,12 @@ DOOR_RULES: tuple[tuple[str, str], ...] = (
         "A few packed bytes can stand for gigabytes.",
     ),
     (
-        "JSON is strict: no NaN, no lone surrogates, at most 64 levels. Numbers keep their value, whole ones to "
-        "4,300 digits. Of members of the same name the last wins; unknown members are ignored.",
+        "JSON is strict: no NaN, no lone surrogates, at most 64 levels. Numbers keep their value (to 4,300 digits).",
         "What was acknowledged must come back as it was sent.",
+    ),
+    (
+        "Of members of the same name the last wins; unknown members are ignored.",
+        "Newer clients may say more than this server knows.",
     ),
     ('`null` and `""` for an optional id mean that there is none.', "Clients keep empty cookies."),
     (
@@ -94,9 +97,8 @@ DOOR_RULES: tuple[tuple[str, str], ...] = (
         "The visitor said so; an error would make clients send again.",
     ),
     (
-        "`debugging` is answered with `headrace dev`, `HEADRACE_DEBUGGER=on`, a source that says so, or the admin "
-        "token; else the answer has `X-Debugger: refused`.",
-        "It shows how people are judged. The address of a client decides nothing: a proxy may stand before us.",
+        "`debugging` needs `headrace dev`, `HEADRACE_DEBUGGER=on`, a source that allows it, or the admin token.",
+        "It shows how people are judged. Where it is not allowed the answer has `X-Debugger: refused`.",
     ),
     (
         "A body without `source` is 401 like an unknown source; a `source` without an id is 422.",

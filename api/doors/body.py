@@ -20,7 +20,8 @@ _DRAINED = 16
 async def read_body(call: Call) -> bytes:
     """Return the body, unpacked. Raises InputError 400, 408, 413, 415, BusyError, or ClientGoneError."""
     limit = call.settings.body_limit_bytes
-    declared = int(call.headers.get(b"content-length", b"0"))
+    length = call.headers.get(b"content-length", b"")
+    declared = int(length) if length.isdigit() else 0
     if declared > limit:
         call.unread = declared > limit * _DRAINED
         raise _too_large(limit)

@@ -108,6 +108,39 @@ async def test_a_bad_query_is_422(server: Server, query: str, said: str) -> None
     assert said in answer.text
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "profiles?traits.=1",
+        "profiles?traits.a..b=1",
+        "profiles?traits['x']=1",
+        "profiles?traits.a%27%22%5D%5B=1",
+        "profiles?traits.%00=%00",
+        "profiles?traits.a.b.c.d=" + "x" * 2000,
+        "profiles?segment=%00",
+        "profiles?limit=99999999999999999999999999",
+        "profiles?" + "&".join(f"traits.t{n}=1" for n in range(999)),
+        "events?from=0001-01-01T00:00:00%2B14:00",
+        "events?to=9999-12-31T23:59:59-14:00",
+        "events?from=9999-99-99",
+        "events?type=%F0%9F%98%80&session=%00&profile=%27",
+        "events?cursor=WyJhIiwgMV0",
+        "events?tenant=%00",
+        "events/%00",
+        "events/%F0%9F%98%80?source=%00",
+        "events/" + "f" * 32,
+        "profiles/%ff",
+        "sessions/" + "x" * 5000,
+        "sessions/a%2Fb%3Fc",
+    ],
+)
+async def test_hostile_questions_are_no_fault(server: Server, query: str) -> None:
+    await server.track(body_of("purchase-order"))
+    answer = await server.read(f"/api/{query}")
+    assert answer.status_code in (200, 404, 422), answer.text
+    assert answer.headers["content-type"] in ("application/json", "application/problem+json")
+
+
 async def test_one_event_by_key_or_id(server: Server) -> None:
     body: dict[str, Any] = body_of() | {
         "events": [{"type": "purchase-order", "id": "e/1", "properties": {"product": "P"}}]

@@ -190,7 +190,7 @@ async def test_too_many_events_keep_nothing(server: Server) -> None:
 
 
 async def test_unknown_members_and_hostile_names_are_harmless(server: Server) -> None:
-    odd = {"__proto__": {"a": 1}, "a.b": 1, "$where": 2, "\u0000": 3, "items": 4, "": 5, "big": 2**80}
+    odd = {"__proto__": {"a": 1}, "a.b": 1, "$where": 2, "\u0000": 3, "items": 4, "": 5, "big": 10**4299}
     body = body_of("keys", more=odd, tags=[1]) | {"context": odd, "properties": odd}
     body["events"] = [{"type": "keys", "properties": odd, "context": odd, "extra": odd}]
     assert (await server.track(body)).status_code == 200
