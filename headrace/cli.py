@@ -1,6 +1,7 @@
 """The command line: which commands there are, and how errors end them."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -29,15 +30,24 @@ COMMANDS: Final = {
 FIRST_STEPS = """\
 [bold]Headrace[/] {version} takes events and runs them through workflows that you write as JSON files.
 
-[bold]Begin[/]
-  headrace init shop      write a small workspace that works
-  headrace dev shop       run it; it prints a curl command to paste
-  headrace test shop      run the tests of its workflows
+{begin}
 
 [bold]Commands[/]
 {commands}
 
 [bold]headrace COMMAND --help[/] tells more about one, [bold]headrace --help[/] the exit codes."""
+
+BEGIN = """\
+[bold]Begin[/]
+  headrace init shop      write a small workspace that works
+  headrace dev shop       run it; it prints a curl command to paste
+  headrace test shop      run the tests of its workflows"""
+
+GO_ON = """\
+[bold]This folder is a workspace[/]
+  headrace dev       run it; it prints a curl command to paste
+  headrace lint      name every problem
+  headrace test      run the tests of its workflows"""
 
 EPILOG = "Exit codes: " + " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -89,7 +99,8 @@ def headrace(
     """Headrace takes events and runs them through workflows that you write as JSON files."""
     if context.invoked_subcommand is None:
         lines = "\n".join(f"  {name:<8} {about}" for name, about in COMMANDS.items())
-        say(FIRST_STEPS.format(version=__version__, commands=lines))
+        begin = GO_ON if Path("sources.json").is_file() else BEGIN
+        say(FIRST_STEPS.format(version=__version__, begin=begin, commands=lines))
 
 
 def main() -> None:

@@ -41,11 +41,12 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def no_workspace(path: Path) -> str:
-    """Return what to do when a folder is no workspace."""
+    """Return what to do when a folder is no workspace; names those that are near."""
     place = "This folder" if path == Path() else f"{path}"
-    problem = f"{place} is no workspace: there is no sources.json in it."
-    return (
-        f"{problem}\n"
-        "  Name one:        headrace dev DIR, or set HEADRACE_WORKSPACE\n"
-        "  Or write one:    headrace init DIR"
-    )
+    lines = [f"{place} is no workspace: there is no sources.json in it."]
+    near = sorted(file.parent for pattern in ("*", "*/*") for file in path.glob(f"{pattern}/sources.json"))
+    if near:
+        lines.append(f"  There is:       {', '.join(str(folder) for folder in near[:5])}")
+    lines.append("  Name one:       headrace dev DIR, or set HEADRACE_WORKSPACE")
+    lines.append("  Or write one:   headrace init DIR")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Brings the events of a file into the store, and can go on where it stopped."""
+"""Brings the events of a file into the store."""
 
 import asyncio
 import json
@@ -140,9 +140,8 @@ class Import:
             find.bad(f"/{name}", f"is not known ({did_you_mean(name, MEMBERS).rstrip('.')})")
         source = self.source or find.id(value.get("source"), "/source")
         if source and source not in self.engine.workspace.sources:
-            find.bad(
-                "/source", f"'{source}' is no source. {did_you_mean(source, self.engine.workspace.sources)}"
-            )
+            hint = did_you_mean(source, self.engine.workspace.sources).rstrip(".")
+            find.bad("/source", f"'{source}' is no source ({hint})")
         event = EventInput(
             find.event_type(value.get("type"), "/type"),
             find.object(value.get("properties"), "/properties"),

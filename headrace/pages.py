@@ -47,34 +47,41 @@ def _function_row(function: Function) -> str:
 
 def commands_page() -> str:
     """Return the page of the command line."""
+    root: Any = typer.main.get_command(app)
+    context = typer.Context(root, info_name="headrace")
+    commands: dict[str, Any] = {}
+    for name in COMMANDS:
+        commands |= dict(_commands(root.get_command(context, name), f"headrace {name}"))
     lines = [
         "# The command line",
         "",
-        "`headrace` alone says how to begin. `headrace COMMAND --help` shows the same as here.",
+        "`headrace` alone says how to begin. `headrace COMMAND --help` tells the same as here.",
     ]
     lines += ["", "| command | what it does |", "|---|---|"]
-    lines += [f"| [`headrace {name}`](#headrace-{name}) | {about} |" for name, about in COMMANDS.items()]
+    for name, command in commands.items():
+        lines.append(f"| [`{name}`](#{name.replace(' ', '-')}) | {command.help.partition(chr(10))[0]} |")
     lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
-    root: Any = typer.main.get_command(app)
-    context = typer.Context(root, info_name="headrace")
-    for name in COMMANDS:
-        lines += _command_lines(f"headrace {name}", root.get_command(context, name))
+    for name, command in commands.items():
+        lines += _command_lines(name, command)
     return "\n".join(lines) + "\n"
 
 
-def _command_lines(name: str, command: Any) -> Iterator[str]:
-    """Yield the part of one command; a group's commands stand in parts of their own."""
+def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield a command with its name; of a group those in it."""
     inner = getattr(command, "commands", None)
-    if inner is not None:
+    if inner is None:
+        yield name, command
+    else:
         for below, each in inner.items():
-            yield from _command_lines(f"{name} {below}", each)
-        return
+            yield from _commands(each, f"{name} {below}")
+
+
+def _command_lines(name: str, command: Any) -> Iterator[str]:
     about, _, example = (command.help or "").partition("Example: ")
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
     usage = [name, *(_argument(each) for each in arguments), *(["[OPTIONS]"] if options else [])]
-    # The summary of a group is that of its only command.
     yield from ("", f"## {name}", "", f"`{' '.join(usage)}`", "")
     yield from about.strip().splitlines()
     if example:
@@ -85,7 +92,7 @@ def _command_lines(name: str, command: Any) -> Iterator[str]:
         yield f"| `{_argument(each)}` | {each.help} |"
     for each in options:
         names = ", ".join(f"`{word}`" for word in (*each.opts, *each.secondary_opts))
-        value = "" if each.is_flag else f" {_value_name(each)}"
+        value = "" if each.is_flag else f" {_value_name(each)}".replace("|", "\\|")
         yield f"| {names}{value} | {each.help} |"
 
 

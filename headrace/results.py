@@ -68,11 +68,10 @@ def colour(line: str) -> str:
     return f"[dim]{text}[/]" if line.startswith("path ") else text
 
 
-def show_totals(tested: Sequence[TestedWorkflow], seconds: float, fail_under: float) -> bool:
-    """Write coverage and totals; say whether every workflow has enough of its ports covered."""
+def show_coverage(tested: Sequence[TestedWorkflow], fail_under: float) -> bool:
+    """Write what the tests reach; say whether every workflow has enough of its ports taken."""
     enough = True
-    if tested:
-        say("\n[bold]Coverage[/]                          nodes      ports")
+    say("\n[bold]Coverage[/]                          nodes      ports")
     for each in tested:
         coverage, covered = each.coverage, each.coverage.percent >= fail_under
         enough &= covered
@@ -84,9 +83,13 @@ def show_totals(tested: Sequence[TestedWorkflow], seconds: float, fail_under: fl
         say(line + (f"  [dim]never taken: {plain(missed)}[/]" if missed else ""))
     if not enough:
         say(f"[red]Less than {fail_under:g} % of the ports of a workflow are taken by its tests.[/]")
+    return enough
+
+
+def show_totals(tested: Sequence[TestedWorkflow], seconds: float) -> None:
+    """Write how many tests passed."""
     results = [result for each in tested for result in each.results]
     failed = sum(not result.passed for result in results)
     parts = [f"[red]{failed} failed[/]"] if failed else []
     parts.append(f"[green]{len(results) - failed} passed[/]")
     say(f"\n{', '.join(parts)} in {seconds:.2f} s")
-    return enough

@@ -1,4 +1,4 @@
-"""Makes an event to try a workspace with, from its tests or schemas."""
+"""Makes an event to try a workspace with."""
 
 import json
 import shlex

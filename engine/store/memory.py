@@ -1,4 +1,4 @@
-"""A store in memory, for one writer: tests of workflows and dry runs."""
+"""A store in memory, for tests of workflows and dry runs."""
 
 import copy
 from collections.abc import Sequence

@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from headrace.compose import load_settings, make_engine, no_workspace
+from headrace.engine.engine import Engine
 from headrace.engine.errors import BusyError, StoreError
 from headrace.importing import Import, open_import
 from headrace.terminal import CANNOT_START, PROBLEMS, WRONG_USE, err, fail, plain, say
@@ -21,21 +22,26 @@ def events() -> None:
     """Bring events in from a file."""
 
 
+File = Annotated[Path, typer.Argument(metavar="FILE.ndjson", help="One JSON object a line.")]
+Workspace = Annotated[
+    Path | None, typer.Option(help="The workspace folder. Default: HEADRACE_WORKSPACE, else here.")
+]
+SourceName = Annotated[
+    str | None, typer.Option(help="The source of all events. Default: each line's `source`.")
+]
+Data = Annotated[Path | None, typer.Option(help="The folder for what is written. Default: ./data.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="Begin with the first line; what is there is not doubled.")
+]
+
+
 @app.command("import")
 def import_events(
-    file: Annotated[Path, typer.Argument(metavar="FILE.ndjson", help="One JSON object a line.")],
-    workspace: Annotated[
-        Path | None, typer.Option(help="The workspace folder. Default: HEADRACE_WORKSPACE, else here.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="The source of all events. Default: each line's `source`.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="The folder for what is written. Default: ./data.")
-    ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Begin with the first line; what is there is not doubled.")
-    ] = False,
+    file: File,
+    workspace: Workspace = None,
+    source: SourceName = None,
+    data: Data = None,
+    again: Again = False,
 ) -> None:
     """Bring events in from a file, through the workflows, into the store.
 
@@ -54,24 +60,24 @@ def import_events(
     if not (settings.workspace / "sources.json").exists():
         fail(no_workspace(settings.workspace))
         raise typer.Exit(CANNOT_START)
-    engine = make_engine(settings)
-
-    async def work() -> Import:
-        try:
-            job = open_import(engine, file, source, again=again)
-            await show_progress(job)
-            return job
-        finally:
-            await engine.stop()
-
-    started = perf_counter()
+    engine, started = make_engine(settings), perf_counter()
     try:
-        job = asyncio.run(work())
+        job = asyncio.run(import_file(engine, file, source, again=again))
     except (StoreError, BusyError) as error:
         fail(error)
         err().print("What was imported is kept. Run the same command again to go on.")
         raise typer.Exit(CANNOT_START) from None
     show_end(job, perf_counter() - started)
+
+
+async def import_file(engine: Engine, file: Path, source: str | None, *, again: bool) -> Import:
+    """Import a file and close the engine."""
+    try:
+        job = open_import(engine, file, source, again=again)
+        await show_progress(job)
+        return job
+    finally:
+        await engine.stop()
 
 
 async def show_progress(job: Import) -> None:

@@ -34,7 +34,8 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def lint(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Workspace folders, or folders that hold some. Default: here.")
+        list[Path] | None,
+        typer.Argument(metavar="PATHS", help="Workspace folders, or folders that hold some. Default: here."),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="For people, for programs, or for notes in a code review.")
@@ -55,14 +56,19 @@ def lint(
 
 
 def find_all(paths: list[Path]) -> dict[Path, list[Problem]]:
-    """Return the problems of every workspace that the paths mean; a path that is no folder is wrong use."""
+    """Return the problems of every workspace that the paths mean."""
+    check_folders(paths)
+    catalog, secrets = find_plugins(), environment_secrets()
+    folders = dict.fromkeys(folder for path in paths for folder in workspaces_in(path))
+    return {folder: find_problems(folder, catalog, secrets) for folder in folders}
+
+
+def check_folders(paths: list[Path]) -> None:
+    """End the command when a path is no folder."""
     for path in paths:
         if not path.is_dir():
             fail(f"{path} is not a folder. Name the folder of a workspace, such as workflows/shop.")
             raise typer.Exit(WRONG_USE)
-    catalog, secrets = find_plugins(), environment_secrets()
-    folders = dict.fromkeys(folder for path in paths for folder in workspaces_in(path))
-    return {folder: find_problems(folder, catalog, secrets) for folder in folders}
 
 
 def summary(problems: list[Problem]) -> str:

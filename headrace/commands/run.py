@@ -30,36 +30,36 @@ app = typer.Typer(add_completion=False)
 EVENT_MEMBERS = ("type", "properties", "context", "id", "time")
 
 
+Folder = Annotated[
+    str | None,
+    typer.Argument(metavar="WORKSPACE", help="The workspace folder. Default: HEADRACE_WORKSPACE, else here."),
+]
+EventFile = Annotated[
+    str | None,
+    typer.Argument(metavar="EVENT.json", help="The file with the event, or - for standard input."),
+]
+SourceName = Annotated[
+    str | None, typer.Option("--source", help="The source of the event. Default: the first public one.")
+]
+EventType = Annotated[str | None, typer.Option("--type", help="The type of the event, if it names none.")]
+Profile = Annotated[Path | None, typer.Option(help="The profile before, as JSON. Default: a new one.")]
+Session = Annotated[Path | None, typer.Option(help="The session before, as JSON. Default: a new one.")]
+NoProfile = Annotated[bool, typer.Option("--no-profile", help="The event comes without a profile.")]
+Time = Annotated[
+    str | None, typer.Option(metavar="TIME", help="The time, as 2026-01-15T12:00:00Z. Default: now.")
+]
+
+
 @app.command()
 def run(
-    workspace: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[WORKSPACE]", help="The workspace folder. Default: HEADRACE_WORKSPACE, else here."
-        ),
-    ] = None,
-    event: Annotated[
-        str | None,
-        typer.Argument(metavar="[EVENT.json]", help="The file with the event, or - for standard input."),
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option(help="The source of the event. Default: the first public one.")
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option("--type", help="The type of the event, if it names none.")
-    ] = None,
-    profile: Annotated[
-        Path | None, typer.Option(help="The profile before, as JSON. Default: a new one.")
-    ] = None,
-    session: Annotated[
-        Path | None, typer.Option(help="The session before, as JSON. Default: a new one.")
-    ] = None,
-    profile_less: Annotated[
-        bool, typer.Option("--no-profile", help="The event comes without a profile.")
-    ] = False,
-    at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The time, as 2026-01-15T12:00:00Z. Default: now.")
-    ] = None,
+    workspace: Folder = None,
+    event: EventFile = None,
+    source: SourceName = None,
+    kind: EventType = None,
+    profile: Profile = None,
+    session: Session = None,
+    profile_less: NoProfile = False,
+    at: Time = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
 ) -> None:
     """Run one event through a workspace, and draw what happened.
@@ -76,23 +76,36 @@ def run(
     chosen = choose_source(files, source)
     dry = Dry(files, environment_secrets(), read_time(at), load_settings())
     dry.tracing = True
-    person = None if profile_less else {} if profile is None else read_object(profile)
-    dry.begin(chosen.tenant, person, is_new=profile is None)
+    set_up(dry, chosen, None if profile_less else {} if profile is None else read_object(profile))
     if session is not None:
-        visit = {"profile": dry.profile, **read_object(session)}
-        dry.session = str(visit.setdefault("id", dry.session))
-        dry.keep_session(chosen, visit)
+        visit(dry, chosen, read_object(session))
     try:
         processed = asyncio.run(dry.send(chosen, given))
     except InputError as error:
         raise wrong_use(error) from None
-    told = tell(processed, dry)
+    show(tell(processed, dry), as_json=as_json)
+    if processed.errors or any(each.error for each in processed.runs):
+        raise typer.Exit(PROBLEMS)
+
+
+def set_up(dry: Dry, source: Source, profile: Doc | None) -> None:
+    """Say who the visitor is: None for nobody, {} for somebody new."""
+    dry.begin(source.tenant, profile, is_new=not profile)
+
+
+def visit(dry: Dry, source: Source, session: Doc) -> None:
+    """Say which visit it is."""
+    session = {"profile": dry.profile, **session}
+    dry.session = str(session.setdefault("id", dry.session))
+    dry.keep_session(source, session)
+
+
+def show(told: Doc, *, as_json: bool) -> None:
+    """Write what happened, as JSON or as a tree."""
     if as_json:
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         out().print(draw(told))
-    if processed.errors or any(each.error for each in processed.runs):
-        raise typer.Exit(PROBLEMS)
 
 
 def wrong_use(reason: object) -> typer.Exit:

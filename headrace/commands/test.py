@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from headrace.commands.lint import show_problems
+from headrace.commands.lint import check_folders, show_problems
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
 from headrace.engine.json_file import read_json_file
@@ -18,7 +18,7 @@ from headrace.engine.testing import measure, run_tests
 from headrace.engine.workflow_test import TestCase, TestFile
 from headrace.engine.workspace import TEST_ENDING, WORKFLOWS, load_workspace
 from headrace.junit import write_junit
-from headrace.results import TestedWorkflow, show_totals, show_workflow
+from headrace.results import TestedWorkflow, show_coverage, show_totals, show_workflow
 from headrace.terminal import PROBLEMS, WRONG_USE, fail, out
 
 app = typer.Typer(add_completion=False)
@@ -27,7 +27,8 @@ app = typer.Typer(add_completion=False)
 @app.command("test")
 def run_all(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Workspace folders, or folders that hold some. Default: here.")
+        list[Path] | None,
+        typer.Argument(metavar="PATHS", help="Workspace folders, or folders that hold some. Default: here."),
     ] = None,
     words: Annotated[
         str,
@@ -48,10 +49,7 @@ def run_all(
 
     Example: headrace test workflows/shop --fail-under 100 -k "big order"
     """
-    for path in paths or []:
-        if not path.is_dir():
-            fail(f"{path} is not a folder. Name the folder of a workspace, such as workflows/shop.")
-            raise typer.Exit(WRONG_USE)
+    check_folders(paths or [])
     started, catalog = perf_counter(), find_plugins()
     tested: list[TestedWorkflow] = []
     broken = False
@@ -60,7 +58,9 @@ def run_all(
         tested += run_workspace(folder, catalog, words)
     if junit is not None:
         write_junit(junit, tested)
-    covered = show_totals(tested, perf_counter() - started, 0 if words else fail_under)
+    # What a part of the tests covers means nothing.
+    covered = not tested or bool(words) or show_coverage(tested, fail_under)
+    show_totals(tested, perf_counter() - started)
     if words and not any(each.results for each in tested):
         fail(f"No test has '{words}' in its name.")
         raise typer.Exit(WRONG_USE)
