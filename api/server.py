@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import math
 import os
 import socket
@@ -26,6 +27,8 @@ ENDED_AT_ONCE = 1
 KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 seconds of most proxies, so that it is they who close an idle connection."""
 TICKS_A_SECOND = 10
+NEW_OBJECTS_A_ROUND = 10_000
+"""How many more objects there must be before the garbage collector looks at the young ones."""
 
 
 class Server(uvicorn.Server):
@@ -137,6 +140,7 @@ async def _serve(
     config = _config(build_app(engine, tokens, gate), settings)
     try:
         await engine.start()
+        spare_collector()
         await Server(config, gate, listening).serve(sockets)
     finally:
         await engine.stop()
@@ -144,6 +148,17 @@ async def _serve(
         log.error("stopped with requests unanswered", requests=gate.requests)
     log.info("stopped")
     return 0
+
+
+def spare_collector() -> None:
+    """Look for garbage less often, and not among what was loaded for good.
+
+    A request leaves nearly no cycles behind, yet by default the collector goes through the events of a batch many
+    times while they are worked on: that is a fifth of the batch's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS_A_ROUND, 20, 20)
 
 
 def _config(app: App, settings: Settings) -> uvicorn.Config:
