@@ -1,5 +1,6 @@
 """What the next commit will write for one visitor, while it is worked on."""
 
+from copy import deepcopy
 from typing import Any
 
 from headrace.engine import path
@@ -30,6 +31,7 @@ class Draft:
         self.session_is_new = False
         self.session_was_hidden = False
         self.session_attached = False
+        self.session_before: Doc | None = None
         self.linked = False
         self.touched: set[str] = set()
         self.profiles: dict[str, Stored | None] = {}
@@ -62,6 +64,8 @@ class Draft:
         self.session_was_hidden = bool(doc.get(HIDDEN))
         if self.session_was_hidden:
             doc = {**new_session(doc["id"], self.tenant, "", self.now), "profile": doc["profile"]}
+        elif version is not None and not self.save_session and doc["profile"] is None:
+            self.session_before = deepcopy(doc)
         self.session = doc
         self.session_version = version
         self.session_is_new = version is None
@@ -120,7 +124,7 @@ class Draft:
                 self.session["time"]["updated"] = self.now
             return self._write("session", self.session, self.session_version)
         if not (self.session_is_new or self.session_was_hidden):
-            return None
+            return self._claim_write()
         hidden = {
             "id": self.session["id"],
             "tenant": self.tenant,
@@ -131,6 +135,13 @@ class Draft:
         if write is not None:
             write.changed = self.session_is_new or self.linked
         return write
+
+    def _claim_write(self) -> Write | None:
+        """Return a session that was saved before as it was then, with the profile that it has got now."""
+        if self.session is None or self.session_before is None or not self.linked:
+            return None
+        doc = {**self.session_before, "profile": self.session["profile"], "n": self.session_before["n"] + 1}
+        return Write(make_key("session", self.tenant, doc["id"]), doc, self.session_version)
 
     def _write(self, kind: str, doc: Doc | None, version: Version | None) -> Write | None:
         if doc is None:

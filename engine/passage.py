@@ -183,8 +183,10 @@ class Passage:
                 raise NodeError(f"there is no profile {profile_id}")
             profile = stored.doc
             self.draft.use_profile(profile, stored.version)
-        if self.draft.session is not None and self.draft.session_attached:
-            self.draft.link_session()
+        session = self.draft.session
+        if session is not None and self.draft.session_attached and session["profile"] != profile["id"]:
+            self.put(session, "profile", profile["id"], "session.profile")
+            self.draft.linked = True
         self.put(self.event, "profile", profile["id"], "event.profile")
         self.see("profile", profile)
         return str(profile["id"])

@@ -56,6 +56,7 @@ class Attempt:
     """One try at a commit: its draft, and what to report of it if it is committed.
 
     `duplicate_of` is the profile of the first event that was sent before; `contents` are the hashes of the new ones.
+    `written` says that the draft is durable; one of nothing but duplicates never is.
     """
 
     draft: Draft
@@ -65,6 +66,7 @@ class Attempt:
     duplicates: list[str] = field(default_factory=list)
     duplicate_of: str | None = None
     contents: dict[str, str] = field(default_factory=dict)
+    written: bool = False
 
     @property
     def has_news(self) -> bool:
@@ -124,14 +126,9 @@ def _skew(request: TrackRequest) -> timedelta:
 
 
 def _happened(text: str, place: int, received: datetime, skew: timedelta) -> str:
-    claimed = _time(text, f"/events/{place}/time")
-    earliest, latest = received - OLDEST, received + NEWEST
-    # Compared before the skew is added: the sum with a time in the year 9999 would not be a date.
-    if claimed < earliest - abs(skew):
-        return iso(earliest)
-    if claimed > latest + abs(skew):
-        return iso(latest)
-    return iso(min(max(claimed + skew, earliest), latest))
+    # Reckoned as an age: a time of the year 9999 or 1, moved by a skew as large, would not be a date.
+    age = received - _time(text, f"/events/{place}/time") - skew
+    return iso(received - min(max(age, -NEWEST), OLDEST))
 
 
 def _time(text: str, pointer: str) -> datetime:

@@ -122,7 +122,8 @@ async def commit(parts: Parts, attempt: Attempt) -> bool:
     """Write the attempt durably; False says that someone else was first."""
     outcome = await parts.store.commit(attempt.draft.change())
     crash_point("track.committed")
-    return isinstance(outcome, Committed)
+    attempt.written = isinstance(outcome, Committed)
+    return attempt.written
 
 
 def more_wants(wants: Wants, needs: Needs) -> Wants:

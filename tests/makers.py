@@ -232,7 +232,11 @@ def chain(event: str | Sequence[str], *nodes: tuple[str, Mapping[str, Any]], **m
             ports = info.plugin.ports_for(info.plugin.config_type.model_validate(dict(config)))
             made[f"n{number}"]["then"] = {next(iter(ports), "error"): [f"n{number + 1}"]}
     on = members.pop("on", {})
-    return {"on": {"event": [event] if isinstance(event, str) else list(event), **on}, "nodes": made, **members}
+    return {
+        "on": {"event": [event] if isinstance(event, str) else list(event), **on},
+        "nodes": made,
+        **members,
+    }
 
 
 def count(field: str = "profile.stats.counters.n") -> tuple[str, dict[str, Any]]:
@@ -240,9 +244,15 @@ def count(field: str = "profile.stats.counters.n") -> tuple[str, dict[str, Any]]
     return "increment", {"field": field}
 
 
-def make_request(*events: EventInput | str, source: str = "shop", door: str = "track", **more: Any) -> TrackRequest:
+def make_request(
+    *events: EventInput | str, source: str = "shop", door: str = "track", **more: Any
+) -> TrackRequest:
     """Return a request; an event may be only its type. Words of `Options` go to the options."""
-    options = {name: more.pop(name) for name in ("debugger", "profile", "save_session", "save_events") if name in more}
+    options = {
+        name: more.pop(name)
+        for name in ("debugger", "profile", "save_session", "save_events")
+        if name in more
+    }
     inputs = [EventInput(event) if isinstance(event, str) else event for event in events]
     given: Doc = {"received": utc_now(), "session_id": "s1"} | more
     return TrackRequest(source, inputs, door, options=Options(**options), **given)
@@ -291,11 +301,17 @@ class Lab:
 
 
 def make_engine(
-    workspace: Path, data: Path, *, store: Store | None = None, secrets: Mapping[str, str] | None = None, **settings: Any
+    workspace: Path,
+    data: Path,
+    *,
+    store: Store | None = None,
+    secrets: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> Engine:
     """Return an engine that was not started, with its store in a folder; raises on a workspace with problems."""
     chosen = Settings.load({}, workspace=workspace, data=data, **settings)
     secret = (secrets or {"SHOP_KEY": "hush"}).get
     live = LiveWorkspace(workspace, catalog(), secret)
-    assert not [str(problem) for problem in live.refused]
+    if live.refused:
+        raise ValueError("\n".join(str(problem) for problem in live.refused))
     return Engine(chosen, store or open_store("sqlite:", data=data), live, secret)

@@ -42,7 +42,9 @@ async def test_vars_and_results_live_for_one_run() -> None:
         return Out("a", before)
 
     passage = make_passage()
-    workflow = make_workflow({"one": {"then": {"a": ["two"]}}, "two": {}}, dict.fromkeys(("one", "two"), write))
+    workflow = make_workflow(
+        {"one": {"then": {"a": ["two"]}}, "two": {}}, dict.fromkeys(("one", "two"), write)
+    )
     for _ in range(2):
         first, second = (await run_workflow(workflow, passage)).done
         assert first.out.result == ({}, {}, None, None)
@@ -126,7 +128,10 @@ def crash(step: Step) -> Out:
     ("does", "error"),
     [
         (fail, "it is broken"),
-        (wrong_port, "plugin 'one' gave Out(port='nowhere', result=None), which is no Out by one of its ports: "),
+        (
+            wrong_port,
+            "plugin 'one' gave Out(port='nowhere', result=None), which is no Out by one of its ports: ",
+        ),
         (no_out, "plugin 'one' gave 'a', which is no Out by one of its ports: a, b, c, error"),
         (cannot_apply, "cannot increment a text at profile.traits.name"),
         (crash, "ZeroDivisionError: "),
@@ -153,7 +158,14 @@ async def test_a_failed_node_changes_nothing_and_leaves_by_error(does: Any, erro
         assert passage.draft.profile is not None
         assert passage.draft.profile["traits"] == {"name": "Ann"}
         assert passage.draft.profile["marks"] == {}
-        kept = (passage.edits, passage.log, passage.effects, passage.emitted, passage.timers, passage.response)
+        kept = (
+            passage.edits,
+            passage.log,
+            passage.effects,
+            passage.emitted,
+            passage.timers,
+            passage.response,
+        )
         assert not any(kept)
 
 
@@ -255,7 +267,9 @@ def test_the_budget_is_what_the_design_says() -> None:
 
 
 async def test_deep_chains_and_wide_waves() -> None:
-    deep: dict[str, dict[str, Any]] = {f"n{i}": {"then": {"a": [f"n{i + 1}"]}} for i in range(199)} | {"n199": {}}
+    deep: dict[str, dict[str, Any]] = {f"n{i}": {"then": {"a": [f"n{i + 1}"]}} for i in range(199)} | {
+        "n199": {}
+    }
     run = await run_workflow(make_workflow(deep), make_passage())
     assert path_of(run) == list(deep)
     # The first leaves by a port that leads nowhere: the whole chain is dead.
@@ -289,7 +303,9 @@ async def test_undoing_the_edits_gives_the_documents_back() -> None:
 
     passage = make_passage({"traits": {"name": "Ann", "age": 3}})
     before = repr((passage.draft.profile, passage.draft.session, passage.response))
-    await run_workflow(make_workflow({"one": {"then": {"a": ["two"]}}, "two": {}}, {"one": write, "two": write}), passage)
+    await run_workflow(
+        make_workflow({"one": {"then": {"a": ["two"]}}, "two": {}}, {"one": write, "two": write}), passage
+    )
     assert repr((passage.draft.profile, passage.draft.session, passage.response)) != before
     passage.undo()
     assert repr((passage.draft.profile, passage.draft.session, passage.response)) == before

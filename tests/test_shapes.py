@@ -271,7 +271,10 @@ async def test_edits_are_undone_exactly(shape: Shape) -> None:
     _, passage = await run_shape(shape)
     fresh = make_passage({"traits": {"x": 1, "y": ["text"]}})
     passage.undo()
-    assert repr(passage.draft.profile) == repr(fresh.draft.profile) or passage.draft.profile == fresh.draft.profile
+    assert (
+        repr(passage.draft.profile) == repr(fresh.draft.profile)
+        or passage.draft.profile == fresh.draft.profile
+    )
     assert passage.edits == []
 
 
@@ -282,7 +285,8 @@ async def test_a_failed_node_changes_nothing(shape: Shape) -> None:
     run, passage = await run_shape(shape)
     failed = {done.node.name for done in run.done if done.error}
     silent = {
-        name: node._replace(entries=(), way="raises") if name in failed else node for name, node in shape.does.items()
+        name: node._replace(entries=(), way="raises") if name in failed else node
+        for name, node in shape.does.items()
     }
     other, again = await run_shape(shape._replace(does=silent))
     assert path_of(other) == path_of(run)

@@ -42,8 +42,9 @@ def shown_profile(job: Job, profile: Doc) -> Doc:
 def debugging(job: Job) -> Doc:
     """Return what happened, in the shape of CONTRACT: saved documents, executions, segments, logs."""
     committed = job.committed
-    sessions = _ids(attempt.draft.session for attempt in committed if saved_session(attempt))
-    profiles = _ids(attempt.draft.profile for attempt in committed if "profile" in attempt.draft.touched)
+    written = [attempt for attempt in committed if attempt.written]
+    sessions = _ids(attempt.draft.session for attempt in written if saved_session(attempt))
+    profiles = _ids(attempt.draft.profile for attempt in written if "profile" in attempt.draft.touched)
     events = [row.doc for attempt in committed for row in attempt.draft.events]
     last = next((attempt.draft.profile for attempt in reversed(committed) if attempt.draft.profile), None)
     return {
