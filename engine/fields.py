@@ -15,7 +15,7 @@ place with all other problems, and nothing is compiled when an event comes. `ste
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import Annotated, Any, Generic, TypeVar, cast, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaValue
@@ -192,12 +192,13 @@ class WritePath(Compiled[path.WritePath]):
 class Value(Compiled[T]):
     """A literal T, or a template that gives one; a lone `{{ … }}` keeps its type."""
 
-    __slots__ = ("_adapter", "_literal", "_template")
+    __slots__ = ("_adapter", "_literal", "_plain", "_template")
     _adapter: TypeAdapter[T]
 
-    def __init__(self, source: Any, adapter: TypeAdapter[T]) -> None:
+    def __init__(self, source: Any, adapter: TypeAdapter[T], plain: frozenset[type] = frozenset()) -> None:
         super().__init__(source)
         self._adapter = adapter
+        self._plain = plain
         self._template: template.Template | None = None
         if isinstance(source, str):
             compiled = template.compile_template(source)
@@ -209,6 +210,8 @@ class Value(Compiled[T]):
         if self._template is None:
             return self._literal
         value = self._template.render(scope)
+        if type(value) in self._plain:
+            return cast("T", value)
         try:
             return self._adapter.validate_python(value)
         except ValidationError as error:
@@ -225,13 +228,15 @@ class Value(Compiled[T]):
     ) -> core_schema.CoreSchema:
         (item,) = get_args(source) or (Any,)
         adapter: TypeAdapter[Any] = TypeAdapter(item, config={"strict": True, "allow_inf_nan": False})
+        # A text, whole number or flag of the very type that is asked for needs no look by pydantic.
+        plain = frozenset(get_args(item) or (item,)) & {str, int, bool}
 
         def validate(value: object, check: core_schema.ValidatorFunctionWrapHandler) -> "Value[Any]":
             if isinstance(value, Value):
                 return value
             if not (isinstance(value, str) and ("{{" in value or "{%" in value)):
                 check(value)
-            return compiling(lambda: cls(value, adapter))
+            return compiling(lambda: cls(value, adapter, plain))
 
         return core_schema.no_info_wrap_validator_function(
             validate,

@@ -27,7 +27,7 @@ WHY_NOT = {
 
 def run_record(run: Run) -> Doc:
     """Return a run as it is kept in its event, in at most 300 bytes."""
-    steps = " ".join([f"{done.node.name}.{done.out.port}" for done in run.done])
+    steps = " ".join([done.node.labels[done.out.port] for done in run.done])
     record: Doc = {
         "workflow": run.workflow.name,
         "version": run.workflow.version,

@@ -83,7 +83,7 @@ class Node:
     """A compiled node: what to call, and where each port leads (indexes into `Workflow.nodes`)."""
 
     __slots__ = (
-        "disabled", "edges_in", "index", "is_async", "join_all", "name", "plugin", "plugin_name", "ports", "retry",
+        "disabled", "edges_in", "index", "is_async", "join_all", "labels", "name", "plugin", "plugin_name", "ports", "retry",
         "run", "targets", "then", "timeout_seconds",
     )  # fmt: skip
 
@@ -95,6 +95,7 @@ class Node:
         self.run: NodeRun = plugin.run
         self.is_async = bool(plugin.uses)
         self.ports = frozenset(plugin.ports_for(plugin.config)) | {ERROR_PORT}
+        self.labels = {port: f"{name}.{port}" for port in self.ports}
         self.disabled = file.disabled
         self.join_all = file.join == "all"
         self.timeout_seconds = file.timeout_seconds or 10.0
