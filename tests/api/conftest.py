@@ -58,6 +58,25 @@ WORKFLOW = {
     },
 }
 
+COUPON = {
+    "about": "Link a profile to an event that came without one, or make one.",
+    "on": {"event": ["coupon-received"]},
+    "nodes": {
+        "empty": {"plugin": "respond", "config": {"members": {"empty": "{{ not profile }}"}}},
+        "load": {
+            "plugin": "load_profile",
+            "config": {"id": "{{ event.properties.profile }}"},
+            "then": {"found": ["keep"], "not_found": ["create"]},
+        },
+        "create": {"plugin": "create_profile", "then": {"done": ["visit"]}},
+        "visit": {"plugin": "attach_session", "config": {"id": "{{ event.properties.visit }}"}},
+        "keep": {
+            "plugin": "set_fields",
+            "config": {"fields": {"profile.traits.coupon": "{{ event.properties.coupon }}"}},
+        },
+    },
+}
+
 
 @dataclass
 class Server:
@@ -92,6 +111,7 @@ def write_workspace(path: Path) -> Path:
     (path / "event_types.json").write_text(json.dumps({"event_types": EVENT_TYPES}))
     (path / "segments.json").write_text(json.dumps({"segments": {"vip": {}}}))
     (path / "workflows" / "remember.json").write_text(json.dumps(WORKFLOW))
+    (path / "workflows" / "coupon.json").write_text(json.dumps(COUPON))
     return path
 
 

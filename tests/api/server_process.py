@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import asyncio, os, sys
 from pathlib import Path
+from headrace.api import protocol
 from headrace.api.logs import set_up_logs
 from headrace.api.server import serve
 from headrace.engine.catalog import find_plugins
@@ -23,6 +24,8 @@ from headrace.engine.engine import Engine
 from headrace.engine.settings import Settings
 from headrace.engine.store.open import open_store
 from headrace.engine.watch import LiveWorkspace
+
+protocol.MAX_HEAD_SECONDS = float(os.environ["HEAD_SECONDS"])
 
 class Slow(Engine):
     async def track(self, request):
@@ -57,6 +60,7 @@ class Process:
                 "HEADRACE_PORT": "0",
                 "HEADRACE_ADMIN_TOKEN": "a",
                 "SLOW": str(slow),
+                "HEAD_SECONDS": "1",
                 **environ,
             },
         )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import SECRET, Server
+from tests.api.conftest import SECRET, Server, body_of
 
 
 async def events(server: Server) -> Any:
@@ -17,12 +17,12 @@ async def events(server: Server) -> Any:
 @pytest.mark.requirement("004-48")
 @pytest.mark.requirement("004-39")
 async def test_a_body_becomes_the_properties_of_an_event(server: Server) -> None:
-    answer = await server.client.post("/collect/coupon-received/web", json={"coupon": "X1", "n": 2**70})
+    answer = await server.client.post("/collect/voucher-received/web", json={"coupon": "X1", "n": 2**70})
     assert answer.status_code == 200
     assert set(answer.json()) == {"event"}
     (event,) = await events(server)
     assert event["id"] == answer.json()["event"]["id"]
-    assert (event["type"], event["properties"]) == ("coupon-received", {"coupon": "X1", "n": 2**70})
+    assert (event["type"], event["properties"]) == ("voucher-received", {"coupon": "X1", "n": 2**70})
     assert event["session"] is None
     assert event["profile"] is None
     assert (await server.read("/api/profiles")).json()["items"] == []
@@ -128,3 +128,25 @@ async def test_a_preflight(server: Server) -> None:
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == "https://a.example"
     assert "content-type" in answer.headers["access-control-allow-headers"]
+
+
+@pytest.mark.requirement("004-40")
+@pytest.mark.requirement("004-49")
+async def test_a_workflow_links_a_profile_to_the_event(server: Server) -> None:
+    known = (await server.track(body_of("page-view"))).json()["profile"]["id"]
+    answer = await server.client.post(
+        "/collect/coupon-received/web", json={"profile": known, "coupon": "X1", "visit": None}
+    )
+    told = answer.json()
+    assert told["profile"] == {"id": known}
+    assert told["response"] == {"empty": True}
+    stored = (await server.read(f"/api/events/{told['event']['id']}")).json()
+    assert stored["profile"] == known
+    assert (await server.read(f"/api/profiles/{known}")).json()["traits"]["coupon"] == "X1"
+
+
+@pytest.mark.requirement("004-49")
+async def test_a_workflow_makes_a_profile_for_the_event(server: Server) -> None:
+    answer = await server.client.post("/collect/coupon-received/web", json={"profile": "nobody"})
+    told = answer.json()
+    assert (await server.read(f"/api/profiles/{told['profile']['id']}")).status_code == 200

@@ -90,7 +90,7 @@ async def test_no_other_file_is_served(server: Server, name: str) -> None:
     assert (await server.client.get(f"/docs/{name}")).status_code == 404
 
 
-def test_the_server_keeps_to_the_document(start: Any) -> None:
+def test_the_server_keeps_to_the_document(start: Any, tmp_path: Path) -> None:
     process = start()
     checks = (
         "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance"
@@ -107,6 +107,8 @@ def test_the_server_keeps_to_the_document(start: Any) -> None:
             "--seed=1",
             "--no-color",
         ],
+        # It leaves a folder where it runs.
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,

@@ -29,6 +29,9 @@ FULL = {
 @pytest.mark.requirement("004-8")
 @pytest.mark.requirement("004-9")
 @pytest.mark.requirement("004-21")
+@pytest.mark.requirement("004-1")
+@pytest.mark.requirement("004-7")
+@pytest.mark.requirement("004-26")
 async def test_the_full_example(server: Server) -> None:
     answer = await server.track(FULL)
     assert answer.status_code == 200
@@ -55,6 +58,10 @@ async def test_only_what_is_required(server: Server) -> None:
 
 @pytest.mark.requirement("004-24")
 @pytest.mark.requirement("004-13")
+@pytest.mark.requirement("004-2")
+@pytest.mark.requirement("004-3")
+@pytest.mark.requirement("004-5")
+@pytest.mark.requirement("004-6")
 async def test_context_and_every_event_are_kept(server: Server) -> None:
     await server.track(FULL)
     found = (await server.read("/api/events?session=session-id")).json()["items"]
@@ -63,6 +70,9 @@ async def test_context_and_every_event_are_kept(server: Server) -> None:
 
 
 @pytest.mark.requirement("004-20")
+@pytest.mark.requirement("004-16")
+@pytest.mark.requirement("004-17")
+@pytest.mark.requirement("004-18")
 async def test_a_returned_profile_id_keeps_the_profile(server: Server) -> None:
     first = (await server.track(body_of("page-view"))).json()["profile"]["id"]
     again = await server.track(body_of("page-view", session="s2", profile={"id": f" {first} "}))
@@ -155,6 +165,7 @@ BAD = [
 @pytest.mark.parametrize(("change", "pointers"), BAD)
 @pytest.mark.requirement("004-10")
 @pytest.mark.requirement("004-15")
+@pytest.mark.requirement("004-43")
 async def test_every_bad_field_is_named(server: Server, change: dict[str, Any], pointers: list[str]) -> None:
     for query in ("", "?profile_less=true"):
         answer = await server.client.post(f"/track{query}", content=json.dumps(body_of("page-view") | change))
@@ -189,6 +200,8 @@ async def test_too_many_events_keep_nothing(server: Server) -> None:
     assert (await server.read("/api/sessions/s1")).status_code == 404
 
 
+@pytest.mark.requirement("004-22")
+@pytest.mark.requirement("004-23")
 async def test_unknown_members_and_hostile_names_are_harmless(server: Server) -> None:
     odd = {"__proto__": {"a": 1}, "a.b": 1, "$where": 2, "\u0000": 3, "items": 4, "": 5, "big": 10**4299}
     body = body_of("keys", more=odd, tags=[1]) | {"context": odd, "properties": odd}
@@ -296,6 +309,14 @@ async def test_profile_less_makes_a_session_and_no_profile(server: Server, word:
     assert "profile" not in answer.json()
     assert (await server.read("/api/sessions/s1")).status_code == 200
     assert (await server.read("/api/profiles")).json()["items"] == []
+
+
+@pytest.mark.requirement("004-44")
+async def test_a_profile_less_event_meets_an_empty_profile(server: Server) -> None:
+    answer = await server.client.post("/track?profile_less=true", json=body_of("coupon-received"))
+    told = answer.json()
+    assert told["response"] == {"empty": True}
+    assert UUID(told["profile"]["id"]).version == 4
 
 
 @pytest.mark.parametrize(
