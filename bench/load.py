@@ -31,11 +31,16 @@ def request(body: bytes) -> bytes:
 
 
 def requests(plan: Doc) -> list[bytes]:
-    """Return all requests of a plan: warm sessions, a share of new ones, every other one with ids of events."""
+    """Return all requests of a plan, every other one with ids of events.
+
+    They are of one named session, or of warm sessions and a share of new ones.
+    """
     dice = random.Random(plan["seed"])
     made = []
     for number in range(plan["requests"]):
-        if plan["warm_up"]:
+        if "session" in plan:
+            session = plan["session"]
+        elif plan["warm_up"]:
             session = f"session-{number}"
         elif dice.random() < plan["new"]:
             session = f"new-{plan['seed']}-{number}"
@@ -99,10 +104,9 @@ async def send_all(plan: Doc) -> Doc:
     loop = asyncio.get_running_loop()
     began = perf_counter()
     clients = []
-    for _ in range(min(plan["connections"], len(left))):
-        _, client = await loop.create_connection(
-            lambda: Client(left, took, statuses), "127.0.0.1", plan["port"]
-        )
+    for number in range(min(plan["connections"], len(left))):
+        port = plan["ports"][number % len(plan["ports"])]
+        _, client = await loop.create_connection(lambda: Client(left, took, statuses), "127.0.0.1", port)
         clients.append(client)
     await asyncio.wait_for(asyncio.gather(*(client.done for client in clients)), plan["timeout"])
     seconds = perf_counter() - began

@@ -64,7 +64,7 @@ def one_round(
         data.mkdir()
         with open_server(data) as server:
             idle = server.resident_mib()
-            plan = {"port": server.port, "seed": seed, "sessions": SESSIONS, "new": NEW, "timeout": 120}
+            plan = {"ports": [server.port], "seed": seed, "sessions": SESSIONS, "new": NEW, "timeout": 120}
             warm_up = {"warm_up": True, "requests": SESSIONS, "events": 1, "connections": 32}
             load.run(plan | warm_up)
             found = []
