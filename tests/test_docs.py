@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from doc_blocks import GENERATED, PAGES, ROOT, Block, Row, anchors, blocks, code_spans, links, prose, rows
-from doc_console import Console
+from doc_console import Console, compare_output
 
 from headrace.cli import COMMANDS, Commands
 from headrace.engine.catalog import find_plugins
@@ -192,6 +192,24 @@ def test_console_examples_are_true(page: Path, tmp_path: Path) -> None:
                 console.run(block)
     finally:
         console.close()
+
+
+@pytest.mark.parametrize(
+    ("shown", "output", "same"),
+    [
+        ('{"a": "…", "b": [1]}', '{"b":[1],"a":{"c":2}}', True),
+        ('{"a": 1, "…": "…"}', '{"a":1,"b":2}', True),
+        ('{"a": 1}', '{"a":1,"b":2}', False),
+        ('{"a": 1}', '{"a":true}', False),
+        ('{"a": [1]}', '{"a":[1,2]}', False),
+        ('{"a": [1, "…"]}', '{"a":[1,2]}', True),
+        ('{"a": 1}', "no JSON", False),
+        ("2 passed in …", "2 passed in 0.1 s", True),
+        ("2 passed in …", "1 passed in 0.1 s", False),
+    ],
+)
+def test_shown_output_is_compared(shown: str, output: str, same: bool) -> None:
+    assert (not compare_output(shown, output)) is same
 
 
 # Names and links
