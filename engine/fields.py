@@ -15,7 +15,8 @@ place with all other problems, and nothing is compiled when an event comes. `ste
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar, cast, get_args
+from types import UnionType
+from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaValue
@@ -229,7 +230,8 @@ class Value(Compiled[T]):
         (item,) = get_args(source) or (Any,)
         adapter: TypeAdapter[Any] = TypeAdapter(item, config={"strict": True, "allow_inf_nan": False})
         # A text, whole number or flag of the very type that is asked for needs no look by pydantic.
-        plain = frozenset(get_args(item) or (item,)) & {str, int, bool}
+        of_union = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
+        plain = frozenset(kind for kind in of_union if kind in (str, int, bool))
 
         def validate(value: object, check: core_schema.ValidatorFunctionWrapHandler) -> "Value[Any]":
             if isinstance(value, Value):
