@@ -87,7 +87,7 @@ class StoreError(HeadraceError):
     """The store cannot take a request now; nothing of it was acknowledged."""
 
 
-class StoreRefused(StoreError):
+class StoreRefused(StoreError):  # noqa: N818 - what happened, not a kind of fault
     """The store cannot be opened: damaged, locked, of a newer version; the text says what to do."""
 
 

@@ -16,7 +16,7 @@ place with all other problems, and nothing is compiled when an event comes. `ste
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaValue
@@ -35,7 +35,7 @@ class Compiled(Generic[T_co]):
     """A config field that was compiled at load; `source` is what stands in the file."""
 
     __slots__ = ("source",)
-    json_schema: Mapping[str, Any] = {"type": "string"}
+    json_schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
 
     def __init__(self, source: Any) -> None:
         self.source = source
@@ -96,7 +96,10 @@ class Text(Compiled[str]):
     """A template whose value is text."""
 
     __slots__ = ("_template",)
-    json_schema = {"type": "string", "description": "Text; {{ … }} is filled in."}
+    json_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "string",
+        "description": "Text; {{ … }} is filled in.",
+    }
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -136,7 +139,10 @@ class Expression(Compiled[Any]):
     """A condition or formula; `test` gives its truth."""
 
     __slots__ = ("_compiled", "test")
-    json_schema = {"type": "string", "description": "An expression, such as event.properties.total >= 100."}
+    json_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "string",
+        "description": "An expression, such as event.properties.total >= 100.",
+    }
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -156,7 +162,10 @@ class ReadPath(Compiled[Any]):
     """Where a node reads: `event.properties.items`."""
 
     __slots__ = ("path",)
-    json_schema = {"type": "string", "description": "A path, such as event.properties.items."}
+    json_schema: ClassVar[Mapping[str, Any]] = {
+        "type": "string",
+        "description": "A path, such as event.properties.items.",
+    }
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -176,7 +185,7 @@ class WritePath(Compiled[path.WritePath]):
     """Where a node writes: `profile.traits.email`."""
 
     __slots__ = ("path",)
-    json_schema = {
+    json_schema: ClassVar[Mapping[str, Any]] = {
         "type": "string",
         "description": "A path that may be written, such as profile.traits.email.",
     }
@@ -185,7 +194,7 @@ class WritePath(Compiled[path.WritePath]):
         super().__init__(source)
         self.path = path.compile_write_path(source)
 
-    def evaluate(self, scope: Scope) -> path.WritePath:
+    def evaluate(self, scope: Scope) -> path.WritePath:  # noqa: ARG002 - the same for every event
         """Return the compiled path."""
         return self.path
 
@@ -259,7 +268,7 @@ class Body(Compiled[Any]):
     """Any JSON; every text in it is a template. It is built from values, never by text."""
 
     __slots__ = ("_build", "_reads")
-    json_schema: Mapping[str, Any] = {}
+    json_schema: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, source: Any) -> None:
         super().__init__(source)
@@ -296,7 +305,7 @@ def _compile_body(source: Any, reads: set[tuple[str, ...]]) -> Callable[[Scope],
     if isinstance(source, list):
         items = [_compile_body(value, reads) for value in source]
         return lambda scope: [build(scope) for build in items]
-    return lambda scope: source
+    return lambda _: source
 
 
 @dataclass(frozen=True)
@@ -344,7 +353,7 @@ class Secret(Compiled[str]):
     """A secret by name, `{"secret": "CRM_TOKEN"}`; its value comes from the environment and is never shown."""
 
     __slots__ = ("name",)
-    json_schema: Mapping[str, Any] = {
+    json_schema: ClassVar[Mapping[str, Any]] = {
         "type": "object",
         "properties": {"secret": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
         "required": ["secret"],
@@ -355,7 +364,7 @@ class Secret(Compiled[str]):
         super().__init__(source)
         self.name = source["secret"]
 
-    def evaluate(self, scope: Scope) -> str:
+    def evaluate(self, scope: Scope) -> str:  # noqa: ARG002 - never called
         """Not used: `step.value` reads a secret from the environment."""
         raise NodeError(f"the secret {self.name} is read by step.value only")
 

@@ -28,17 +28,17 @@ class MemoryReads:
         self._sessions = sessions or {}
         self._past = sorted(past, key=lambda event: str(event["time"]["happened"]), reverse=True)
 
-    async def find_profile(self, *, id: str | None = None, session: str | None = None) -> Doc | None:  # noqa: A002
+    async def find_profile(self, *, id: str | None = None, session: str | None = None) -> Doc | None:
         """Return a profile by its id or that of its session, or None."""
         if session is not None:
-            id = self._sessions.get(session, {}).get("profile")  # noqa: A001
+            id = self._sessions.get(session, {}).get("profile")
         return None if id is None else self._profiles.get(id)
 
-    async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:  # noqa: A002
+    async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:
         """Return past events of the profile, newest first."""
         return self._found(type, within)[:limit]
 
-    async def count_events(self, *, type: str | None, within: timedelta | None) -> int:  # noqa: A002
+    async def count_events(self, *, type: str | None, within: timedelta | None) -> int:
         """Count past events of the profile."""
         return len(self._found(type, within))
 

@@ -133,7 +133,7 @@ class Plugin(Generic[ConfigType]):
         """Do once, at load, what need not be done for each event. Raise ValueError on a config that cannot work."""
 
     @classmethod
-    def ports_for(cls, config: ConfigType) -> Mapping[str, str]:
+    def ports_for(cls, config: ConfigType) -> Mapping[str, str]:  # noqa: ARG003 - for those that override it
         """Return the ports of a node with this config; a plugin whose ports stand in its config overrides it."""
         return cls.ports
 

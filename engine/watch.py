@@ -84,7 +84,7 @@ class LiveWorkspace:
             try:
                 await self.check()
             # The edge of the task: whatever went wrong, the last good version goes on and the next look comes.
-            except Exception:
+            except Exception:  # noqa: BLE001 - see above
                 logger().exception("workspace_check_failed", workspace=str(self.current.path))
 
     async def _load(self) -> None:

@@ -54,7 +54,7 @@ class NodeFile(FileModel):
     join: Literal["any", "all"] = Field(
         "any", description="`all`: run only if every edge into the node was taken."
     )
-    disabled: bool = Field(False, description="The node does not run; edges out of it are dead.")
+    disabled: bool = Field(default=False, description="The node does not run; edges out of it are dead.")
     timeout_seconds: float | None = Field(
         None, gt=0, le=30, description="Seconds that a node with I/O may take."
     )
@@ -69,9 +69,9 @@ class WorkflowFile(FileModel):
         None, alias="$schema", description="The JSON Schema, for completion in an editor."
     )
     about: str = Field("", description="What the workflow is for.")
-    enabled: bool = Field(True, description="False: takes no event.")
+    enabled: bool = Field(default=True, description="False: takes no event.")
     order: int = Field(0, description="Workflows with a lower order take an event first; then by name.")
-    stop: bool = Field(False, description="No later workflow takes an event that this one took.")
+    stop: bool = Field(default=False, description="No later workflow takes an event that this one took.")
     on: On = Field(description="Which events it takes.")
     nodes: dict[NodeName, NodeFile] = Field(min_length=1, max_length=MAX_NODES, description="Nodes by name.")
 
@@ -83,8 +83,8 @@ class Node:
     """A compiled node: what to call, and where each port leads (indexes into `Workflow.nodes`)."""
 
     __slots__ = (
-        "disabled", "edges_in", "index", "is_async", "join_all", "labels", "name", "plugin", "plugin_name", "ports", "retry",
-        "run", "targets", "then", "timeout_seconds",
+        "disabled", "edges_in", "index", "is_async", "join_all", "labels", "name", "plugin", "plugin_name", "ports",
+        "retry", "run", "targets", "then", "timeout_seconds",
     )  # fmt: skip
 
     def __init__(self, index: int, name: str, file: NodeFile, plugin: Plugin[Any]) -> None:
