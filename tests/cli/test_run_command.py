@@ -1,0 +1,91 @@
+"""The command `run`: one event, dry."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Call
+
+EVENT = '{"type": "purchase-order", "properties": {"total": 150}}'
+
+
+def test_it_draws_what_happened(call: Call, shop: Path) -> None:
+    assert shop.is_dir()
+    result = call("run", "shop", "-", input=EVENT)
+    assert result.exit_code == 0, result.output
+    for line in (
+        "purchase-order from shop",
+        "✓ big_order",
+        "is_big (branch) → true",
+        'profile.segments: [] → ["big_buyer"]',
+        'answered: {"message": "Thank you for order 1!"}',
+    ):
+        assert line in result.output
+    assert not Path("data").exists()
+
+
+def test_it_says_why_a_node_did_not_run(call: Call, shop: Path) -> None:
+    assert shop.is_dir()
+    output = call("run", "shop", "-", input=EVENT.replace("150", "5")).output
+    assert "thank (respond): branch not taken" in output
+
+
+def test_without_an_event_the_tests_give_one(call: Call, shop: Path) -> None:
+    assert shop.is_dir()
+    result = call("run", "shop")
+    assert result.exit_code == 0
+    assert "✓ big_order" in result.output
+
+
+def test_in_the_workspace_the_event_may_be_the_only_argument(
+    call: Call, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop)
+    (shop / "event.txt").write_text(EVENT)
+    assert "✓ big_order" in call("run", "event.txt").output
+    assert "✓ big_order" in call("run", "-", input=EVENT).output
+
+
+def test_as_json_with_what_was_there_before(call: Call, shop: Path, tmp_path: Path) -> None:
+    assert shop.is_dir()
+    (tmp_path / "p.json").write_text('{"id": "ann", "stats": {"counters": {"orders": 7}}}')
+    (tmp_path / "s.json").write_text('{"id": "visit"}')
+    words = ("run", "shop", "-", "--profile", "p.json", "--session", "s.json", "--at", "2026-01-15T12:00:00Z")
+    told = json.loads(call(*words, "--json", input=EVENT).stdout)
+    assert told["profile"]["stats"]["counters"] == {"orders": 8}
+    assert told["session"]["id"] == "visit"
+    assert told["session"]["profile"] == "ann"
+    run = told["events"][0]["runs"][0]
+    assert run["path"] == ["count", "is_big", "mark", "thank"]
+    assert all("ms" in run["nodes"][name] for name in run["path"])
+    assert run["started"] == "2026-01-15T12:00:00.000Z"
+
+
+def test_a_body_of_track_does_too(call: Call, shop: Path) -> None:
+    assert shop.is_dir()
+    body = f'{{"source": {{"id": "shop"}}, "session": {{"id": "s"}}, "events": [{EVENT}]}}'
+    assert "✓ big_order" in call("run", "shop", "-", input=body).output
+
+
+@pytest.mark.parametrize(
+    ("words", "event", "code", "says"),
+    [
+        (["--no-profile"], EVENT, 1, "✗ big_order"),
+        ([], '{"type": "purchase-order", "properties": {"total": "x"}}', 1, "was refused"),
+        ([], '{"type": "nothing"}', 0, "no workflow takes this type of event"),
+        ([], "{", 2, "is not JSON"),
+        ([], "[]", 2, "an object is needed"),
+        ([], '{"typ": "x"}', 2, "Did you mean 'type'?"),
+        ([], '{"type": 1}', 2, "An event is"),
+        ([], '{"type": "a", "time": "yesterday"}', 2, "ISO 8601"),
+        (["--source", "shp"], EVENT, 2, "Did you mean 'shop'?"),
+        (["--profile", "nowhere.json"], EVENT, 2, "nowhere.json"),
+        (["--at", "soon"], EVENT, 2, "--at soon"),
+    ],
+)
+def test_exit_codes(words: list[str], event: str, code: int, says: str, call: Call, shop: Path) -> None:
+    assert shop.is_dir()
+    result = call("run", "shop", "-", *words, input=event)
+    assert result.exit_code == code, result.output
+    assert says in result.output
