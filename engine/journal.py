@@ -1,16 +1,18 @@
 """Applies what a node wrote into its journal: all of it, or nothing."""
 
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, get_args
 
 from headrace.engine import path
+from headrace.engine.edit import json_copy
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
 from headrace.engine.model import iso, make_key
 from headrace.engine.passage import Emitted, Passage
-from headrace.engine.plugin import Entry
+from headrace.engine.plugin import Entry, LogLevel
 from headrace.engine.store.protocol import Row
-from headrace.engine.view import plain
+from headrace.engine.view import plain, shown
 from headrace.engine.workflow import Workflow
 
 MAX_EMIT_DEPTH = 3
@@ -18,18 +20,21 @@ MAX_EMIT_DEPTH = 3
 
 FIELD_OPS = frozenset(("set", "unset", "add", "remove", "increment", "append"))
 
+LEVELS = frozenset(get_args(LogLevel))
+
 PLAIN = frozenset((str, int, float, bool, type(None)))
 """Values that need no copy."""
 
 
 class Asked:
-    """What a journal asked of the run itself, besides changes: to wait, or to stop."""
+    """What a journal asked of the run itself, besides changes: to wait, to stop, to stop later workflows too."""
 
-    __slots__ = ("stops", "waits")
+    __slots__ = ("stops", "stops_event", "waits")
 
     def __init__(self) -> None:
         self.waits = False
         self.stops = False
+        self.stops_event = False
 
 
 NOTHING = Asked()
@@ -54,7 +59,22 @@ def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, jo
         if writer is not None:
             writer.undo()
         raise NodeError(str(error)) from None
-    return NOTHING if writer is None else writer.asked
+    if writer is None:
+        return NOTHING
+    passage.stopped = passage.stopped or writer.asked.stops_event
+    return writer.asked
+
+
+def kept(value: Any) -> Any:
+    """Return a copy of a JSON value, times as texts. Raises PathError for what JSON cannot say."""
+    return json_copy(plain(value))
+
+
+def named(value: Any, what: str) -> str:
+    """Return a name that a plugin gave. Raises NodeError when it is no text, or an empty one."""
+    if not isinstance(value, str) or not value.strip():
+        raise NodeError(f"{what} should be a text, not {value!r}")
+    return value
 
 
 class Writer:
@@ -85,22 +105,26 @@ class Writer:
 
     def respond(self, key: str, value: Any) -> None:
         """Put a member into the answer's `response`."""
-        self.passage.put(self.passage.response, key, plain(value), f"response.{key}")
+        self.passage.put(
+            self.passage.response, named(key, "respond: the name"), kept(value), f"response.{key}"
+        )
 
     def attach(self, what: tuple[str | None, str | None, bool], _: Any) -> None:
         """Give the event a profile or a session."""
         self._attached = self._attached or self.passage.draft.snapshot()
         profile, session, create = what
         if session is not None:
-            self.passage.attach_session(session)
-        if profile is not None or create:
-            self.passage.attach_profile(profile)
+            self.passage.attach_session(named(session, "attach: the session's id"))
+        if profile is not None:
+            self.passage.attach_profile(named(profile, "attach: the profile's id"))
+        elif create:
+            self.passage.attach_profile(None)
 
     def effect(self, ordered: bool, request: Any) -> None:
         """Record a deferred call; it is pending until the outbox has sent it."""
         key = self._next_key("effect")
         doc = self._origin(key) | {
-            "request": plain(request),
+            "request": kept(request),
             "ordered": ordered,
             "attempts": [],
             "status": "pending",
@@ -116,16 +140,20 @@ class Writer:
         if depth > MAX_EMIT_DEPTH:
             raise NodeError(f"events may emit events {MAX_EMIT_DEPTH} deep; this would be {depth}")
         key = self._next_key("emitted")
-        self.passage.emitted.append(Emitted(event_type, plain(properties), key, depth))
+        event_type = named(event_type, "emit: the event's type")
+        self.passage.emitted.append(Emitted(event_type, kept(properties), key, depth))
 
     def wait(self, until: Any, _: Any) -> None:
         """Record a timer; the edges of the node's port are followed when it is due."""
+        if not isinstance(until, datetime):
+            raise NodeError(f"wait: the time should be a datetime, not {until!r}")
+        until = until.astimezone(UTC) if until.tzinfo else until.replace(tzinfo=UTC)
         key = self._next_key("timer")
         doc = self._origin(key) | {
             "due": iso(until),
             "status": "pending",
             "port": self.port,
-            "nodes": plain(self.passage.scope.nodes),
+            "nodes": shown(self.passage.scope.nodes),
             "lease": None,
         }
         self.passage.timers.append(Row(key, doc))
@@ -133,18 +161,23 @@ class Writer:
 
     def stop(self, event: bool, _: Any) -> None:
         """End the run after this wave."""
-        self._ask().stops = True
-        self.passage.stopped = self.passage.stopped or event
+        asked = self._ask()
+        asked.stops = True
+        asked.stops_event = asked.stops_event or event
 
     def mark(self, name: str, _: Any) -> None:
         """Keep the time now in the profile's marks."""
         profile = self.passage.draft.profile
         if profile is None:
             raise NodeError("a mark needs a profile, and the event has none")
+        name = named(name, "mark: the name")
         self.passage.put(profile["marks"], name, iso(self.passage.now), f"profile.marks.{name}")
 
     def log(self, level: str, message: str) -> None:
         """Write a log line."""
+        if level not in LEVELS:
+            raise NodeError(f"log: the level should be one of {', '.join(get_args(LogLevel))}, not {level!r}")
+        message = named(message, "log: the message")
         line = {"level": level, "message": message, "workflow": self.workflow.name, "node": self.node}
         self.passage.log.append(line)
 

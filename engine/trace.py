@@ -8,7 +8,7 @@ from headrace.engine import path
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.plugin import Step
 from headrace.engine.run import NodeRun, Run
-from headrace.engine.view import plain
+from headrace.engine.view import shown
 from headrace.engine.workflow import Node, Workflow, with_runs
 
 LONGEST_PATH = 150
@@ -105,15 +105,15 @@ def trace_key(event_key: str, workflow: str) -> str:
 
 
 def _node_record(run: Run, done: NodeRun) -> Doc:
-    record: Doc = {"plugin": done.node.plugin_name, "port": done.out.port, "result": plain(done.out.result)}
+    record: Doc = {"plugin": done.node.plugin_name, "port": done.out.port, "result": shown(done.out.result)}
     times = run.times.get(done.node.name)
     if times is not None:
         record["started"] = round((times[0] - run.started) * 1000, 3)
         record["ms"] = round((times[1] - times[0]) * 1000, 3)
-    changes = [_shown(edit) for edit in run.edits[done.edits_from : done.edits_to]]
+    changes = [_change(edit) for edit in run.edits[done.edits_from : done.edits_to]]
     if changes:
         record["changes"] = changes
-    calls = [plain(value) for op, _, value in done.journal if op == "effect"]
+    calls = [shown(value) for op, _, value in done.journal if op == "effect"]
     if calls and not done.error:
         record["calls"] = calls
     if done.error:
@@ -125,18 +125,18 @@ def _node_record(run: Run, done: NodeRun) -> Doc:
     return record
 
 
-def _shown(edit: path.Edit) -> Doc:
-    shown: Doc = {"path": edit.path}
+def _change(edit: path.Edit) -> Doc:
+    change: Doc = {"path": edit.path}
     if edit.before is not path.MISSING:
-        shown["before"] = plain(edit.before)
+        change["before"] = shown(edit.before)
     if edit.after is not path.MISSING:
-        shown["after"] = plain(edit.after)
-    return shown
+        change["after"] = shown(edit.after)
+    return change
 
 
 def _entry(entry: tuple[str, Any, Any]) -> Doc:
     op, where, value = entry
-    return {"op": op, "where": str(getattr(where, "source", where)), "value": plain(value)}
+    return {"op": op, "where": str(getattr(where, "source", where)), "value": shown(value)}
 
 
 def _why_not(run: Run, node: Node) -> str:

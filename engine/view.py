@@ -1,6 +1,8 @@
 """Read-only views of documents, as plugins see them."""
 
+import math
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 _SCALARS = (str, int, float, type(None))
@@ -57,3 +59,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def shown(value: Any) -> Any:
+    """Return a copy of what a plugin gave that can be written as JSON, whatever it is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, _SCALARS):
+        return value
+    if isinstance(value, View):
+        value = value._doc
+    if isinstance(value, Mapping):
+        return {str(key): shown(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shown(item) for item in value]
+    return value if isinstance(value, datetime) else repr(value)[:200]

@@ -73,7 +73,8 @@ class ScriptedIo(Plugin[Config]):
 
 def leave(port: str = "a", result: Any = None) -> Does:
     """Return what a node does that only leaves by a port."""
-    return lambda step: Out(port, result)
+    out = Out(port, result)
+    return lambda _: out
 
 
 def make_workflow(
