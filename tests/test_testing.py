@@ -1,4 +1,4 @@
-"""Tests of workflows: what is set up, what is compared, what is covered."""
+"""Tests of workflows: set-up, comparison, coverage."""
 
 import json
 from pathlib import Path
@@ -227,7 +227,7 @@ async def test_secrets_do_not_come_from_the_machine(tmp_path: Path, monkeypatch:
     results = []
     for secrets in ({}, {"SALT": "a"}, {"SALT": "a"}):
         monkeypatch.setenv("SALT", f"this machine {len(results)}")
-        results.append((await check(workspace, secrets=secrets, expect={"nodes": {"hash": {"hash": ""}}})))
+        results.append(await check(workspace, secrets=secrets, expect={"nodes": {"hash": {"hash": ""}}}))
     made_up, one, other = (result.differences[0].actual for result in results)
     assert one == other != made_up
 

@@ -12,7 +12,7 @@ from headrace.compose import load_settings, make_engine, no_workspace
 from headrace.engine.engine import Engine
 from headrace.engine.errors import BusyError, StoreError
 from headrace.importing import Import, open_import
-from headrace.terminal import CANNOT_START, PROBLEMS, WRONG_USE, err, fail, plain, say
+from headrace.terminal import CANNOT_START, INTERRUPTED, PROBLEMS, WRONG_USE, err, fail, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -63,10 +63,11 @@ def import_events(
     engine, started = make_engine(settings), perf_counter()
     try:
         job = asyncio.run(import_file(engine, file, source, again=again))
-    except (StoreError, BusyError) as error:
-        fail(error)
+    except (StoreError, BusyError, KeyboardInterrupt) as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        fail("It was interrupted." if interrupted else error)
         err().print("What was imported is kept. Run the same command again to go on.")
-        raise typer.Exit(CANNOT_START) from None
+        raise typer.Exit(INTERRUPTED if interrupted else CANNOT_START) from None
     show_end(job, perf_counter() - started)
 
 

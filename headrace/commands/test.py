@@ -24,24 +24,23 @@ from headrace.terminal import PROBLEMS, WRONG_USE, fail, out
 app = typer.Typer(add_completion=False)
 
 
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="PATHS", help="Workspace folders, or folders that hold some. Default: here."),
+]
+Words = Annotated[
+    str,
+    typer.Option("-k", metavar="TEXT", help="Only tests with this in the workflow's or the test's name."),
+]
+FailUnder = Annotated[
+    float,
+    typer.Option(min=0, max=100, help="Fail when the tests of a workflow take fewer percent of its ports."),
+]
+Junit = Annotated[Path | None, typer.Option(help="Also write the results as JUnit XML.")]
+
+
 @app.command("test")
-def run_all(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATHS", help="Workspace folders, or folders that hold some. Default: here."),
-    ] = None,
-    words: Annotated[
-        str,
-        typer.Option("-k", metavar="TEXT", help="Only tests with this in the workflow's or the test's name."),
-    ] = "",
-    fail_under: Annotated[
-        float,
-        typer.Option(
-            min=0, max=100, help="Fail when the tests of a workflow take fewer percent of its ports."
-        ),
-    ] = 0,
-    junit: Annotated[Path | None, typer.Option(help="Also write the results as JUnit XML.")] = None,
-) -> None:
+def run_all(paths: Paths = None, words: Words = "", fail_under: FailUnder = 0, junit: Junit = None) -> None:
     """Run the tests of workflows: workflows/NAME.test.json tests workflows/NAME.json.
 
     No network, no store, a clock that stands still. Ends with 1 when a test fails, a file cannot be used, or

@@ -1,4 +1,4 @@
-"""A folder of its own for each test, and a way to call a command."""
+"""What the tests of the command line share."""
 
 import os
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """The command `events import`: kept, resumed, reported, never twice."""
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -113,15 +114,18 @@ def test_a_line_that_is_too_long_spoils_no_other(call: Call, tmp_path: Path) -> 
     assert "2 accepted, 0 known already, 1 not taken" in result.output
 
 
-def test_killed_in_the_middle_it_goes_on_and_nothing_counts_twice(call: Call, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_ended_in_the_middle_it_goes_on_and_nothing_counts_twice(
+    how: signal.Signals, code: int, call: Call, tmp_path: Path
+) -> None:
     write(tmp_path / "e.ndjson", [order(number) for number in range(6000)])
     words = ["events", "import", "e.ndjson", "--workspace", "shop", "--source", "shop"]
     running = subprocess.Popen([sys.executable, "-m", "headrace", *words], cwd=tmp_path)
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("data/imports/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    running.kill()
-    running.wait()
+    running.send_signal(how)
+    assert running.wait(20) == code
     assert 0 < stored()["events"] < 6000
     assert bring(call).exit_code == 0
     assert stored() == {"events": 6000, "orders": 6000}
