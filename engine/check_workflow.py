@@ -47,12 +47,36 @@ def check_workflow(
     problems += _check_targets(nodes, file)
     if model is not None:
         problems += _check_event_types(model, file, around)
-    if model is not None and not has_errors(problems):
-        problems += check_graph(model.nodes, file)
-        problems += check_reads(model, plugins, file, around.event_types)
+        problems += _check_whole(_without_lost_edges(model), plugins, file, around)
     if model is None or has_errors(problems):
         return None, tuple(problems)
     return compile_workflow(name, file.data, model, plugins), tuple(problems)
+
+
+def _check_whole(
+    model: WorkflowFile, plugins: Mapping[str, Plugin[Any]], file: JsonFile, around: Surroundings
+) -> list[Problem]:
+    found = check_graph(model.nodes, file)
+    if not has_errors(found):
+        # In a circle there is no before and after, which reads of other nodes are about.
+        found += check_reads(model, plugins, file, around.event_types)
+    return found
+
+
+def _without_lost_edges(model: WorkflowFile) -> WorkflowFile:
+    """Return the workflow without edges to nowhere or to themselves: those are problems of their own, and hide no other."""
+    nodes = {
+        name: entry.model_copy(
+            update={
+                "then": {
+                    port: [to for to in after if to in model.nodes and to != name]
+                    for port, after in entry.then.items()
+                }
+            }
+        )
+        for name, entry in model.nodes.items()
+    }
+    return model.model_copy(update={"nodes": nodes})
 
 
 def _nodes(value: Mapping[str, Any]) -> dict[str, NodeFile]:
