@@ -8,7 +8,7 @@ from headrace.engine.catalog import find_plugins
 from headrace.engine.crash import set_crash_point
 from headrace.engine.engine import Engine
 from headrace.engine.metrics import Metrics
-from headrace.engine.settings import Settings, secret
+from headrace.engine.settings import Settings, secret, variable
 from headrace.engine.source import Secrets
 from headrace.engine.store.open import open_store
 from headrace.engine.watch import LiveWorkspace
@@ -22,6 +22,11 @@ def environment_secrets() -> Secrets:
 def load_settings(workspace: Path | None = None, **overrides: object) -> Settings:
     """Return the settings of this process; what the command line said wins. Raises SettingsError."""
     return Settings.load(os.environ, workspace=workspace, **overrides)
+
+
+def chosen_workspaces(paths: list[Path] | None) -> list[Path]:
+    """Return the folders that a command names, else that of HEADRACE_WORKSPACE, else this one."""
+    return paths or [Path(os.environ.get(variable("workspace")) or ".")]
 
 
 def make_engine(settings: Settings) -> Engine:

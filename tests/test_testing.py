@@ -224,7 +224,7 @@ async def test_two_runs_of_a_test_are_the_same(tmp_path: Path) -> None:
 async def test_secrets_do_not_come_from_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = {"hash": {"plugin": "hash_value", "config": {"value": "Kim", "key": {"secret": "SALT"}}}}
     workspace = load(tmp_path, nodes)
-    results = []
+    results: list[TestResult] = []
     for secrets in ({}, {"SALT": "a"}, {"SALT": "a"}):
         monkeypatch.setenv("SALT", f"this machine {len(results)}")
         results.append(await check(workspace, secrets=secrets, expect={"nodes": {"hash": {"hash": ""}}}))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from headrace.compose import environment_secrets
+from headrace.compose import chosen_workspaces, environment_secrets
 from headrace.engine.catalog import find_plugins
 from headrace.engine.lint import lint as find_problems
 from headrace.engine.lint import workspaces_in
@@ -35,7 +35,10 @@ app = typer.Typer(add_completion=False)
 def lint(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATHS", help="Workspace folders, or folders that hold some. Default: here."),
+        typer.Argument(
+            metavar="PATHS",
+            help="Workspace folders, or folders that hold some. Default: HEADRACE_WORKSPACE, else here.",
+        ),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="For people, for programs, or for notes in a code review.")
@@ -48,7 +51,7 @@ def lint(
 
     Example: headrace lint workflows/*/
     """
-    found = find_all(paths or [Path()])
+    found = find_all(chosen_workspaces(paths))
     {Format.text: show_text, Format.json: show_json, Format.github: show_github}[form](found)
     problems = [problem for each in found.values() for problem in each]
     if any(problem.is_error or strict for problem in problems):

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from headrace.commands.lint import check_folders, show_problems
+from headrace.compose import chosen_workspaces
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
 from headrace.engine.json_file import read_json_file
@@ -26,7 +27,10 @@ app = typer.Typer(add_completion=False)
 
 Paths = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="PATHS", help="Workspace folders, or folders that hold some. Default: here."),
+    typer.Argument(
+        metavar="PATHS",
+        help="Workspace folders, or folders that hold some. Default: HEADRACE_WORKSPACE, else here.",
+    ),
 ]
 Words = Annotated[
     str,
@@ -48,11 +52,12 @@ def run_all(paths: Paths = None, words: Words = "", fail_under: FailUnder = 0, j
 
     Example: headrace test workflows/shop --fail-under 100 -k "big order"
     """
-    check_folders(paths or [])
+    paths = chosen_workspaces(paths)
+    check_folders(paths)
     started, catalog = perf_counter(), find_plugins()
     tested: list[TestedWorkflow] = []
     broken = False
-    for folder in dict.fromkeys(each for path in paths or [Path()] for each in workspaces_in(path)):
+    for folder in dict.fromkeys(each for path in paths for each in workspaces_in(path)):
         broken |= show_errors(folder, lint(folder, catalog, made_up))
         tested += run_workspace(folder, catalog, words)
     if junit is not None:

@@ -121,6 +121,12 @@ def test_a_workspace_without_sources_that_can_be_read_is_refused(call: Call, sho
     assert not Path("data").exists()
 
 
+@pytest.mark.parametrize("words", [("lint",), ("test",), ("run",), ("schema",)])
+def test_the_workspace_may_come_from_the_environment(words: tuple[str, ...], call: Call, shop: Path) -> None:
+    result = call(*words, env={"HEADRACE_WORKSPACE": str(shop)})
+    assert result.exit_code == 0, result.output
+
+
 def test_a_near_workspace_is_named(call: Call, shop: Path) -> None:
     assert shop.name in call("dev").output.split("There is:")[1]
 
