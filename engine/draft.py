@@ -98,6 +98,8 @@ class Draft:
 
     def touch(self, edits: list[path.Edit]) -> None:
         """Note which documents an event changed."""
+        if "profile" in self.touched and "session" in self.touched:
+            return
         for edit in edits:
             self.touched.add(edit.path.partition(".")[0])
 

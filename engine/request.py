@@ -7,6 +7,7 @@ from typing import NamedTuple
 from headrace.engine.draft import Draft
 from headrace.engine.errors import FieldError, InputError
 from headrace.engine.model import (
+    Doc,
     EventError,
     EventInput,
     TrackRequest,
@@ -95,6 +96,7 @@ class Job:
         self.received = iso(request.received)
         self.incoming = incoming_events(request, self.tenant)
         self.faults: dict[str, str] = {}
+        self.alike: Doc = {}
         self.attempts = 0
         self.committed: list[Attempt] = []
 

@@ -14,7 +14,6 @@ PAGE_MEMBERS = ("url", "path", "title", "referrer", "search")
 def new_event(job: Job, attempt: Attempt, event: Incoming) -> Doc:
     """Return the document of an event, ready for its workflows."""
     given, draft = event.input, attempt.draft
-    context = {**job.request.context, **given.context} if job.request.context else given.context
     time = {"happened": event.happened, "received": job.received, "processed": None}
     if event.claimed is not None:
         time["claimed"] = event.claimed
@@ -23,22 +22,35 @@ def new_event(job: Job, attempt: Attempt, event: Incoming) -> Doc:
         "key": event.key,
         "type": given.type,
         "properties": given.properties,
-        "context": context,
-        "source": job.source.id,
-        "tenant": job.tenant,
         "session": draft.session["id"] if draft.session else None,
         "profile": draft.profile["id"] if draft.profile else None,
         "time": time,
-        "door": job.request.door,
-        "device": device(job),
-        "page": page(context, job.request.caller.referrer),
-        "utm": {},
+        **alike(job),
         "runs": [],
         "errors": [],
     }
+    if given.context:
+        doc["context"] = context = {**job.request.context, **given.context}
+        doc["page"] = page(context, job.request.caller.referrer)
     if event.content:
         doc["content"] = event.content
     return doc
+
+
+def alike(job: Job) -> Doc:
+    """Return the members that all events of a request have alike; made with the first, never changed."""
+    if not job.alike:
+        context = job.request.context
+        job.alike = {
+            "context": context,
+            "source": job.source.id,
+            "tenant": job.tenant,
+            "door": job.request.door,
+            "device": device(job),
+            "page": page(context, job.request.caller.referrer),
+            "utm": {},
+        }
+    return job.alike
 
 
 def device(job: Job) -> Doc:

@@ -89,9 +89,12 @@ def _keep(attempt: Attempt, passage: Passage, event: Incoming) -> None:
     draft.touch(passage.edits)
     draft.effects += passage.effects
     draft.timers += passage.timers
-    doc["runs"] = [run_record(run) for run in passage.runs]
-    doc["runs"] += [skipped_record(skipped.workflow, skipped.why) for skipped in passage.skipped]
-    doc["errors"] = [run.error for run in passage.runs if run.error]
+    for run in passage.runs:
+        doc["runs"].append(run_record(run))
+        if run.error:
+            doc["errors"].append(run.error)
+    for skipped in passage.skipped:
+        doc["runs"].append(skipped_record(skipped.workflow, skipped.why))
     doc["time"]["processed"] = iso(utc_now())
     if passage.save:
         draft.events.append(Row(event.key, doc))
