@@ -202,7 +202,7 @@ def catalog() -> Catalog:
     return Catalog([*find_plugins(()).values(), *infos])
 
 
-Files = Mapping[str, Any]
+Files = dict[str, Any]
 
 
 def write_workspace(folder: Path, files: Files) -> Path:

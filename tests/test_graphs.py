@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from makers import DoesIo, catalog, leave, make_passage, path_of
+from makers import DoesIo, Scripted, ScriptedIo, catalog, leave, make_passage, path_of
 from reference_walker import walk
 
 from headrace.engine.errors import NodeError
@@ -13,7 +13,6 @@ from headrace.engine.plugin import Out, Plugin, Step
 from headrace.engine.run import Run, run_workflow
 from headrace.engine.trace import traced
 from headrace.engine.workflow import Workflow, WorkflowFile, compile_workflow
-from makers import Scripted, ScriptedIo
 
 GRAPHS = sorted(Path(__file__).with_name("graphs").glob("*.json"))
 
@@ -23,7 +22,7 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def failing(step: Step) -> Out:
+def failing(_: Step) -> Out:
     raise NodeError("it failed")
 
 

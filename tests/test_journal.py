@@ -97,10 +97,6 @@ CANNOT: list[tuple[Writes, str]] = [
     (lambda step: step.set("profile.traits.x", "\ud800"), "half a character"),
     (lambda step: step.set("profile.traits.x", {1}), "not JSON"),
     (lambda step: step.set("", 1), "a path begins with a name"),
-    (
-        lambda step: [step.emit("x", {}) for _ in range(2)] + [step.increment("profile.traits.name")],
-        "cannot increment",
-    ),
 ]
 
 

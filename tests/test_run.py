@@ -275,8 +275,9 @@ async def test_deep_chains_and_wide_waves() -> None:
     # The first leaves by a port that leads nowhere: the whole chain is dead.
     run = await run_workflow(make_workflow(deep, {"n0": leave("b")}), make_passage())
     assert path_of(run) == ["n0"]
-    wide = {"start": {"then": {"a": [f"n{i}" for i in range(198)]}}}
-    wide |= {f"n{i}": {"then": {"a": ["end"]}} for i in range(198)} | {"end": {"join": "all"}}  # type: ignore[dict-item]
+    wide: dict[str, dict[str, Any]] = {"start": {"then": {"a": [f"n{i}" for i in range(198)]}}}
+    wide |= {f"n{i}": {"then": {"a": ["end"]}} for i in range(198)}
+    wide["end"] = {"join": "all"}
     run = await run_workflow(make_workflow(wide), make_passage())
     assert path_of(run) == list(wide)
 

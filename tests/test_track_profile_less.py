@@ -141,7 +141,8 @@ async def test_events_that_attach_different_profiles_are_committed_in_parts(open
         one, two = await known(lab, "s1"), await known(lab, "s2")
         events = [
             coupon(one, "e1"), EventInput("x", id="e2"), coupon(two, "e3"), EventInput("lead", id="e4"),
-            coupon(one, "e5"), EventInput("chat", {"session": "s2"}, id="e6"), EventInput("chat", {"session": "s9"}, id="e7"),
+            coupon(one, "e5"), EventInput("chat", {"session": "s2"}, id="e6"),
+            EventInput("chat", {"session": "s9"}, id="e7"),
         ]  # fmt: skip
         answer = await lab.track(*events, profile_less=True, session_id=None, debugger=True)
         owners = [event["profile"] for event in await lab.all("event")]
