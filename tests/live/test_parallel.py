@@ -1,7 +1,8 @@
-"""Many clients at once, on one server process and on two: every event counts once, and in one profile."""
+"""Parallel requests for one profile, by one server and by two."""
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,54 +10,86 @@ from tests.live.conftest import Starts
 from tests.live.connection import Connection
 from tests.live.server import Doc, Server, track_body
 
-CONNECTIONS = 50
 INCREMENTS = 200
-ROUNDS = 10
+CONNECTIONS = 50
 
 
-async def send_at_once(servers: list[Server], session: str, requests: int) -> set[str]:
-    """Send events of one session over 50 connections to all servers; returns the profiles that were answered."""
-    left = iter(range(requests))
-    profiles: set[str] = set()
+def bytes_of(*types: str, session: str, **more: Doc) -> bytes:
+    """Return the body of a request as it is sent."""
+    return json.dumps(track_body(*types, session=session, **more)).encode()
 
-    async def client(number: int) -> None:
-        connection = Connection(servers[number % len(servers)].port)
-        for event in left:
-            body = json.dumps(track_body("count", session=session, ids=[f"{session} {event}"])).encode()
-            status, answer = await connection.post(body)
+
+async def post(connection: Connection, body: bytes) -> Doc:
+    """Post until the answer is 200; 503 asks for that."""
+    while True:
+        status, answer = await connection.post(body)
+        if status != 503:
             assert status == 200, answer
-            profiles.add(answer["profile"]["id"])
+            found: Doc = answer
+            return found
+        await asyncio.sleep(0.05)
+
+
+async def increment(servers: Sequence[Server], session: str) -> str:
+    """Send all increments at the same time, over all connections; returns the profile's id."""
+    connections = [Connection(servers[n % len(servers)].port) for n in range(CONNECTIONS)]
+    answer = await post(connections[0], bytes_of(session=session))
+
+    async def some(connection: Connection, bodies: list[bytes]) -> None:
+        for body in bodies:
+            assert (await post(connection, body))["profile"]["id"] == answer["profile"]["id"]
+
+    body = bytes_of("count", session=session)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(some(each, [body] * (INCREMENTS // CONNECTIONS)) for each in connections))
+    for connection in connections:
         connection.close()
-
-    await asyncio.gather(*(client(number) for number in range(CONNECTIONS)))
-    return profiles
-
-
-def read_profile(server: Server, profile: str) -> Doc:
-    status, found = server.get(f"/api/profiles/{profile}")
-    assert status == 200
-    return found
+    profile_id: str = answer["profile"]["id"]
+    return profile_id
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_200_parallel_increments_are_200(start: Starts, processes: int) -> None:
-    servers = [start() for _ in range(processes)]
-    for number in range(ROUNDS):
-        profiles = await send_at_once(servers, f"busy {number}", INCREMENTS)
-        (profile,) = profiles
+def start_on_one_file(start: Starts, how_many: int) -> list[Server]:
+    """Start servers on one data folder."""
+    return [start() for _ in range(how_many)]
+
+
+@pytest.mark.parametrize("how_many", [1, 2])
+async def test_no_increment_is_lost(start: Starts, how_many: int) -> None:
+    servers = start_on_one_file(start, how_many)
+    for turn in range(10):
+        profile = await increment(servers, f"turn-{turn}")
         for server in servers:
-            found = read_profile(server, profile)
+            status, found = server.get(f"/api/profiles/{profile}")
+            assert status == 200
             assert found["stats"]["counters"] == {"seen": INCREMENTS}
-            assert found["stats"]["visits"] == 1
+    _, events = servers[0].get(f"/api/events?profile={profile}&limit=500")
+    assert len(events["items"]) == INCREMENTS
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-async def test_50_first_contacts_of_one_session_make_one_profile(start: Starts, processes: int) -> None:
-    servers = [start() for _ in range(processes)]
-    for number in range(ROUNDS):
-        (profile,) = await send_at_once(servers, f"new {number}", CONNECTIONS)
-        assert read_profile(servers[0], profile)["stats"]["counters"] == {"seen": CONNECTIONS}
-    # One profile for each of the sessions, and none besides.
-    status, page = servers[-1].get("/api/profiles?limit=50")
-    assert status == 200
-    assert len(page["items"]) == ROUNDS
+@pytest.mark.parametrize("how_many", [1, 2])
+async def test_first_contacts_of_one_session_make_one_profile(start: Starts, how_many: int) -> None:
+    servers = start_on_one_file(start, how_many)
+    for turn in range(5):
+        connections = [Connection(servers[n % how_many].port) for n in range(CONNECTIONS)]
+        body = bytes_of("count", session=f"new-{turn}")
+        async with asyncio.timeout(60):
+            answers = await asyncio.gather(*(post(each, body) for each in connections))
+        for connection in connections:
+            connection.close()
+        (profile,) = {answer["profile"]["id"] for answer in answers}
+        _, found = servers[-1].get(f"/api/profiles/{profile}")
+        assert found["stats"]["counters"]["seen"] == CONNECTIONS
+        assert found["stats"]["visits"] == 1
+        _, listed = servers[0].get("/api/profiles?limit=500")
+        assert len(listed["items"]) == turn + 1
+        status, session = servers[0].get(f"/api/sessions/new-{turn}")
+        assert status == 200
+        assert (session["profile"], session["stats"]["events"]) == (profile, CONNECTIONS)
+
+
+async def test_increments_of_many_profiles_at_once(start: Starts) -> None:
+    servers = start_on_one_file(start, 2)
+    profiles = await asyncio.gather(*(increment(servers, f"each-{n}") for n in range(4)))
+    assert len(set(profiles)) == 4
+    for profile in profiles:
+        assert servers[0].get(f"/api/profiles/{profile}")[1]["stats"]["counters"]["seen"] == INCREMENTS

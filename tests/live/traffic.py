@@ -98,7 +98,8 @@ class Traffic:
                 assert "errors" not in answer, answer
             connection.close()
 
-        await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
 
 
 def dump(file: Path) -> dict[str, list[Any]]:
