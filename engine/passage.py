@@ -40,11 +40,6 @@ class Budget:
     def __init__(self) -> None:
         self.left = MAX_NODE_RUNS
 
-    def take(self, runs: int) -> bool:
-        """Take some, or say that there are not enough."""
-        self.left -= runs
-        return self.left >= 0
-
 
 class Needs(Exception):  # noqa: N818 - not an error: it asks `track` to start again with more locks
     """The run wants a profile or session that this request has not locked."""

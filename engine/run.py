@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from headrace.engine.errors import HeadraceError, NodeError
-from headrace.engine.journal import apply_journal
+from headrace.engine.journal import NOTHING, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
 from headrace.engine.workflow import Node, Workflow
@@ -65,15 +65,26 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     run = Run(workflow, passage)
     passage.begin_run(run)
     wave = starting_nodes(run)
+    budget = passage.budget
     while wave:
-        if not passage.budget.take(len(wave)):
+        budget.left -= len(wave)
+        if budget.left < 0:
             run.error = "stopped: the event has used all of its node runs"
             run.stopped = True
             break
+        ready: list[Node] = []
         if workflow.has_io or len(wave) > WIDE_WAVE:
-            wave = settle_wave(passage, run, await execute_wave(passage, wave))
+            for done in await execute_wave(passage, wave):
+                settle(passage, run, done, ready)
+        elif len(wave) == 1:
+            settle(passage, run, execute(passage, wave[0]), ready)
         else:
-            wave = settle_wave(passage, run, [execute(passage, node) for node in wave])
+            for done in [execute(passage, node) for node in wave]:
+                settle(passage, run, done, ready)
+        if len(ready) > 1:
+            # File order, not arrival order: two runs of one event give one trace.
+            ready.sort(key=file_order)
+        wave = [] if run.stopped else ready
         if perf_counter() > passage.turn_ends:
             await passage.breathe()
     run.ms = (perf_counter() - run.started) * 1000
@@ -139,42 +150,44 @@ def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     return NodeRun(node, Out(ERROR_PORT, {"error": text}), step.journal, error=text)
 
 
-def settle_wave(passage: Passage, run: Run, wave: list[NodeRun]) -> list[Node]:
-    """Apply the journals of a wave in file order, then follow its edges; returns the nodes that are ready."""
-    results = passage.scope.nodes
-    ready: list[Node] = []
-    for done in wave:
-        waits = bool(done.journal) and not done.error and keep(passage, run, done)
-        if done.error:
-            run.failed = True
-            if ERROR_PORT not in done.node.then:
-                run.error = run.error or f"{done.node.name}: {done.error}"
-        run.done.append(done)
-        results[done.node.name] = done.out.result
-        if not waits and done.node.targets:
-            follow_edges(run, done.node, done.out.port, ready)
-    if run.stopped:
-        return []
-    if len(ready) > 1:
-        # File order, not arrival order: two runs of one event give one trace.
-        ready.sort(key=file_order)
-    return ready
+def settle(passage: Passage, run: Run, done: NodeRun, ready: list[Node]) -> None:
+    """Apply a node's journal, keep its result and follow its edges; adds the nodes that may run now to `ready`.
+
+    The nodes of a wave are settled in file order, when all of them have run.
+    """
+    node = done.node
+    waits = False
+    if done.journal and not done.error:
+        waits = keep(passage, run, done)
+    if done.error:
+        run.failed = True
+        if ERROR_PORT not in node.then:
+            run.error = run.error or f"{node.name}: {done.error}"
+    run.done.append(done)
+    out = done.out
+    passage.scope.nodes[node.name] = out.result
+    if node.targets and not waits:
+        follow_edges(run, node, out.port, ready)
 
 
 def keep(passage: Passage, run: Run, done: NodeRun) -> bool:
     """Apply a node's journal, or fail the node; says whether its edges wait for a time."""
-    done.edits_from = len(passage.edits)
+    edits = passage.edits
+    done.edits_from = len(edits)
+    node = done.node
     try:
-        asked = apply_journal(passage, run.workflow, done.node.name, done.out.port, done.journal)
+        asked = apply_journal(passage, run.workflow, node.name, done.out.port, done.journal)
     except NodeError as error:
         done.error = str(error)
         done.out = Out(ERROR_PORT, {"error": done.error})
         return False
-    done.edits_to = len(passage.edits)
+    done.edits_to = len(edits)
+    if asked is NOTHING:
+        return False
     if asked.stops:
         run.stopped = True
     if asked.waits:
-        run.held.append(done.node.name)
+        run.held.append(node.name)
     return asked.waits
 
 
