@@ -116,7 +116,7 @@ def compile_path(text: str) -> Path:
 class WritePath(Path):
     """A compiled path to write; `rule` says which operations and values it takes."""
 
-    __slots__ = ("_last", "_operations", "_parents", "rule")
+    __slots__ = ("_check", "_last", "_operations", "_parents", "rule")
 
     def __init__(self, text: str, root: str, keys: tuple[str, ...], rule: Rule) -> None:
         super().__init__(text, root, keys)
@@ -124,6 +124,7 @@ class WritePath(Path):
         self._parents = keys[:-1]
         self._last = keys[-1]
         self.rule = rule
+        self._check = rule.check
 
     def apply(self, docs: Mapping[str, Any], op: str, value: Any = None) -> Edit | None:
         """Change what stands at the path in documents by root name; None when nothing changes.
@@ -142,41 +143,48 @@ class WritePath(Path):
             raise PathError(f"{error.message} at {self.text}") from None
 
     def _change(self, docs: Mapping[str, Any], operation: Operation, value: Any) -> Edit | None:
+        last = self._last
         try:
             # What is there already, as most often, needs no look at each object on the way.
             container = docs[self.root]
             for key in self._parents:
                 container = container[key]
-            before = container.get(self._last, MISSING)
+            before = container.get(last, MISSING)
         except (KeyError, TypeError, AttributeError, IndexError):
             return self._change_deep(docs, operation, value)
-        after = self._after(before, operation, value)
+        after = operation(before, value)
         if after is before:
             return None
         if after is MISSING:
-            del container[self._last]
-        else:
-            # An object that is kept may be changed by a later edit, so what this edit shows is another copy.
-            container[self._last] = json_copy(after) if type(after) is dict else after
-        return Edit(container, self._last, before, after, self.text)
+            after = self._emptied(before)
+            if after is before:
+                return None
+            if after is MISSING:
+                del container[last]
+                return Edit(container, last, before, after, self.text)
+        if self._check is not None:
+            self._check(after)
+        # An object that is kept may be changed by a later edit, so what this edit shows is another copy.
+        container[last] = json_copy(after) if type(after) is dict else after
+        return Edit(container, last, before, after, self.text)
 
-    def _after(self, before: Any, operation: Operation, value: Any) -> Any:
-        """Return what will stand at the path: `before` itself when nothing changes."""
-        after = operation(before, value)
-        if after is MISSING and self.rule.empty is not None:
-            after = self.rule.empty()
-            if before is not MISSING and same(before, after):
-                return before
-        if after is not before and after is not MISSING and self.rule.check is not None:
-            self.rule.check(after)
-        return after
+    def _emptied(self, before: Any) -> Any:
+        """Return what unset leaves: MISSING, or the empty value of a place that is always there."""
+        if self.rule.empty is None:
+            return MISSING
+        after = self.rule.empty()
+        return before if before is not MISSING and same(before, after) else after
 
     def _change_deep(self, docs: Mapping[str, Any], operation: Operation, value: Any) -> Edit | None:
         """Change a member whose parents are not all there: they are made."""
         container, depth = self._container(docs)
-        after = self._after(MISSING, operation, value)
+        after = operation(MISSING, value)
         if after is MISSING:
-            return None
+            after = self._emptied(MISSING)
+            if after is MISSING:
+                return None
+        if self._check is not None:
+            self._check(after)
         key = self._parents[depth]
         made = (container, key, container.get(key, MISSING))
         for parent in self._parents[depth:]:
