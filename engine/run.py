@@ -147,6 +147,8 @@ def wrong_out(node: Node, step: Step, out: Any) -> NodeRun:
 def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     """Return what a node did that failed."""
     text = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
+    # A plugin's text may hold half a character, which cannot be kept.
+    text = text.encode(errors="replace").decode() or "the plugin failed without a word"
     return NodeRun(node, Out(ERROR_PORT, {"error": text}), step.journal, error=text)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
+import msgspec
+
 from headrace.engine import path
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.plugin import Step
@@ -11,9 +13,14 @@ from headrace.engine.run import NodeRun, Run
 from headrace.engine.view import shown
 from headrace.engine.workflow import Node, Workflow, with_runs
 
-LONGEST_PATH = 150
-LONGEST_ERROR = 80
-"""Characters; with the names they keep a record within 300 bytes (DESIGN §2)."""
+MOST_BYTES = 300
+"""Size of a run's record as JSON; DESIGN §2."""
+SURELY_FITS = 110
+"""Characters of path and name that fit, however they are written."""
+LEAST_ERROR = 80
+"""Bytes of an error that are kept before the path is cut."""
+
+_encode = msgspec.json.Encoder().encode
 
 WHY_NOT = {
     "source": "the workflow does not take events of this source",
@@ -26,17 +33,40 @@ WHY_NOT = {
 
 
 def run_record(run: Run) -> Doc:
-    """Return a run as it is kept in its event, in at most 300 bytes."""
+    """Return a run as it is kept in its event, in at most 300 bytes; what was cut ends in `…`."""
     steps = " ".join([done.node.labels[done.out.port] for done in run.done])
     record: Doc = {
         "workflow": run.workflow.name,
         "version": run.workflow.version,
-        "path": steps if len(steps) <= LONGEST_PATH else steps[: LONGEST_PATH - 1] + "…",
+        "path": steps,
         "ms": round(run.ms, 3),
     }
     if run.error:
-        record["error"] = run.error[:LONGEST_ERROR]
+        record["error"] = run.error
+    if run.error or not steps.isascii() or len(steps) + len(run.workflow.name) > SURELY_FITS:
+        _shorten(record)
     return record
+
+
+def _shorten(record: Doc) -> None:
+    """Cut the error, then the path of a record that is too long."""
+    for name, least in (("error", LEAST_ERROR), ("path", 0)):
+        over = len(_encode(record)) - MOST_BYTES
+        if over > 0 and name in record:
+            text = record[name]
+            record[name] = _cut(text, max(len(_encode(text)) - 2 - over, least))
+
+
+def _cut(text: str, most: int) -> str:
+    """Return as much of a text as fits into some bytes of JSON, with a sign that it was cut."""
+    if len(_encode(text)) - 2 <= most:
+        return text
+    size = len("…".encode())
+    for place, sign in enumerate(text):
+        size += len(_encode(sign)) - 2
+        if size > most:
+            return text[:place] + "…"
+    return text
 
 
 def skipped_record(workflow: Workflow, why: str) -> Doc:

@@ -21,7 +21,7 @@ from headrace.engine.workflow import Workflow
 
 WORKFLOWS = "workflows"
 TEST_ENDING = ".test.json"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MOST_REMEMBERED = 4096
 
 
@@ -134,7 +134,7 @@ def list_workflows(path: Path) -> tuple[list[str], list[Problem]]:
         if _NAME.fullmatch(name):
             names.append(name)
         else:
-            fix = "Use small letters, digits, - and _, such as big-order.json."
+            fix = "Use at most 64 small letters, digits, - and _, such as big-order.json."
             message = "the file's name cannot be the name of a workflow"
             problems.append(Problem(f"{WORKFLOWS}/{file}", "", "F11", message, fix))
     return names, problems

@@ -98,6 +98,11 @@ def fail(step: Step) -> Out:
     raise NodeError("it is broken")
 
 
+def fail_silently(step: Step) -> Out:
+    step.set("profile.traits.lost", 1)
+    raise NodeError("")
+
+
 def wrong_port(step: Step) -> Out:
     step.set("profile.traits.lost", 1)
     return Out("nowhere")
@@ -128,6 +133,7 @@ def crash(step: Step) -> Out:
     ("does", "error"),
     [
         (fail, "it is broken"),
+        (fail_silently, "the plugin failed without a word"),
         (
             wrong_port,
             "plugin 'one' gave Out(port='nowhere', result=None), which is no Out by one of its ports: ",
