@@ -2,7 +2,7 @@
 
 from headrace.engine.errors import HeadraceError
 from headrace.engine.logs import logger
-from headrace.engine.model import Doc, EventError, EventInput, iso, utc_now
+from headrace.engine.model import Doc, EventError, EventInput, iso_now
 from headrace.engine.passage import Emitted, Needs, Passage
 from headrace.engine.request import Attempt, Incoming, Job
 from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
@@ -95,7 +95,7 @@ def _keep(attempt: Attempt, passage: Passage, event: Incoming) -> None:
             doc["errors"].append(run.error)
     for skipped in passage.skipped:
         doc["runs"].append(skipped_record(skipped.workflow, skipped.why))
-    doc["time"]["processed"] = iso(utc_now())
+    doc["time"]["processed"] = iso_now()
     if passage.save:
         draft.events.append(Row(event.key, doc))
     elif event.content:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.engine.errors import StoreError
-from headrace.engine.model import Doc, iso, utc_now
+from headrace.engine.model import Doc, iso_now
 from headrace.engine.store.protocol import Change, Row, Version, Write
 
 Key = bytes | str
@@ -119,7 +119,7 @@ class Prepared:
 
 def prepare(change: Change) -> Prepared:
     """Encode all documents of a change. Raises StoreError for one that is not JSON."""
-    now = iso(utc_now())
+    now = iso_now()
     made = Prepared(pack_key(change.id))
     if change.profile:
         made.profile = _profile_row(change.profile, made.id, change.tenant, now)
