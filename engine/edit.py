@@ -129,6 +129,8 @@ def _kind(value: Any) -> str:
 
 
 def _set(before: Any, value: Any) -> Any:
+    if type(before) is str and type(value) is str:
+        return before if before == value else value
     return before if before is not MISSING and same(before, value) else value
 
 
