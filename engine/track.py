@@ -5,6 +5,7 @@ segments → goals → one commit per visitor → answer
 """
 
 import asyncio
+from time import perf_counter
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
@@ -12,7 +13,7 @@ from headrace.engine.locks import Held
 from headrace.engine.model import Answer, Doc, TrackRequest, make_key
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
-from headrace.engine.passage import Needs, Surroundings
+from headrace.engine.passage import LONGEST_TURN_SECONDS, Needs, Surroundings
 from headrace.engine.reads import StoreReads
 from headrace.engine.request import Attempt, Incoming, Job, Wants
 from headrace.engine.steps.admit import admit
@@ -105,7 +106,11 @@ async def process_events(
     job: Job, attempt: Attempt, start: int, events: list[Incoming], seen: list[Stored | None]
 ) -> int:
     """Process events in order, and return the number of the first that is left for the next commit."""
+    turn_ends = perf_counter() + LONGEST_TURN_SECONDS
     for number, (event, stored) in enumerate(zip(events, seen, strict=True), start):
+        if perf_counter() > turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = perf_counter() + LONGEST_TURN_SECONDS
         if not is_new(job, attempt, event, stored):
             continue
         try:

@@ -1,0 +1,195 @@
+"""A store that fails, is late, or loses its answer: nothing is lost, nothing counts twice."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import OpenLab
+from makers import Lab, chain, count
+
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.model import EventInput
+from headrace.engine.store.protocol import Change, Conflict, Outcome, Store
+
+
+class Faulty:
+    """A store that does with its next commits what a test says, and is right otherwise."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.plans: list[str] = []
+        self.seen: list[Change] = []
+        self.read_seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def read(self, refs: Any) -> Any:
+        if self.read_seconds:
+            await asyncio.sleep(self.read_seconds)
+        return await self.inner.read(refs)
+
+    async def commit(self, change: Change) -> Outcome:
+        self.seen.append(change)
+        plan = self.plans.pop(0) if self.plans else "right"
+        if plan == "fails":
+            raise StoreError("the disk is full")
+        if plan == "conflict":
+            return Conflict()
+        if plan == "late":
+            await asyncio.sleep(0.05)
+        if plan == "too late":
+            # The write is done, and its answer comes after the request's deadline.
+            outcome = await self.inner.commit(change)
+            await asyncio.sleep(5)
+            return outcome
+        outcome = await self.inner.commit(change)
+        if plan == "reply lost":
+            raise StoreError("the connection was reset")
+        return outcome
+
+
+@pytest.fixture
+def faulty() -> list[Faulty]:
+    return []
+
+
+def wrapping(made: list[Faulty]) -> Callable[[Store], Any]:
+    def wrap(store: Store) -> Any:
+        made.append(Faulty(store))
+        return made[-1]
+
+    return wrap
+
+
+FILES = {
+    "count": chain("*", count(), ("defer", {})),
+    "emit": chain("x", ("emit", {"given": ["inner"]}), count("session.context.seen.n")),
+    "load": chain(
+        "coupon",
+        ("load_profile", {"id": "{{ event.properties.who }}"}),
+        count("profile.stats.counters.coupons"),
+    ),
+}
+
+
+def events(number: int = 3) -> list[EventInput]:
+    return [EventInput("x", {"n": n}, id=f"e{n}") for n in range(number)]
+
+
+async def sent_until_taken(lab: Lab, *sent: EventInput, **more: Any) -> None:
+    """Send as a client does that sends again after a 503."""
+    for _ in range(10):
+        try:
+            await lab.track(*sent, **more)
+        except StoreError:
+            continue
+        return
+    pytest.fail("never taken")
+
+
+async def check_once(lab: Lab, number: int = 3) -> None:
+    """Everything of `number` events is there, once."""
+    docs = await lab.all("event")
+    assert sorted(event["id"] for event in docs if event["door"] == "track") == [
+        f"e{n}" for n in range(number)
+    ]
+    assert len(docs) == 2 * number
+    assert await lab.counter() == 2 * number
+    assert len(await lab.all("effect")) == len(await lab.all("timer")) == 2 * number
+    session = await lab.one("session")
+    # What was sent is 1; each event adds 1, once, whatever was tried again.
+    assert session["context"] == {"seen": {"n": 1 + number}}
+    assert session["stats"]["events"] == 2 * number
+    assert all(event["context"] == {"seen": {"n": 1}} for event in docs)
+
+
+@pytest.mark.requirement("000-17")
+@pytest.mark.parametrize(
+    "plans",
+    [
+        ["right"],
+        ["fails"],
+        ["fails", "fails", "fails"],
+        ["late"],
+        ["reply lost"],
+        ["reply lost", "fails"],
+        ["conflict"],
+        ["conflict"] * 8,
+        ["conflict", "fails", "conflict", "reply lost"],
+        ["conflict", "late", "right"],
+    ],
+    ids=" ".join,
+)
+async def test_faults_of_commits(open_lab: OpenLab, faulty: list[Faulty], plans: list[str]) -> None:
+    async with open_lab(FILES, wrapping(faulty)) as lab:
+        faulty[0].plans = list(plans)
+        await sent_until_taken(lab, *events(), context={"seen": {"n": 1}})
+        await check_once(lab)
+        # Everything sent again changes nothing.
+        before = lab.rows()
+        await lab.track(*events(), context={"seen": {"n": 1}})
+        assert lab.rows() == before
+
+
+async def test_a_commit_that_failed_acknowledged_nothing(open_lab: OpenLab, faulty: list[Faulty]) -> None:
+    async with open_lab(FILES, wrapping(faulty)) as lab:
+        faulty[0].plans = ["fails"]
+        with pytest.raises(StoreError):
+            await lab.track(*events())
+        assert not any(lab.rows().values())
+        assert len(lab.engine.parts.locks) == 0
+
+
+async def test_an_answer_after_the_deadline(open_lab: OpenLab, faulty: list[Faulty]) -> None:
+    async with open_lab(FILES, wrapping(faulty), request_deadline_seconds=0.3) as lab:
+        faulty[0].plans = ["too late"]
+        with pytest.raises(BusyError):
+            await lab.track(*events(), context={"seen": {"n": 1}})
+        await sent_until_taken(lab, *events(), context={"seen": {"n": 1}})
+        await check_once(lab)
+
+
+async def test_without_ids_a_conflict_counts_once(open_lab: OpenLab, faulty: list[Faulty]) -> None:
+    async with open_lab(FILES, wrapping(faulty)) as lab:
+        faulty[0].plans = ["conflict", "conflict"]
+        answer = await lab.track("y", "y")
+        assert await lab.counter() == 2
+        assert [event["id"] for event in await lab.all("event")] == answer.events
+        assert len({change.id for change in faulty[0].seen}) == 3
+
+
+async def test_a_fault_between_two_parts(open_lab: OpenLab, faulty: list[Faulty]) -> None:
+    """The first part is durable, the second is not; the client sends it all again."""
+    async with open_lab(FILES, wrapping(faulty)) as lab:
+        ids = []
+        for session in ("s1", "s2"):
+            answer = await lab.track(session_id=session)
+            assert answer.profile is not None
+            ids.append(answer.profile["id"])
+        coupons = [EventInput("coupon", {"who": who}, id=f"c{n}") for n, who in enumerate([*ids, ids[0]])]
+        for plans in (["right", "fails"], ["right", "reply lost"], ["conflict", "right", "fails"]):
+            faulty[0].plans = plans
+            await sent_until_taken(lab, *coupons, session_id=None, profile_less=True)
+        counts = {doc["id"]: doc["stats"]["counters"]["coupons"] for doc in await lab.all("profile")}
+        assert counts == {ids[0]: 2, ids[1]: 1}
+        assert len(await lab.all("event")) == 3
+
+
+async def test_reads_that_take_time_change_nothing(open_lab: OpenLab, faulty: list[Faulty]) -> None:
+    async with open_lab({"count": chain("*", count())}, wrapping(faulty)) as lab:
+        faulty[0].read_seconds = 0.002
+        await asyncio.gather(*(lab.track("x") for _ in range(40)))
+        assert await lab.counter() == 40
+        assert (await lab.one("profile"))["stats"]["visits"] == 1
+
+
+async def test_many_conflicts_end_at_the_deadline(open_lab: OpenLab, faulty: list[Faulty]) -> None:
+    async with open_lab(FILES, wrapping(faulty), request_deadline_seconds=0.3) as lab:
+        faulty[0].plans = ["conflict"] * 10_000
+        with pytest.raises(BusyError):
+            await lab.track("x")
+        # It does not spin meanwhile.
+        assert len(faulty[0].seen) < 200
+        assert not any(lab.rows().values())
