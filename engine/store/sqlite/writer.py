@@ -44,6 +44,7 @@ class Writer:
         self._file = file_id(path)
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._held: _Waiting | None = None
+        self._gathered: list[_Waiting] = []
         self._lock = threading.Lock()
         self.waiting = 0
         self.closed = False
@@ -76,11 +77,21 @@ class Writer:
             if self.waiting >= MAX_WAITING:
                 raise BusyError(f"{self.waiting} changes wait for the database already.")
             self.waiting += 1
-            self._queue.put(_Waiting(work, future))
+            self._gathered.append(_Waiting(work, future))
+            if len(self._gathered) == 1:
+                future.get_loop().call_soon(self._hand_over)
         return future
+
+    def _hand_over(self) -> None:
+        """Give the thread all that came in one turn of the loop, since many changes are written as cheaply as one."""
+        with self._lock:
+            for one in self._gathered:
+                self._queue.put(one)
+            self._gathered.clear()
 
     async def close(self) -> None:
         """Write what waits, then end the thread and close its connection."""
+        self._hand_over()
         with self._lock:
             first, self.closed = not self.closed, True
             if first:
