@@ -3,15 +3,48 @@
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.server import Server, write_workspace
+from tests.live.server import Doc, Server, track_body, write_workspace
 
 Starts = Callable[..., Server]
+
+MOST_MIB = 250
+"""Resident memory of a server after any treatment."""
+
+CURIOUS: Doc = {
+    "about": "Looks at everything that a client may send, by names that are Python's too.",
+    "on": {"event": ["*"]},
+    "nodes": {
+        "look": {
+            "plugin": "branch",
+            "config": {
+                "when": "event.properties.items.keys.total > 1 or event.context.get == session.context.values or "
+                "event.properties['__class__'] == 1 or event.type == 'items'"
+            },
+            "then": {"true": ["keep"], "false": ["keep"]},
+        },
+        "keep": {
+            "plugin": "set_fields",
+            "config": {
+                "fields": {
+                    "profile.traits.items": "{{ event.properties.items }}",
+                    "profile.traits.text": "{{ event.type }} {{ event.properties['a.b'] }} {{ event.id }}",
+                }
+            },
+            "then": {"done": ["count"]},
+        },
+        "count": {
+            "plugin": "increment",
+            "config": {"field": "profile.stats.counters.sum", "by": "{{ event.properties.by or 1 }}"},
+        },
+    },
+}
 
 
 @pytest.fixture
@@ -62,3 +95,38 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("may not mount a small disk")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Start one server for all tests that a sound server survives."""
+    path = tmp_path_factory.mktemp("shared")
+    workspace = write_workspace(path / "workspace", curious=CURIOUS)
+    server = Server(workspace, path / "data", HEADRACE_BODY_TIMEOUT_SECONDS="1")
+    try:
+        yield server.wait_until_ready()
+        assert server.stop() == 0
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def unharmed(shared: Server) -> Iterator[Server]:
+    """Give the shared server, and see afterwards that it is as well as before."""
+    faults = len(shared.said("fault"))
+    yield shared
+    assert shared.process.poll() is None
+    assert shared.post(track_body("after", session="after"))[0] == 200
+    assert shared.said("fault")[faults:] == []
+    assert shared.resident_mib() < MOST_MIB
+    until = time.monotonic() + 5
+    while (held := in_flight(shared)) != (0.0, 0.0):
+        assert time.monotonic() < until, held
+        time.sleep(0.05)
+
+
+def in_flight(server: Server) -> tuple[float, ...]:
+    """Return the requests and bytes that the server says are under way."""
+    text = server.request("GET", "/metrics")[2].decode()
+    values = dict(line.split() for line in text.splitlines() if line.startswith("headrace_") and "{" not in line)
+    return tuple(float(values[f"headrace_{name}_in_flight"]) for name in ("requests", "bytes"))
