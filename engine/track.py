@@ -118,7 +118,8 @@ async def process_events(
         except Needs as needs:
             # What came before the event that goes on to another profile is committed first.
             raise needs.after(number) if attempt.has_news else needs from None
-        if job.request.profile_less and attempt.draft.profile is not None:
+        if job.request.profile_less and (attempt.draft.profile or attempt.draft.session_attached):
+            # What this event was given is not the next one's.
             return number + 1
     return start + len(events)
 

@@ -19,17 +19,21 @@ OpenLab = Callable[..., AbstractAsyncContextManager[Lab]]
 
 @pytest.fixture
 def open_lab(tmp_path: Path) -> OpenLab:
-    """Return what opens an engine on a new workspace and a store that all labs of a test share."""
+    """Return what opens an engine on a new workspace, and on a store that all labs of a test share or a fresh one."""
     opened = 0
 
     @asynccontextmanager
     async def opening(
-        files: Files | None = None, wrap: Callable[[Store], Store] | None = None, **settings: Any
+        files: Files | None = None,
+        wrap: Callable[[Store], Store] | None = None,
+        *,
+        fresh: bool = False,
+        **settings: Any,
     ) -> AsyncIterator[Lab]:
         nonlocal opened
         opened += 1
         workspace = write_workspace(tmp_path / f"workspace{opened}", files or {})
-        data = tmp_path / "data"
+        data = tmp_path / (f"data{opened}" if fresh else "data")
         store = open_store("sqlite:", data=data)
         engine = make_engine(workspace, data, store=wrap(store) if wrap else store, **settings)
         await engine.start()

@@ -173,6 +173,15 @@ async def test_duplicates_and_errors_of_parts_are_told_once(open_lab: OpenLab) -
         assert await counts(lab) == {one: 1, two: 1}
 
 
+async def test_a_session_is_attached_to_its_own_event_only(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        who = await known(lab, "s1")
+        chats = [EventInput("chat", {"session": session}) for session in ("s8", "s9", "s1")]
+        await lab.track("x", chats[0], "x", chats[1], chats[2], "x", session_id=None, profile_less=True)
+        found = [(event["session"], event["profile"]) for event in await lab.all("event")]
+        assert found == [(None, None), ("s8", None), (None, None), ("s9", None), ("s1", who), (None, None)]
+
+
 async def test_one_session_for_all_parts(open_lab: OpenLab) -> None:
     async with open_lab(FILES) as lab:
         one, two = await known(lab, "s1"), await known(lab, "s2")
