@@ -8,7 +8,8 @@ from conftest import OpenLab
 from makers import Files, chain, count, sources
 
 from headrace.engine.errors import InputError
-from headrace.engine.model import Caller, EventInput, iso
+from headrace.engine.model import Caller, EventInput, iso, make_key
+from headrace.engine.steps.enrich import page, shown_address
 
 COUNT: Files = {"count": chain("*", count())}
 
@@ -147,3 +148,91 @@ async def test_the_source_says_whether_consent_is_wanted(open_lab: OpenLab) -> N
     async with open_lab({"sources.json": sources(shop={"consent": True}, other={})}) as lab:
         assert (await lab.track("x")).consent is True
         assert (await lab.track("x", source="other")).consent is False
+
+
+# What an event's document tells
+
+
+@pytest.mark.parametrize(
+    ("address", "rule", "shown"),
+    [
+        ("192.0.2.77", "mask", "192.0.2.0"),
+        ("192.0.2.77", "keep", "192.0.2.77"),
+        ("192.0.2.77", "drop", None),
+        ("2001:db8:1:2:3:4:5:6", "mask", "2001:db8:1::"),
+        ("2001:db8:1:2:3:4:5:6", "keep", "2001:db8:1:2:3:4:5:6"),
+        ("::ffff:192.0.2.77", "mask", "192.0.2.0"),
+        ("fe80::1%eth0", "mask", "fe80::"),
+        ("unknown", "keep", None),
+        ("", "mask", None),
+        (None, "keep", None),
+    ],
+)
+def test_addresses_are_shown_as_the_source_says(address: str | None, rule: str, shown: str | None) -> None:
+    assert shown_address(address, rule) == shown
+
+
+@pytest.mark.parametrize(
+    ("context", "referrer", "expected"),
+    [
+        ({}, None, {}),
+        ({}, "https://shop.example/a/b?c#d", {"url": "https://shop.example/a/b?c#d", "path": "/a/b"}),
+        (
+            {"page": "https://shop.example"},
+            "https://other.example",
+            {"url": "https://shop.example", "path": "/"},
+        ),
+        ({"page": {"url": "/a", "title": "A", "other": 1}}, None, {"url": "/a", "title": "A", "path": "/a"}),
+        ({"page": {"url": 5, "path": "/p"}}, "https://other.example", {"path": "/p"}),
+        ({"page": [1]}, None, {}),
+        ({"page": None}, "https://shop.example/x", {"url": "https://shop.example/x", "path": "/x"}),
+        ({"page": "http://[broken"}, None, {"url": "http://[broken", "path": "/"}),
+    ],
+)
+def test_the_page_of_an_event(
+    context: dict[str, Any], referrer: str | None, expected: dict[str, str]
+) -> None:
+    assert page(context, referrer) == expected
+
+
+@pytest.mark.requirement("004-3")
+async def test_the_document_of_an_event(open_lab: OpenLab) -> None:
+    async with open_lab() as lab:
+        await lab.track(
+            EventInput("x", {"a": 1}, {"b": 2}, id="e1", time="2026-01-15T11:00:00Z"), received=RECEIVED
+        )
+        event = await lab.one("event")
+        profile = await lab.one("profile")
+        assert event["time"].pop("processed") >= "2026"
+        assert event == {
+            "id": "e1",
+            "key": make_key("event", "main", "shop", "e1"),
+            "type": "x",
+            "properties": {"a": 1},
+            "context": {"b": 2},
+            "source": "shop",
+            "tenant": "main",
+            "session": "s1",
+            "profile": profile["id"],
+            "time": {
+                "happened": "2026-01-15T11:00:00.000Z",
+                "received": iso(RECEIVED),
+                "claimed": "2026-01-15T11:00:00Z",
+            },
+            "door": "track",
+            "device": {},
+            "page": {},
+            "utm": {},
+            "runs": [],
+            "errors": [],
+            "content": event["content"],
+        }
+
+
+@pytest.mark.requirement("004-25")
+@pytest.mark.parametrize(("kind", "views"), [("page-view", 1), ("page", 1), ("x", 0)])
+async def test_what_counts_as_a_view(open_lab: OpenLab, kind: str, views: int) -> None:
+    async with open_lab() as lab:
+        await lab.track(kind)
+        assert (await lab.one("session"))["stats"] == {"events": 1, "views": views}
+        assert (await lab.one("profile"))["stats"] == {"visits": 1, "views": views, "counters": {}}
