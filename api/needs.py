@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from headrace.engine.files.problem import Problem
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest
-from headrace.engine.problem import Problem
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Ask
 

@@ -20,14 +20,14 @@ import workload
 from headrace.engine.catalog import find_plugins
 from headrace.engine.draft import Draft
 from headrace.engine.engine import NoHttp
+from headrace.engine.files.workspace import load_workspace
 from headrace.engine.language.scope import Scope
-from headrace.engine.memory_reads import MemoryReads
 from headrace.engine.model import Doc, iso, make_key, new_profile, new_session
 from headrace.engine.passage import Passage, Surroundings
 from headrace.engine.run import run_workflow
+from headrace.engine.testing.memory_reads import MemoryReads
 from headrace.engine.trace import full_trace, run_record, traced
 from headrace.engine.workflow import Workflow
-from headrace.engine.workspace import load_workspace
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 PROFILES = 100

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from headrace.engine.fields import Compiled
+from headrace.engine.files.problem import Problem
 from headrace.engine.literals import format_duration
 from headrace.engine.plugin import ERROR_PORT, Example, Plugin
-from headrace.engine.problem import Problem
 
 GROUP = "headrace.plugins"
 """The entry point group by which another package brings plugins; the entry point's name is the plugin's."""

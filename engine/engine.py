@@ -5,6 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace.engine.errors import HeadraceError, NodeError
+from headrace.engine.files.problem import Problem
+from headrace.engine.files.watch import LiveWorkspace
+from headrace.engine.files.workspace import Workspace
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
 from headrace.engine.logs import logger
@@ -12,13 +15,10 @@ from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest, utc_now
 from headrace.engine.parts import Parts
 from headrace.engine.plugin import Http, HttpAnswer
-from headrace.engine.problem import Problem
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
 from headrace.engine.story import story
 from headrace.engine.track import track
-from headrace.engine.watch import LiveWorkspace
-from headrace.engine.workspace import Workspace
 
 PRUNE_EVERY_SECONDS = 3600.0
 

@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from headrace.engine.errors import InputError
-from headrace.engine.source import Source
+from headrace.engine.files.source import Source
 
 if TYPE_CHECKING:
     from limits.strategies import RateLimiter

@@ -7,13 +7,13 @@ from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
 from headrace.engine.metrics import Metrics
 from headrace.engine.plugin import Http
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
-from headrace.engine.watch import LiveWorkspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from headrace.engine.draft import Draft
 from headrace.engine.errors import FieldError, InputError
+from headrace.engine.files.source import Source
+from headrace.engine.files.workspace import Workspace
 from headrace.engine.model import (
     Doc,
     EventError,
@@ -17,8 +19,6 @@ from headrace.engine.model import (
     new_event_id,
 )
 from headrace.engine.passage import Passage, Surroundings
-from headrace.engine.source import Source
-from headrace.engine.workspace import Workspace
 
 OLDEST = timedelta(days=400)
 NEWEST = timedelta(minutes=5)

@@ -7,11 +7,11 @@ from pathlib import Path
 from headrace.engine.catalog import find_plugins
 from headrace.engine.crash import set_crash_point
 from headrace.engine.engine import Engine
+from headrace.engine.files.source import Secrets
+from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.metrics import Metrics
 from headrace.engine.settings import Settings, secret, variable
-from headrace.engine.source import Secrets
 from headrace.engine.store.open import open_store
-from headrace.engine.watch import LiveWorkspace
 
 
 def environment_secrets() -> Secrets:

@@ -4,8 +4,8 @@ from typing import Any
 
 from rich.tree import Tree
 
-from headrace.engine.expectation import shown
 from headrace.engine.model import Doc
+from headrace.engine.testing.expectation import shown
 from headrace.terminal import plain
 
 LONGEST = 100

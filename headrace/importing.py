@@ -13,10 +13,10 @@ from headrace.api.doors.fields import Findings
 from headrace.engine import strict_json
 from headrace.engine.engine import Engine
 from headrace.engine.errors import HeadraceError, InputError
+from headrace.engine.files.source import Source
 from headrace.engine.model import EventInput, TrackRequest, utc_now
 from headrace.engine.note import note
 from headrace.engine.request import Admission, Job
-from headrace.engine.source import Source
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.track import commit_all
 

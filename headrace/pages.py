@@ -8,9 +8,9 @@ import typer
 from headrace.api.openapi import http_reference
 from headrace.cli import COMMANDS, app
 from headrace.engine.catalog import find_plugins
-from headrace.engine.functions import FUNCTIONS
+from headrace.engine.files.reference import plugin_reference, problem_reference
+from headrace.engine.language.library import FUNCTIONS
 from headrace.engine.language.registry import Function
-from headrace.engine.reference import plugin_reference, problem_reference
 from headrace.engine.settings import settings_page
 from headrace.terminal import EXIT_CODES
 

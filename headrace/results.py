@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from headrace.engine.expectation import Difference, shown
-from headrace.engine.testing import Coverage, TestResult, Way
+from headrace.engine.testing.expectation import Difference, shown
+from headrace.engine.testing.runner import Coverage, TestResult, Way
 from headrace.terminal import plain, say
 
 

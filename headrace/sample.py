@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from headrace.engine.json_file import read_json_file
+from headrace.engine.files.json_file import read_json_file
+from headrace.engine.files.source import Source
+from headrace.engine.files.workflow_test import TestFile
+from headrace.engine.files.workspace import TEST_ENDING, WORKFLOWS, Workspace
 from headrace.engine.model import Doc
-from headrace.engine.source import Source
 from headrace.engine.workflow import Workflow
-from headrace.engine.workflow_test import TestFile
-from headrace.engine.workspace import TEST_ENDING, WORKFLOWS, Workspace
 
 
 class Sample(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, cast
 from headrace.engine.catalog import Catalog, PluginInfo, find_plugins
 from headrace.engine.draft import Draft
 from headrace.engine.engine import Engine, NoHttp
-from headrace.engine.memory_reads import MemoryReads
+from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.model import (
     Answer,
     Doc,
@@ -32,7 +32,7 @@ from headrace.engine.run import Run
 from headrace.engine.settings import Settings
 from headrace.engine.store.open import FILE_NAME, open_store
 from headrace.engine.store.protocol import AskKind, Query, Store
-from headrace.engine.watch import LiveWorkspace
+from headrace.engine.testing.memory_reads import MemoryReads
 from headrace.engine.workflow import Workflow, WorkflowFile, compile_workflow
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)

@@ -80,10 +80,10 @@ SHOWS = """
 import asyncio, json, sys
 from pathlib import Path
 from headrace.engine.catalog import find_plugins
-from headrace.engine.example import run_example
-from headrace.engine.lint import lint
-from headrace.engine.reference import plugin_reference
-from headrace.engine.schemas import workflow_schema
+from headrace.engine.testing.example import run_example
+from headrace.engine.files.lint import lint
+from headrace.engine.files.reference import plugin_reference
+from headrace.engine.files.schemas import workflow_schema
 catalog = find_plugins()
 info = catalog["shout"]
 runs = [asyncio.run(run_example(info.plugin, example)) for example in info.examples]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.engine.check_graph import check_graph, find_circle
-from headrace.engine.json_file import JsonFile
+from headrace.engine.files.check_graph import check_graph, find_circle
+from headrace.engine.files.json_file import JsonFile
 from headrace.engine.workflow import NodeFile
 
 FILE = JsonFile("w.json", b"{}", {})

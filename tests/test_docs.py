@@ -14,14 +14,14 @@ from doc_console import Console, compare_output
 
 from headrace.cli import COMMANDS, Commands
 from headrace.engine.catalog import find_plugins
-from headrace.engine.example import run_example
 from headrace.engine.expression import MISSING, compile_expression
+from headrace.engine.files.lint import lint
+from headrace.engine.files.problem import CODES
 from headrace.engine.language.scope import Scope
 from headrace.engine.language.values import plain
-from headrace.engine.lint import lint
-from headrace.engine.problem import CODES
 from headrace.engine.settings import Settings, variable
 from headrace.engine.template import compile_template
+from headrace.engine.testing.example import run_example
 
 SHOP = ROOT / "workflows" / "shop"
 HAND_WRITTEN = [page for page in PAGES if page.name not in GENERATED]

@@ -13,8 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.engine.catalog import PluginInfo, find_plugins
-from headrace.engine.example import run_example
 from headrace.engine.plugin import ERROR_PORT, Config, Example, Plugin
+from headrace.engine.testing.example import run_example
 
 PLUGINS = list(find_plugins(()).values())
 EXAMPLES = [(info, example) for info in PLUGINS for example in info.examples]

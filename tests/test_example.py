@@ -6,10 +6,10 @@ import pytest
 from pydantic import Field
 
 from headrace.engine.draft import Draft
-from headrace.engine.example import run_example
-from headrace.engine.memory_reads import MemoryReads
 from headrace.engine.model import from_iso
 from headrace.engine.plugin import Config, Example, Out, Plugin, Secret, Step, Url
+from headrace.engine.testing.example import run_example
+from headrace.engine.testing.memory_reads import MemoryReads
 
 NOW = "2026-01-15T12:00:00.000Z"
 

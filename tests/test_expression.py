@@ -21,7 +21,7 @@ from headrace.engine.expression import (
     compile_template,
     compile_url_template,
 )
-from headrace.engine.functions import FILTERS, FUNCTIONS, OTHER_NAMES
+from headrace.engine.language.library import FILTERS, FUNCTIONS, OTHER_NAMES
 from headrace.engine.language.values import TESTS
 
 

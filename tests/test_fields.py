@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from headrace.engine.errors import NodeError
 from headrace.engine.fields import Names
+from headrace.engine.language.scope import Scope
 from headrace.engine.plugin import (
     Body,
     Config,
@@ -24,7 +25,6 @@ from headrace.engine.plugin import (
     Value,
     WritePath,
 )
-from headrace.engine.scope import Scope
 
 
 class Everything(Config):

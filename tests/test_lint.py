@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
-from headrace.engine.lint import lint, workspaces_in
-from headrace.engine.problem import CODES, Problem, dotted
-from headrace.engine.workspace import load_workspace
+from headrace.engine.files.lint import lint, workspaces_in
+from headrace.engine.files.problem import CODES, Problem, dotted
+from headrace.engine.files.workspace import load_workspace
 
 BROKEN = Path(__file__).parent / "broken"
 CASES = sorted(folder.name for folder in BROKEN.iterdir() if folder.is_dir())

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from headrace.engine.catalog import Catalog, find_plugins
-from headrace.engine.example import _passage
+from headrace.engine.files.workspace import load_workspace
 from headrace.engine.plugin import Example
 from headrace.engine.run import run_workflow
-from headrace.engine.workspace import load_workspace
+from headrace.engine.testing.example import _passage
 
 CATALOG = find_plugins(())
 # These give the event another profile or session, which starts the whole request again.

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from makers import Lab
 
 from headrace.engine.catalog import find_plugins, port_names
+from headrace.engine.files.workspace import load_workspace
 from headrace.engine.model import Doc, EventInput
-from headrace.engine.workspace import load_workspace
 
 CATALOG = find_plugins(())
 USES = [(name, dict(example.config)) for name, info in CATALOG.items() for example in info.examples]

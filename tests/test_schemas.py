@@ -8,9 +8,9 @@ import jsonschema_rs
 import pytest
 
 from headrace.engine.catalog import Catalog, find_plugins
-from headrace.engine.problem import CODES
-from headrace.engine.reference import plugin_reference, problem_reference
-from headrace.engine.schemas import make_schemas, write_schemas
+from headrace.engine.files.problem import CODES
+from headrace.engine.files.reference import plugin_reference, problem_reference
+from headrace.engine.files.schemas import make_schemas, write_schemas
 
 ROOT = Path(__file__).parent.parent
 BROKEN = Path(__file__).parent / "broken"

@@ -11,12 +11,12 @@ import pytest
 from headrace.compose import load_settings, make_engine
 from headrace.engine.catalog import find_plugins
 from headrace.engine.engine import Engine
-from headrace.engine.lint import lint
+from headrace.engine.files.lint import lint
+from headrace.engine.files.schemas import make_schemas
+from headrace.engine.files.workflow_test import TestFile
+from headrace.engine.files.workspace import Workspace, load_workspace
 from headrace.engine.model import Answer, Caller, Doc, EventInput, Options, TrackRequest, utc_now
-from headrace.engine.schemas import make_schemas
-from headrace.engine.testing import measure, run_tests
-from headrace.engine.workflow_test import TestFile
-from headrace.engine.workspace import Workspace, load_workspace
+from headrace.engine.testing.runner import measure, run_tests
 
 SHOP = Path(__file__).resolve().parent.parent / "workflows" / "shop"
 FILES = sorted(

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from headrace.engine.catalog import find_plugins
-from headrace.engine.expectation import ABSENT, Difference, differences
-from headrace.engine.testing import TestResult, measure, run_test
+from headrace.engine.files.workflow_test import TestCase
+from headrace.engine.files.workspace import Workspace, load_workspace
+from headrace.engine.testing.expectation import ABSENT, Difference, differences
+from headrace.engine.testing.runner import TestResult, measure, run_test
 from headrace.engine.workflow import Workflow
-from headrace.engine.workflow_test import TestCase
-from headrace.engine.workspace import Workspace, load_workspace
 
 CATALOG = find_plugins(())
 BRANCH = {

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
-from headrace.engine.watch import LiveWorkspace
+from headrace.engine.files.watch import LiveWorkspace
 
 
 @pytest.fixture(scope="module")

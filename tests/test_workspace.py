@@ -8,9 +8,9 @@ import pytest
 
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
-from headrace.engine.event_type import EventType
-from headrace.engine.json_file import MAX_BYTES, read_json_file
-from headrace.engine.workspace import Workspace, load_workspace
+from headrace.engine.files.event_type import EventType
+from headrace.engine.files.json_file import MAX_BYTES, read_json_file
+from headrace.engine.files.workspace import Workspace, load_workspace
 
 SOURCES: dict[str, object] = {"sources": {"shop": {}}}
 LOG = {"plugin": "log", "config": {"message": "hello"}}

@@ -6,12 +6,12 @@ from functools import lru_cache
 import crawleruseragents
 
 from headrace.engine.errors import InputError
+from headrace.engine.files.source import Source
+from headrace.engine.files.workspace import Workspace
 from headrace.engine.limiter import Limiter
 from headrace.engine.model import TrackRequest
 from headrace.engine.request import Admission
 from headrace.engine.settings import Settings
-from headrace.engine.source import Source
-from headrace.engine.workspace import Workspace
 
 
 def admit(request: TrackRequest, workspace: Workspace, settings: Settings, limiter: Limiter) -> Admission:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from headrace.engine.catalog import find_plugins
-from headrace.engine.schemas import write_schemas
+from headrace.engine.files.schemas import write_schemas
 from headrace.terminal import PROBLEMS, WRONG_USE, fail, plain, say
 
 app = typer.Typer(add_completion=False)

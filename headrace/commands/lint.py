@@ -12,9 +12,9 @@ from rich.console import Console
 
 from headrace.compose import chosen_workspaces, environment_secrets
 from headrace.engine.catalog import find_plugins
-from headrace.engine.lint import lint as find_problems
-from headrace.engine.lint import workspaces_in
-from headrace.engine.problem import Problem
+from headrace.engine.files.lint import lint as find_problems
+from headrace.engine.files.lint import workspaces_in
+from headrace.engine.files.problem import Problem
 from headrace.terminal import PROBLEMS, WRONG_USE, fail, out, plain, say
 
 Found = Mapping[Path, list[Problem]]

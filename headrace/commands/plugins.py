@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from headrace.engine.catalog import BUILT_IN, PluginInfo, find_plugins
-from headrace.engine.reference import plugin_page
+from headrace.engine.files.reference import plugin_page
 from headrace.engine.suggest import did_you_mean
 from headrace.terminal import WRONG_USE, err, fail, out, plain, say
 

@@ -13,15 +13,15 @@ from headrace.commands.lint import show_problems
 from headrace.compose import environment_secrets, load_settings, no_workspace
 from headrace.drawing import draw
 from headrace.engine.catalog import find_plugins
-from headrace.engine.dry import Dry, Processed
 from headrace.engine.errors import InputError
-from headrace.engine.json_file import parse_json_file
+from headrace.engine.files.json_file import parse_json_file
+from headrace.engine.files.source import Source
+from headrace.engine.files.workspace import Workspace, load_workspace
 from headrace.engine.model import Doc, EventInput, from_iso, utc_now
-from headrace.engine.source import Source
 from headrace.engine.suggest import did_you_mean
+from headrace.engine.testing.dry import Dry, Processed
 from headrace.engine.trace import WHY_NOT, full_trace
 from headrace.engine.view import plain
-from headrace.engine.workspace import Workspace, load_workspace
 from headrace.sample import sample_event
 from headrace.terminal import PROBLEMS, WRONG_USE, err, fail, out
 

@@ -7,7 +7,7 @@ import typer
 
 from headrace.compose import no_workspace
 from headrace.engine.catalog import find_plugins
-from headrace.engine.schemas import write_schemas
+from headrace.engine.files.schemas import write_schemas
 from headrace.terminal import PROBLEMS, WRONG_USE, fail, plain, say
 
 app = typer.Typer(add_completion=False)

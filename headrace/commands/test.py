@@ -12,12 +12,12 @@ from headrace.commands.lint import check_folders, show_problems
 from headrace.compose import chosen_workspaces
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
-from headrace.engine.json_file import read_json_file
-from headrace.engine.lint import lint, workspaces_in
-from headrace.engine.problem import Problem
-from headrace.engine.testing import measure, run_tests
-from headrace.engine.workflow_test import TestCase, TestFile
-from headrace.engine.workspace import TEST_ENDING, WORKFLOWS, load_workspace
+from headrace.engine.files.json_file import read_json_file
+from headrace.engine.files.lint import lint, workspaces_in
+from headrace.engine.files.problem import Problem
+from headrace.engine.files.workflow_test import TestCase, TestFile
+from headrace.engine.files.workspace import TEST_ENDING, WORKFLOWS, load_workspace
+from headrace.engine.testing.runner import measure, run_tests
 from headrace.junit import write_junit
 from headrace.results import TestedWorkflow, show_coverage, show_totals, show_workflow
 from headrace.terminal import PROBLEMS, WRONG_USE, fail, out

@@ -15,9 +15,9 @@ from headrace.api.doors.gate import Gate
 from headrace.api.tokens import Tokens
 from headrace.engine.catalog import find_plugins
 from headrace.engine.engine import Engine
+from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.settings import Settings
 from headrace.engine.store.open import open_store
-from headrace.engine.watch import LiveWorkspace
 
 ADMIN, READ = "admin-token", "read-token"
 SECRET = "backend-secret"

@@ -23,7 +23,7 @@ from headrace.engine.catalog import find_plugins
 from headrace.engine.engine import Engine
 from headrace.engine.settings import Settings
 from headrace.engine.store.open import open_store
-from headrace.engine.watch import LiveWorkspace
+from headrace.engine.files.watch import LiveWorkspace
 
 protocol.MAX_HEAD_SECONDS = float(os.environ["HEAD_SECONDS"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cli import COMMANDS
-from headrace.engine.functions import FUNCTIONS
+from headrace.engine.language.library import FUNCTIONS
 from headrace.engine.settings import Settings
 from headrace.pages import PAGES, commands_page, functions_page
 
@@ -81,7 +81,7 @@ def test_a_new_plugin_works(package: bool, call: Call, tmp_path: Path) -> None:
     again = call("new", "plugin", "keep_note", *(["--package"] if package else []))
     assert again.exit_code == 2
     if not package:
-        test = "from keep_note import KeepNote\nfrom headrace.engine.example import run_example\nimport asyncio\n"
+        test = "from keep_note import KeepNote\nfrom headrace.engine.testing.example import run_example\nimport asyncio\n"
         test += "for each in KeepNote.examples:\n    print(asyncio.run(run_example(KeepNote, each)).differences(each))"
         command = [sys.executable, "-c", test]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

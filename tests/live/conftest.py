@@ -128,5 +128,7 @@ def unharmed(shared: Server) -> Iterator[Server]:
 def in_flight(server: Server) -> tuple[float, ...]:
     """Return the requests and bytes that the server says are under way."""
     text = server.request("GET", "/metrics")[2].decode()
-    values = dict(line.split() for line in text.splitlines() if line.startswith("headrace_") and "{" not in line)
+    values = dict(
+        line.split() for line in text.splitlines() if line.startswith("headrace_") and "{" not in line
+    )
     return tuple(float(values[f"headrace_{name}_in_flight"]) for name in ("requests", "bytes"))

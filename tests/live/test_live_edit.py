@@ -77,7 +77,9 @@ def test_the_printed_curl_shows_the_way_and_an_edit_is_live(start: Starts, shop:
     workflow["nodes"]["welcome_back"]["config"]["members"]["greeting"] = "Back so soon?"
     write(file, workflow)
     soon(lambda: run()["response"]["greeting"] == "Back so soon?")
-    path = [run["path"] for run in run()["debugging"]["execution"]["page-view"] if run["workflow"] == "welcome"]
+    path = [
+        run["path"] for run in run()["debugging"]["execution"]["page-view"] if run["workflow"] == "welcome"
+    ]
     assert path == [["is_new", "greet", "welcome_back"]]
     assert server.stop() == 0
 

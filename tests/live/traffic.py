@@ -120,7 +120,9 @@ def check_file(file: Path, *traffic: Traffic) -> None:
     connection = sqlite3.connect(file)
     try:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        events = connection.execute("SELECT id, profile, session, type FROM events WHERE type != ''").fetchall()
+        events = connection.execute(
+            "SELECT id, profile, session, type FROM events WHERE type != ''"
+        ).fetchall()
         profiles = [json.loads(doc) for (doc,) in connection.execute("SELECT doc FROM profiles")]
         sessions = [json.loads(doc) for (doc,) in connection.execute("SELECT doc FROM sessions")]
         failed = connection.execute("SELECT doc FROM failed").fetchall()
@@ -133,7 +135,9 @@ def check_file(file: Path, *traffic: Traffic) -> None:
         assert not lost, f"{len(lost)} acknowledged events are lost"
         for request in each.unanswered:
             assert sum(name in stored for name in request.ids) in (0, len(request.ids)), request
-    sent = {name for each in traffic for request in (*each.acknowledged, *each.unanswered) for name in request.ids}
+    sent = {
+        name for each in traffic for request in (*each.acknowledged, *each.unanswered) for name in request.ids
+    }
     assert not stored.keys() - sent
     assert not failed
     by_profile = Counter(profile for _, profile, _, kind in events if kind == "count")
@@ -142,4 +146,6 @@ def check_file(file: Path, *traffic: Traffic) -> None:
     by_session = Counter(session for _, _, session, kind in events if kind == "count")
     assert {doc["id"]: doc["stats"]["events"] for doc in sessions} == dict(by_session)
     # One visit, one person: two first contacts at the same time made no second profile.
-    assert len({(profile, session) for _, profile, session, kind in events if kind == "count"}) == len(by_session)
+    assert len({(profile, session) for _, profile, session, kind in events if kind == "count"}) == len(
+        by_session
+    )

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.example import run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import run_example
 
 ABC = {
     "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",

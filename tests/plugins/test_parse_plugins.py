@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.example import ExampleRun, run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import ExampleRun, run_example
 
 
 async def parsed(plugin: str, field: str, value: Any) -> ExampleRun:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from headrace.engine.example import ExampleRun, run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import ExampleRun, run_example
 
 TEXT = "{{ event.properties.t }}"
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from headrace.engine.example import run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import run_example
 
 
 async def way(profile: str | None, *, name: str = "x", session: str | None = None, event: str = "e") -> str:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.example import run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import run_example
 
 
 async def test_log_lines_have_level_and_place() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from headrace.engine.example import run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import run_example
 
 NIGHT = {"start": "22:00", "end": "02:00", "days": ["fri"]}
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.example import run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import run_example
 
 
 @pytest.mark.parametrize(

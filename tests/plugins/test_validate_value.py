@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.example import run_example
 from headrace.engine.plugin import Example
+from headrace.engine.testing.example import run_example
 
 VALID: dict[str, list[Any]] = {
     "email": ["a@b.co", "first.last+tag@sub.example.org", "x@xn--bcher-kva.example"],

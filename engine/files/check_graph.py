@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from headrace.engine.json_file import JsonFile
-from headrace.engine.problem import Problem
+from headrace.engine.files.json_file import JsonFile
+from headrace.engine.files.problem import Problem
 from headrace.engine.workflow import NodeFile
 
 Nodes = Mapping[str, NodeFile]

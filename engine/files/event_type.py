@@ -8,8 +8,8 @@ import jsonschema_rs
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from headrace.engine.errors import FieldError
-from headrace.engine.json_file import JsonFile, Place
-from headrace.engine.problem import Problem
+from headrace.engine.files.json_file import JsonFile, Place
+from headrace.engine.files.problem import Problem
 from headrace.engine.workflow import FileModel
 
 MOST_ERRORS = 20

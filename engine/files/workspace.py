@@ -7,15 +7,15 @@ from datetime import datetime
 from pathlib import Path
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.check_workflow import Surroundings, check_workflow
-from headrace.engine.declared import FILES, SOURCES, Declared, read_declared
 from headrace.engine.errors import WorkspaceError
-from headrace.engine.event_type import EventType
-from headrace.engine.goal import Goal
-from headrace.engine.json_file import read_json_file
+from headrace.engine.files.check_workflow import Surroundings, check_workflow
+from headrace.engine.files.declared import FILES, SOURCES, Declared, read_declared
+from headrace.engine.files.event_type import EventType
+from headrace.engine.files.goal import Goal
+from headrace.engine.files.json_file import read_json_file
+from headrace.engine.files.problem import Problem
+from headrace.engine.files.source import Secrets, Source
 from headrace.engine.model import utc_now
-from headrace.engine.problem import Problem
-from headrace.engine.source import Secrets, Source
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.workflow import Workflow
 

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, W
 from pydantic_core import PydanticCustomError
 
 from headrace.engine.fields import Secret
-from headrace.engine.json_file import JsonFile
-from headrace.engine.problem import Problem
+from headrace.engine.files.json_file import JsonFile
+from headrace.engine.files.problem import Problem
 from headrace.engine.workflow import FileModel
 
 if TYPE_CHECKING:

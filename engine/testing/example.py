@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from headrace.engine.catalog import find_plugins
 from headrace.engine.draft import Draft
 from headrace.engine.errors import NodeError
-from headrace.engine.memory_reads import MemoryReads
 from headrace.engine.model import Doc, from_iso, make_key, new_profile, new_session
 from headrace.engine.passage import Needs, Passage, Surroundings
 from headrace.engine.plugin import Example, HttpAnswer, Plugin
 from headrace.engine.run import run_workflow
 from headrace.engine.store.protocol import Stored
+from headrace.engine.testing.memory_reads import MemoryReads
 from headrace.engine.view import plain
 from headrace.engine.workflow import NodeFile, On, Workflow, WorkflowFile, compile_workflow
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from headrace.engine.problem import Problem, dotted
+from headrace.engine.files.problem import Problem, dotted
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64

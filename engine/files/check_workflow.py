@@ -7,15 +7,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from headrace.engine.catalog import Catalog, PluginInfo, port_names
-from headrace.engine.check_graph import check_graph
-from headrace.engine.check_model import check_model
-from headrace.engine.check_reads import check_reads, compiled_fields
-from headrace.engine.event_type import EventType
 from headrace.engine.fields import Names, Secret
-from headrace.engine.json_file import JsonFile, Place
+from headrace.engine.files.check_graph import check_graph
+from headrace.engine.files.check_model import check_model
+from headrace.engine.files.check_reads import check_reads, compiled_fields
+from headrace.engine.files.event_type import EventType
+from headrace.engine.files.json_file import JsonFile, Place
+from headrace.engine.files.problem import Problem, has_errors
+from headrace.engine.files.source import Secrets
 from headrace.engine.plugin import Plugin
-from headrace.engine.problem import Problem, has_errors
-from headrace.engine.source import Secrets
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.workflow import NodeFile, Workflow, WorkflowFile, compile_workflow
 

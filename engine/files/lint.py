@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.check_model import check_model
-from headrace.engine.check_workflow import Surroundings, check_workflow
-from headrace.engine.declared import read_declared
-from headrace.engine.json_file import JsonFile, Place, read_json_file
-from headrace.engine.problem import Problem
-from headrace.engine.source import Secrets
+from headrace.engine.files.check_model import check_model
+from headrace.engine.files.check_workflow import Surroundings, check_workflow
+from headrace.engine.files.declared import read_declared
+from headrace.engine.files.json_file import JsonFile, Place, read_json_file
+from headrace.engine.files.problem import Problem
+from headrace.engine.files.source import Secrets
+from headrace.engine.files.workflow_test import TestCase, TestFile
+from headrace.engine.files.workspace import TEST_ENDING, WORKFLOWS, list_workflows, stray_files
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.workflow import Workflow
-from headrace.engine.workflow_test import TestCase, TestFile
-from headrace.engine.workspace import TEST_ENDING, WORKFLOWS, list_workflows, stray_files
 
 
 def lint(path: Path, catalog: Catalog, secrets: Secrets) -> list[Problem]:

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from headrace.engine.errors import NodeError
-from headrace.engine.example import filled
+from headrace.engine.files.source import Source
+from headrace.engine.files.workspace import Workspace
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
 from headrace.engine.metrics import Metrics
@@ -25,14 +26,13 @@ from headrace.engine.plugin import HttpAnswer
 from headrace.engine.request import Admission, Job
 from headrace.engine.run import Run
 from headrace.engine.settings import Settings
-from headrace.engine.source import Source
 from headrace.engine.store.memory import MemoryStore
 from headrace.engine.store.protocol import Ref, Row, Store
+from headrace.engine.testing.example import filled
 from headrace.engine.track import commit_all
-from headrace.engine.workspace import Workspace
 
 if TYPE_CHECKING:
-    from headrace.engine.watch import LiveWorkspace
+    from headrace.engine.files.watch import LiveWorkspace
 
 PROFILE, SESSION = "profile-1", "session-1"
 """Ids that are always the same, so that what depends on them (`random_split`) is so too."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from headrace.engine.catalog import BUILT_IN, Catalog, PluginInfo
+from headrace.engine.files.problem import CODES
 from headrace.engine.plugin import ERROR_PORT, Example
-from headrace.engine.problem import CODES
 
 WIDTH = 90
 """Longest line of JSON in a page."""

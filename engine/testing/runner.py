@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-from headrace.engine.dry import SESSION, Dry, Processed
 from headrace.engine.errors import HeadraceError
-from headrace.engine.expectation import Difference, differences
+from headrace.engine.files.source import Source
+from headrace.engine.files.workflow_test import Expect, Mock, TestCase, TestEvent
+from headrace.engine.files.workspace import Workspace
 from headrace.engine.language.registry import BadLiteral
 from headrace.engine.language.times import parse_duration
 from headrace.engine.model import EventInput
 from headrace.engine.plugin import ERROR_PORT, Out, Step
-from headrace.engine.source import Source
+from headrace.engine.testing.dry import SESSION, Dry, Processed
+from headrace.engine.testing.expectation import Difference, differences
 from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Workflow, with_runs
-from headrace.engine.workflow_test import Expect, Mock, TestCase, TestEvent
-from headrace.engine.workspace import Workspace
 
 START = "2026-01-15T12:00:00.000Z"
 """The clock of a test that names none; the same as that of plugins' examples."""

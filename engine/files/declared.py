@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from headrace.engine.check_model import check_model
-from headrace.engine.event_type import EventType, EventTypesFile, check_event_types
 from headrace.engine.fields import Names
-from headrace.engine.goal import Goal, GoalsFile
-from headrace.engine.json_file import JsonFile, read_json_file
-from headrace.engine.problem import Problem, has_errors
-from headrace.engine.segment import Segment, SegmentsFile
-from headrace.engine.source import Secrets, Source, SourcesFile, check_sources, compile_source
+from headrace.engine.files.check_model import check_model
+from headrace.engine.files.event_type import EventType, EventTypesFile, check_event_types
+from headrace.engine.files.goal import Goal, GoalsFile
+from headrace.engine.files.json_file import JsonFile, read_json_file
+from headrace.engine.files.problem import Problem, has_errors
+from headrace.engine.files.segment import Segment, SegmentsFile
+from headrace.engine.files.source import Secrets, Source, SourcesFile, check_sources, compile_source
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from headrace.engine.catalog import Catalog, PluginInfo
-from headrace.engine.event_type import EventTypesFile
-from headrace.engine.goal import GoalsFile
+from headrace.engine.files.event_type import EventTypesFile
+from headrace.engine.files.goal import GoalsFile
+from headrace.engine.files.segment import SegmentsFile
+from headrace.engine.files.source import SourcesFile
+from headrace.engine.files.workflow_test import TestFile
 from headrace.engine.plugin import ERROR_PORT
-from headrace.engine.segment import SegmentsFile
-from headrace.engine.source import SourcesFile
 from headrace.engine.workflow import WorkflowFile
-from headrace.engine.workflow_test import TestFile
 
 Schema = dict[str, Any]
 

@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from headrace.engine.catalog import Catalog
-from headrace.engine.declared import FILES, SOURCES
 from headrace.engine.errors import WorkspaceError
+from headrace.engine.files.declared import FILES, SOURCES
+from headrace.engine.files.problem import Problem
+from headrace.engine.files.source import Secrets
+from headrace.engine.files.workspace import WORKFLOWS, Workspace, load_workspace
 from headrace.engine.logs import logger
-from headrace.engine.problem import Problem
-from headrace.engine.source import Secrets
-from headrace.engine.workspace import WORKFLOWS, Workspace, load_workspace
 
 EVERY_SECONDS = 0.5
 SETTLES_SECONDS = 0.1

@@ -5,13 +5,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from headrace.engine.check_graph import edges_into
-from headrace.engine.event_type import EventType
 from headrace.engine.fields import Compiled
-from headrace.engine.json_file import JsonFile, Place
+from headrace.engine.files.check_graph import edges_into
+from headrace.engine.files.event_type import EventType
+from headrace.engine.files.json_file import JsonFile, Place
+from headrace.engine.files.problem import Problem
 from headrace.engine.model import new_profile, new_session
 from headrace.engine.plugin import Plugin
-from headrace.engine.problem import Problem
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.workflow import WorkflowFile
 

@@ -1,0 +1,1 @@
+"""What authors write: read, checked, compiled, and kept current."""

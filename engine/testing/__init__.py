@@ -1,0 +1,1 @@
+"""Runs without store and network: tests of workflows, examples, dry runs."""

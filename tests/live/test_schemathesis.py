@@ -1,0 +1,81 @@
+"""Requests made from the OpenAPI document: answers match it, never a 5xx."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from headrace.api.routes import ROUTES
+from tests.live.server import TOKEN, Server, track_body
+
+EXAMPLES = 60
+# The document tells the shape of what is sent. Blanks, cursors and days are looked at by the server alone.
+LEFT_OUT = [positive_data_acceptance, negative_data_rejection]
+WITHOUT_PARAMETERS = ("/healthz", "/readyz", "/metrics")
+CASES = [
+    (route.path, route.method, mode)
+    for route in ROUTES
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    if mode is GenerationMode.POSITIVE or route.path not in WITHOUT_PARAMETERS
+]
+
+
+class Known(NamedTuple):
+    """The document as it was loaded, and ids that the server knows by their paths."""
+
+    document: Any
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def known(shared: Server) -> Known:
+    """Load the document from the server, as a client would; some things are there to be found."""
+    status, answer = shared.post(track_body("page-view", "items", session="known", ids=["known", "known-2"]))
+    assert status == 200
+    ids = {"/api/profiles/{id}": answer["profile"]["id"], "/api/sessions/{id}": "known"}
+    ids |= {"/api/events/{id}": "known", "/api/events/{id}/story": "known-2"}
+    return Known(schemathesis.openapi.from_url(f"http://127.0.0.1:{shared.port}/openapi.json"), ids)
+
+
+def aim(case: Any, path: str, ids: dict[str, str]) -> None:
+    """Send a case to a source that exists, or ask for something that does."""
+    if isinstance(case.body, dict) and isinstance(case.body.get("source"), dict):
+        case.body["source"]["id"] = "web"
+    if case.path_parameters and "source_id" in case.path_parameters:
+        case.path_parameters["source_id"] = "web"
+    if path in ids and case.method == "GET":
+        case.path_parameters["id"] = ids[path]
+        case.query = {}
+
+
+@pytest.mark.parametrize(("path", "method", "mode"), CASES)
+def test_answers_match_the_document(
+    unharmed: Server, known: Known, path: str, method: str, mode: GenerationMode
+) -> None:
+    operation = known.document[path][method]
+    answered = set[int]()
+
+    @given(case=operation.as_strategy(generation_mode=mode), aimed=st.booleans())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def check(case: Any, aimed: bool) -> None:
+        if aimed:
+            aim(case, path, known.ids)
+        answer = case.call_and_validate(
+            headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20, excluded_checks=LEFT_OUT
+        )
+        answered.add(answer.status_code)
+
+    check()
+    assert all(status < 500 for status in answered)
+    assert mode is GenerationMode.NEGATIVE or answered & {200, 404}
