@@ -1,4 +1,4 @@
-"""The floor: the least server that does the same work."""
+"""The floor: the least server that does the same work.
 
 Raw ASGI, typed decoding, the workflow as closures. It reads and writes the same rows and indexes as the embedded
 store, and answers after the commit. It has no keys, limits, locks, versions, trace or error handling, so it is no
