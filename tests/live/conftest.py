@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.server import Doc, Server, track_body, write_workspace
+from live.server import Doc, Server, track_body, write_workspace
 
 Starts = Callable[..., Server]
 

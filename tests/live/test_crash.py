@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from headrace.engine.crash import CRASH_POINTS
-from tests.live.conftest import Starts
-from tests.live.server import Server
-from tests.live.traffic import Traffic, check_file, dump
+from live.conftest import Starts
+from live.server import Server
+from live.traffic import Traffic, check_file, dump
 
 ROUNDS = 10
 
@@ -53,7 +53,7 @@ async def test_killed_ten_times_under_load(start: Starts) -> None:
 
 @pytest.mark.parametrize("point", CRASH_POINTS)
 @pytest.mark.parametrize("times", [1, 60])
-async def test_killed_at_each_point(start: Starts, launch: Starts, point: str, times: int) -> None:
+async def test_killed_at_each_point(start: Starts, point: str, times: int) -> None:
     server = start(HEADRACE_CRASH_AT=f"{point}:{times}")
     traffic = Traffic(point, seed=times)
     async with asyncio.timeout(20):

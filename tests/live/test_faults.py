@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.conftest import Starts
-from tests.live.server import Doc, Server, track_body
+from live.conftest import Starts
+from live.server import Doc, Server, track_body
 
 BUSY_SECONDS = 5.0
 """How long the store waits for a lock."""
@@ -48,7 +48,7 @@ def fill(server: Server, first: int, most: int = 400) -> list[int]:
 def has_all(server: Server, numbers: list[int]) -> bool:
     """Say whether the events can be read, and are the only ones."""
     found: set[str] = set()
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         status, page = server.get(f"/api/events?limit=500&cursor={cursor}")
         assert status == 200, page
@@ -135,7 +135,7 @@ def test_a_full_disk_is_left_behind_without_a_restart(start: Starts, small_disk:
     assert server.stop() == 0
 
 
-def test_a_limit_on_the_size_of_files(start: Starts, tmp_path: Path) -> None:
+def test_a_limit_on_the_size_of_files(start: Starts) -> None:
     server = start(before=["sh", "-c", 'ulimit -f 2000; exec "$@"', "sh"])
     taken = fill(server, 0)
     assert len(taken) > 5

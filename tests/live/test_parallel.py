@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.live.conftest import Starts
-from tests.live.connection import Connection
-from tests.live.server import Doc, Server, track_body
+from live.conftest import Starts
+from live.connection import Connection
+from live.server import Doc, Server, track_body
 
 INCREMENTS = 200
 CONNECTIONS = 50
 
 
-def bytes_of(*types: str, session: str, **more: Doc) -> bytes:
+def bytes_of(*types: str, session: str) -> bytes:
     """Return the body of a request as it is sent."""
-    return json.dumps(track_body(*types, session=session, **more)).encode()
+    return json.dumps(track_body(*types, session=session)).encode()
 
 
 async def post(connection: Connection, body: bytes) -> Doc:

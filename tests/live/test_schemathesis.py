@@ -1,18 +1,20 @@
-"""Requests made from the OpenAPI document: answers match it, never a 5xx."""
+"""What is answered to requests that reach something matches the OpenAPI document.
+
+Requests with any ids at all, most of which find nothing, are the business of the tests of the document itself.
+"""
 
 from typing import Any, NamedTuple
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from headrace.api.routes import ROUTES
-from tests.live.server import TOKEN, Server, track_body
+from live.server import TOKEN, Server, track_body
 
-EXAMPLES = 60
+EXAMPLES = 25
 # The document tells the shape of what is sent. Blanks, cursors and days are looked at by the server alone.
 LEFT_OUT = [positive_data_acceptance, negative_data_rejection]
 WITHOUT_PARAMETERS = ("/healthz", "/readyz", "/metrics")
@@ -52,14 +54,13 @@ def aim(case: Any, path: str, ids: dict[str, str]) -> None:
         case.query = {}
 
 
+@pytest.mark.usefixtures("unharmed")
 @pytest.mark.parametrize(("path", "method", "mode"), CASES)
-def test_answers_match_the_document(
-    unharmed: Server, known: Known, path: str, method: str, mode: GenerationMode
-) -> None:
+def test_answers_match_the_document(known: Known, path: str, method: str, mode: GenerationMode) -> None:
     operation = known.document[path][method]
     answered = set[int]()
 
-    @given(case=operation.as_strategy(generation_mode=mode), aimed=st.booleans())
+    @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -68,9 +69,8 @@ def test_answers_match_the_document(
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def check(case: Any, aimed: bool) -> None:
-        if aimed:
-            aim(case, path, known.ids)
+    def check(case: Any) -> None:
+        aim(case, path, known.ids)
         answer = case.call_and_validate(
             headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20, excluded_checks=LEFT_OUT
         )
@@ -78,4 +78,4 @@ def test_answers_match_the_document(
 
     check()
     assert all(status < 500 for status in answered)
-    assert mode is GenerationMode.NEGATIVE or answered & {200, 404}
+    assert mode is GenerationMode.NEGATIVE or method == "DELETE" or 200 in answered
