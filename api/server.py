@@ -27,7 +27,7 @@ ENDED_AT_ONCE = 1
 KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 seconds of most proxies, so that it is they who close an idle connection."""
 TICKS_A_SECOND = 10
-NEW_OBJECTS_A_ROUND = 1_000_000
+NEW_OBJECTS_A_ROUND = 200_000
 """How many more objects there must be before the garbage collector looks at the young ones."""
 
 
