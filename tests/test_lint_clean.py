@@ -74,7 +74,7 @@ async def test_failures_are_of_the_data(
     open_lab: OpenLab, tmp_path: Path, workflow: Doc, sent: list[Doc], profile_less: bool
 ) -> None:
     segments = {node["config"].get("segment", "vip") for node in workflow["nodes"].values()}
-    files = {
+    files: Doc = {
         "segments.json": {"segments": {name: {} for name in segments if re.fullmatch(r"[\w-]+", str(name))}}
     }
     if not lints_clean(tmp_path / "lint", {"made": workflow} | files):
