@@ -15,8 +15,8 @@ from headrace.engine.workflow import Node, Workflow, with_runs
 
 MOST_BYTES = 300
 """Size of a run's record as JSON; DESIGN §2."""
-SURELY_FITS = 110
-"""Characters of path and name that fit, however they are written."""
+SURELY_FITS = 220
+"""Characters of path and name that fit when JSON writes each as it is."""
 LEAST_ERROR = 80
 """Bytes of an error that are kept before the path is cut."""
 
@@ -43,7 +43,7 @@ def run_record(run: Run) -> Doc:
     }
     if run.error:
         record["error"] = run.error
-    if run.error or not steps.isascii() or len(steps) + len(run.workflow.name) > SURELY_FITS:
+    if run.error or not run.workflow.has_plain_labels or len(steps) + len(run.workflow.name) > SURELY_FITS:
         _shorten(record)
     return record
 

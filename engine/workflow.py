@@ -76,7 +76,10 @@ class WorkflowFile(FileModel):
     nodes: dict[NodeName, NodeFile] = Field(min_length=1, max_length=MAX_NODES, description="Nodes by name.")
 
 
-NodeRun = Callable[[Step], "Out | Awaitable[Out]"]
+Work = Callable[[Step], "Out | Awaitable[Out]"]
+"""What a node does: its plugin's `run`, or that wrapped by a trace."""
+
+_PLAIN_LABEL = re2.compile(r"[a-zA-Z0-9_.-]+")
 
 
 class Node:
@@ -92,7 +95,7 @@ class Node:
         self.name = name
         self.plugin = plugin
         self.plugin_name = file.plugin
-        self.run: NodeRun = plugin.run
+        self.run: Work = plugin.run
         self.is_async = bool(plugin.uses)
         self.ports = frozenset(plugin.ports_for(plugin.config)) | {ERROR_PORT}
         self.labels = {port: f"{name}.{port}" for port in self.ports}
@@ -132,6 +135,9 @@ class Workflow:
         self.edges_in = [node.edges_in for node in nodes]
         self.starts = tuple(node for node in nodes if node.edges_in == 0)
         self.has_io = any(node.is_async for node in nodes)
+        self.has_plain_labels = all(
+            _PLAIN_LABEL.fullmatch(label) for node in nodes for label in node.labels.values()
+        )
         # re2: linear in the type's length, however many `*` an author writes.
         self._matches = re2.compile(
             "(?s)" + "|".join(f"(?:{wildcard(pattern)})" for pattern in on.event)
