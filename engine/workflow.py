@@ -172,7 +172,7 @@ def compile_workflow(
     return Workflow(name, version, file, nodes)
 
 
-def with_runs(workflow: Workflow, run_of: Callable[[Node], NodeRun]) -> Workflow:
+def with_runs(workflow: Workflow, run_of: Callable[[Node], Work]) -> Workflow:
     """Return a copy of a workflow in which each node runs what `run_of` gives for it."""
     changed = copy(workflow)
     changed.traced = None
