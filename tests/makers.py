@@ -210,7 +210,7 @@ def write_workspace(folder: Path, files: Files) -> Path:
 
     `sources.json` has the public source `shop`, and `segments.json` the segment `vip`, unless they are given.
     """
-    usual = {"sources.json": {"sources": {"shop": {}}}, "segments.json": {"segments": {"vip": {}}}}
+    usual: Files = {"sources.json": {"sources": {"shop": {}}}, "segments.json": {"segments": {"vip": {}}}}
     (folder / "workflows").mkdir(parents=True, exist_ok=True)
     for name, value in (usual | dict(files)).items():
         path = folder / (name if name.endswith(".json") else f"workflows/{name}.json")

@@ -64,7 +64,7 @@ def _check_whole(
 
 
 def _without_lost_edges(model: WorkflowFile) -> WorkflowFile:
-    """Return the workflow without edges to nowhere or to themselves: those are problems of their own, and hide no other."""
+    """Return the workflow without edges to nowhere or to themselves, which are problems by themselves."""
     nodes = {
         name: entry.model_copy(
             update={
