@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from headrace.engine.errors import HeadraceError, NodeError
+from headrace.engine.errors import HeadraceError, NodeError, StoreError
 from headrace.engine.journal import NOTHING, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
@@ -60,7 +60,8 @@ class Run:
 async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     """Run an event through a workflow and return what happened; a failed node does not raise.
 
-    Raises Needs when a node attaches a profile or session that the request has not locked.
+    Raises Needs when a node attaches a profile or session that the request has not locked, StoreError when one
+    looks something up and the store cannot answer now.
     """
     run = Run(workflow, passage)
     passage.begin_run(run)
@@ -128,6 +129,9 @@ async def execute_io(passage: Passage, node: Node) -> NodeRun:
             if type(out) is Out and out.port in node.ports:
                 return NodeRun(node, out, step.journal)
             return wrong_out(node, step, out)
+        except StoreError:
+            # Not the node's failure: the request is refused whole, and can be sent again.
+            raise
         except TimeoutError:
             done = failed(node, step, NodeError(f"timed out after {node.timeout_seconds:g} s"))
         except Exception as error:  # noqa: BLE001 - as in `execute`

@@ -21,6 +21,7 @@ class Faulty:
         self.plans: list[str] = []
         self.seen: list[Change] = []
         self.read_seconds = 0.0
+        self.finds = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -29,6 +30,11 @@ class Faulty:
         if self.read_seconds:
             await asyncio.sleep(self.read_seconds)
         return await self.inner.read(refs)
+
+    async def find(self, query: Any) -> Any:
+        if not self.finds:
+            raise StoreError("the disk is gone")
+        return await self.inner.find(query)
 
     async def commit(self, change: Change) -> Outcome:
         self.seen.append(change)
@@ -175,6 +181,22 @@ async def test_a_fault_between_two_parts(open_lab: OpenLab, faulty: list[Faulty]
         counts = {doc["id"]: doc["stats"]["counters"]["coupons"] for doc in await lab.all("profile")}
         assert counts == {ids[0]: 2, ids[1]: 1}
         assert len(await lab.all("event")) == 3
+
+
+async def test_a_node_whose_look_up_fails_refuses_the_request(
+    open_lab: OpenLab, faulty: list[Faulty]
+) -> None:
+    """An event that went on without what its workflow asked for would be lost to it."""
+    files = {"past": chain("y", ("past", {}), count())}
+    async with open_lab(files, wrapping(faulty)) as lab:
+        faulty[0].finds = False
+        with pytest.raises(StoreError):
+            await lab.track(EventInput("x", id="e1"), EventInput("y", id="e2"))
+        assert not any(lab.rows().values())
+        assert len(lab.engine.parts.locks) == 0
+        faulty[0].finds = True
+        await lab.track(EventInput("x", id="e1"), EventInput("y", id="e2"))
+        assert await lab.counter() == 1
 
 
 async def test_reads_that_take_time_change_nothing(open_lab: OpenLab, faulty: list[Faulty]) -> None:
