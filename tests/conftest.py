@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from makers import Files, Lab, make_engine, write_workspace
 
 from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Store
+from tests.makers import Files, Lab, make_engine, write_workspace
 
 # Assertions in the suites that several test files use explain themselves too.
-pytest.register_assert_rewrite("store_contract")
+pytest.register_assert_rewrite("tests.store_contract")
 
 OpenLab = Callable[..., AbstractAsyncContextManager[Lab]]
 

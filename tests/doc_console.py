@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from doc_blocks import ROOT, Block
+from tests.doc_blocks import ROOT, Block
 
 SHOWN_ADDRESS = "http://127.0.0.1:8080"
 ANY = "…"

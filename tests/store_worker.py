@@ -4,10 +4,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from store_contract import add_one, change, event_row, profile_write, read_profile
-
 from headrace.engine.crash import set_crash_point
 from headrace.engine.store.open import open_store
+from tests.store_contract import add_one, change, event_row, profile_write, read_profile
 
 
 async def increment(url: str, data: str, name: str, times: str) -> None:

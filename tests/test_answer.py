@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import chain, count, sources
 
 from headrace.engine.model import Caller
+from tests.conftest import OpenLab
+from tests.makers import chain, count, sources
 
 
 @pytest.mark.requirement("004-28")

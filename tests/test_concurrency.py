@@ -6,10 +6,10 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import Lab, chain, count
 
 from headrace.engine.model import EventInput
+from tests.conftest import OpenLab
+from tests.makers import Lab, chain, count
 
 COUNT = {"count": chain("*", count())}
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doc_blocks import GENERATED, PAGES, ROOT, Block, Row, anchors, blocks, code_spans, links, prose, rows
-from doc_console import Console, compare_output
 
 from headrace.cli import COMMANDS, Commands
 from headrace.engine.catalog import find_plugins
@@ -22,6 +20,20 @@ from headrace.engine.language.values import plain
 from headrace.engine.settings import Settings, variable
 from headrace.engine.template import compile_template
 from headrace.engine.testing.example import run_example
+from tests.doc_blocks import (
+    GENERATED,
+    PAGES,
+    ROOT,
+    Block,
+    Row,
+    anchors,
+    blocks,
+    code_spans,
+    links,
+    prose,
+    rows,
+)
+from tests.doc_console import Console, compare_output
 
 SHOP = ROOT / "workflows" / "shop"
 HAND_WRITTEN = [page for page in PAGES if page.name not in GENERATED]

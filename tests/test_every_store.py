@@ -1,7 +1,8 @@
 """Every store keeps the contract."""
 
 import pytest
-from store_contract import StoreContract
+
+from tests.store_contract import StoreContract
 
 
 class TestEveryStore(StoreContract):

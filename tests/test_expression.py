@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from expression_cases import BAD_EXPRESSIONS, BAD_TEMPLATES, DOCS, NOW, TEMPLATES, VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from headrace.engine.expression import (
 )
 from headrace.engine.language.library import FILTERS, FUNCTIONS, OTHER_NAMES
 from headrace.engine.language.values import TESTS
+from tests.expression_cases import BAD_EXPRESSIONS, BAD_TEMPLATES, DOCS, NOW, TEMPLATES, VALUES
 
 
 def scope_of(docs: dict[str, Any] = DOCS) -> Scope:

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import pytest
-from makers import make_passage
 from pydantic import Field, ValidationError
 
 from headrace.engine.errors import NodeError
@@ -25,6 +24,7 @@ from headrace.engine.plugin import (
     Value,
     WritePath,
 )
+from tests.makers import make_passage
 
 
 class Everything(Config):

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from makers import DoesIo, Scripted, ScriptedIo, catalog, leave, make_passage, path_of
-from reference_walker import walk
 
 from headrace.engine.errors import NodeError
 from headrace.engine.plugin import Out, Plugin, Step
 from headrace.engine.run import Run, run_workflow
 from headrace.engine.trace import traced
 from headrace.engine.workflow import Workflow, WorkflowFile, compile_workflow
+from tests.makers import DoesIo, Scripted, ScriptedIo, catalog, leave, make_passage, path_of
+from tests.reference_walker import walk
 
 GRAPHS = sorted(Path(__file__).with_name("graphs").glob("*.json"))
 

@@ -6,13 +6,13 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from makers import NOW, make_passage, make_workflow
 
 from headrace.engine.model import iso, make_key, new_profile, new_session
 from headrace.engine.passage import Needs, Passage
 from headrace.engine.plugin import Out, Step
 from headrace.engine.run import Run, run_workflow
 from headrace.engine.store.protocol import Stored
+from tests.makers import NOW, make_passage, make_workflow
 
 Writes = Callable[[Step], Any]
 

@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from conftest import OpenLab
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from makers import Lab
 
 from headrace.engine.catalog import find_plugins, port_names
 from headrace.engine.files.workspace import load_workspace
 from headrace.engine.model import Doc, EventInput
+from tests.conftest import OpenLab
+from tests.makers import Lab
 
 CATALOG = find_plugins(())
 USES = [(name, dict(example.config)) for name, info in CATALOG.items() for example in info.examples]

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import Lab, chain, sources
 
 from headrace.engine.draft import Draft
 from headrace.engine.model import EventInput, iso
 from headrace.engine.reads import StoreReads
+from tests.conftest import OpenLab
+from tests.makers import Lab, chain, sources
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
 

@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from makers import leave, make_passage, make_workflow, path_of
 
 from headrace.engine.errors import NodeError
 from headrace.engine.passage import MAX_NODE_RUNS
 from headrace.engine.plugin import Out, Step
 from headrace.engine.run import run_workflow
 from headrace.engine.trace import full_trace
+from tests.makers import leave, make_passage, make_workflow, path_of
 
 FORK = {"one": {"then": {"a": ["two", "three"]}}, "two": {}, "three": {}}
 

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from makers import Does, DoesIo, make_passage, make_workflow, path_of
-from reference_walker import walk
 
 from headrace.engine.errors import NodeError
 from headrace.engine.model import Doc
@@ -17,6 +15,8 @@ from headrace.engine.passage import Passage
 from headrace.engine.plugin import Out, Step
 from headrace.engine.run import Run, run_workflow
 from headrace.engine.trace import full_trace, traced
+from tests.makers import Does, DoesIo, make_passage, make_workflow, path_of
+from tests.reference_walker import walk
 
 Entry = tuple[str, str, Any]
 

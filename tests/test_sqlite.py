@@ -13,19 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_contract import (
-    NOW,
-    WORKER,
-    add_one,
-    change,
-    event_key,
-    event_row,
-    has_committed,
-    key_of,
-    one,
-    profile_write,
-    read_profile,
-)
 
 from headrace.engine import crash
 from headrace.engine.crash import CRASH_POINTS, crash_point, set_crash_point
@@ -38,6 +25,19 @@ from headrace.engine.store.sqlite.ask import find_page
 from headrace.engine.store.sqlite.files import connect
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 from headrace.engine.store.sqlite.schema import APPLICATION_ID, STEPS, migrate
+from tests.store_contract import (
+    NOW,
+    WORKER,
+    add_one,
+    change,
+    event_key,
+    event_row,
+    has_committed,
+    key_of,
+    one,
+    profile_write,
+    read_profile,
+)
 
 Open = Callable[..., SqliteStore]
 
@@ -334,7 +334,7 @@ async def test_a_full_disk_refuses_and_goes_on_when_there_is_room(opened: Open, 
 
 LIMITED = """
 import asyncio, resource, signal
-from store_contract import change, event_row
+from tests.store_contract import change, event_row
 from headrace.engine.errors import StoreError
 from headrace.engine.store.open import open_store
 
@@ -358,7 +358,7 @@ asyncio.run(main())
 async def test_a_limit_on_the_size_of_files_is_an_error(opened: Open, tmp_path: Path) -> None:
     done = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", f"import os, sys\nfrom pathlib import Path\n{LIMITED}", str(tmp_path)),
-        env=os.environ | {"PYTHONPATH": f"{WORKER.parent}:{WORKER.parent.parent}"},
+        env=os.environ | {"PYTHONPATH": str(WORKER.parent.parent)},
         stdout=subprocess.PIPE,
     )
     out, _ = await done.communicate()

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import Files, chain, count, sources
 
 from headrace.engine.errors import InputError
 from headrace.engine.model import Caller, EventInput, iso, make_key
 from headrace.engine.steps.enrich import page, shown_address
+from tests.conftest import OpenLab
+from tests.makers import Files, chain, count, sources
 
 COUNT: Files = {"count": chain("*", count())}
 

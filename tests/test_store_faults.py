@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import Lab, chain, count
 
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import EventInput
 from headrace.engine.store.protocol import Change, Conflict, Outcome, Store
+from tests.conftest import OpenLab
+from tests.makers import Lab, chain, count
 
 
 class Faulty:

@@ -3,10 +3,9 @@
 import asyncio
 from typing import Any
 
-from conftest import OpenLab
-from makers import Lab, chain, count, sources
-
 from headrace.engine.model import EventInput, make_key
+from tests.conftest import OpenLab
+from tests.makers import Lab, chain, count, sources
 
 
 async def story(lab: Lab, event: str, tenant: str = "main", source: str = "shop") -> dict[str, Any] | None:

@@ -5,16 +5,16 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from conftest import OpenLab
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from makers import Lab, make_passage, make_workflow, sources
 
 from headrace.engine.errors import NodeError
 from headrace.engine.model import EventInput, make_key
 from headrace.engine.plugin import Out, Step
 from headrace.engine.run import run_workflow
 from headrace.engine.trace import full_trace, run_record, skipped_record, trace_key, traced
+from tests.conftest import OpenLab
+from tests.makers import Lab, make_passage, make_workflow, sources
 
 MOST_BYTES = 300
 

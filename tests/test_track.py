@@ -3,10 +3,10 @@
 from uuid import UUID
 
 import pytest
-from conftest import OpenLab
-from makers import Files, chain, count, sources
 
 from headrace.engine.model import Caller, EventInput, make_key
+from tests.conftest import OpenLab
+from tests.makers import Files, chain, count, sources
 
 COUNT: Files = {"count": chain("*", count())}
 KEYED: Files = {

@@ -3,13 +3,13 @@
 from collections import Counter
 from typing import Any
 
-from conftest import OpenLab
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from makers import Lab, chain, count
-from test_store_faults import Faulty, sent_until_taken, wrapping
 
 from headrace.engine.model import EventInput
+from tests.conftest import OpenLab
+from tests.makers import Lab, chain, count
+from tests.test_store_faults import Faulty, sent_until_taken, wrapping
 
 LOAD = ("load_profile", {"session": "{{ event.properties.of }}"})
 FILES = {

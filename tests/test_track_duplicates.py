@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import Files, Lab, chain, count, sources
 
 from headrace.engine.model import EventInput, make_key
+from tests.conftest import OpenLab
+from tests.makers import Files, Lab, chain, count, sources
 
 COUNT: Files = {"count": chain("*", count())}
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import Files, Lab, chain, count
 
 from headrace.engine.model import EventInput
+from tests.conftest import OpenLab
+from tests.makers import Files, Lab, chain, count
 
 LOAD = ("load_profile", {"id": "{{ event.properties.who }}"})
 BY_SESSION = ("load_profile", {"session": "{{ event.properties.session }}"})

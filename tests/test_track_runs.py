@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import OpenLab
-from makers import Files, chain, count, make_request, sources
 
 from headrace.engine.errors import BusyError
 from headrace.engine.model import EventInput
 from headrace.engine.passage import MAX_NODE_RUNS
 from headrace.engine.steps import goals
+from tests.conftest import OpenLab
+from tests.makers import Files, chain, count, make_request, sources
 
 COUNT: Files = {"count": chain("*", count())}
 

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 
-from live.server import Doc, Server
+from tests.live.server import Doc, Server
 
 REFUSALS = frozenset((400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 422, 431))
 

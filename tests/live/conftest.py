@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from live.server import Doc, Server, track_body, write_workspace
+from tests.live.server import Doc, Server, track_body, write_workspace
 
 Starts = Callable[..., Server]
 

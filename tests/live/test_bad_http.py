@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from live.checks import REFUSALS, kept
-from live.conftest import MOST_MIB, Starts, in_flight
-from live.server import Server, track_body
+from tests.live.checks import REFUSALS, kept
+from tests.live.conftest import MOST_MIB, Starts, in_flight
+from tests.live.server import Server, track_body
 
 HEAD = b"POST /track HTTP/1.1\r\nhost: x\r\n"
 MIB = 1 << 20

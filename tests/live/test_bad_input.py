@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from live.checks import kept, refused
-from live.connection import Connection
-from live.server import Doc, Server, track_body
+from tests.live.checks import kept, refused
+from tests.live.connection import Connection
+from tests.live.server import Doc, Server, track_body
 
 MIB = 1 << 20
 

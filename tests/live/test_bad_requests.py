@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from live.checks import REFUSALS
-from live.server import Server, track_body
+from tests.live.checks import REFUSALS
+from tests.live.server import Server, track_body
 
 HEADERS = (
     "Idempotency-Key",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from headrace.engine.crash import CRASH_POINTS
-from live.conftest import Starts
-from live.server import Server
-from live.traffic import Traffic, check_file, dump
+from tests.live.conftest import Starts
+from tests.live.server import Server
+from tests.live.traffic import Traffic, check_file, dump
 
 ROUNDS = 10
 

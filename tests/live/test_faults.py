@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from live.conftest import Starts
-from live.server import Doc, Server, track_body
+from tests.live.conftest import Starts
+from tests.live.server import Doc, Server, track_body
 
 BUSY_SECONDS = 5.0
 """How long the store waits for a lock."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from live.conftest import Starts
-from live.server import ROOT, TOKEN, Doc, Server, track_body, write_workspace
+from tests.live.conftest import Starts
+from tests.live.server import ROOT, TOKEN, Doc, Server, track_body, write_workspace
 
 LIVE_WITHIN_SECONDS = 2.0
 

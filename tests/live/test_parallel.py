@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from live.conftest import Starts
-from live.connection import Connection
-from live.server import Doc, Server, track_body
+from tests.live.conftest import Starts
+from tests.live.connection import Connection
+from tests.live.server import Doc, Server, track_body
 
 INCREMENTS = 200
 CONNECTIONS = 50

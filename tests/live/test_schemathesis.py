@@ -12,7 +12,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from headrace.api.routes import ROUTES
-from live.server import TOKEN, Server, track_body
+from tests.live.server import TOKEN, Server, track_body
 
 EXAMPLES = 25
 # The document tells the shape of what is sent. Blanks, cursors and days are looked at by the server alone.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from live.connection import Connection
-from live.server import track_body
+from tests.live.connection import Connection
+from tests.live.server import track_body
 
 CONNECTIONS = 8
 COLLECT_SHARE = 0.1
