@@ -1,18 +1,31 @@
-"""HTTP/1.1 with bounds on size and time of a head."""
+"""HTTP/1.1 with bounds on a head, and no other protocol."""
 
 import asyncio
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from headrace.api.problems import problem
+from headrace.engine.model import new_id
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_SECONDS = 10.0
 
 
+class _Nowhere(list[tuple[bytes, bytes]]):
+    """Takes trailers, which nobody reads: they must not become headers, nor fill the memory."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Keep nothing."""
+
+
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, which by itself waits for ever for the end of a head, of any size."""
+    """uvicorn's protocol, which by itself waits for ever for the end of a head, of any size.
+
+    A request that asks for another protocol is taken as if it had not asked, as RFC 9110 (7.8) allows: uvicorn loses
+    the body of such a request, or reads it as the next one.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -29,7 +42,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Feed the parser; refuse a head that is too large."""
         if self._in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._in_head:
             if self._head_bytes > MAX_HEAD_BYTES and self._is_idle():
                 self.refuse(
@@ -39,15 +53,51 @@ class BoundedHttp(HttpToolsProtocol):
             # Bytes that are no request yet: the rest of a body that was refused before its end.
             self._waits_since = self.loop.time()
 
+    def _feed(self, data: bytes) -> None:
+        """Give bytes to the parser; begin again, without the asking, where a head asks for another protocol."""
+        rest: bytes | memoryview = data
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except HttpParserUpgrade as stopped:
+                    if self.parser.get_method() == b"CONNECT":
+                        self.refuse(400, "no_tunnel", "This server is no proxy: CONNECT is not taken.")
+                        return
+                    rest = memoryview(rest)[stopped.args[0] :]
+                    head = self._plain_head()
+                    self.parser = HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                    self.parser.feed_data(head)
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _plain_head(self) -> bytes:
+        """Return the head that was just read, without the header `Upgrade`."""
+        first = b"%s %s HTTP/%s" % (
+            self.parser.get_method(), self.url, self.parser.get_http_version().encode(),
+        )  # fmt: skip
+        lines = [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join((first, *lines, b"", b""))
+
     def on_message_begin(self) -> None:
         """Begin a request: from here its head has a limit."""
         super().on_message_begin()
         self._in_head, self._head_bytes, self._waits_since = True, 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """End the head."""
+        """End the head. One that asks for another protocol is read once more: see `_feed`."""
+        if self.parser.should_upgrade():
+            return
         self._in_head, self._waits_since = False, None
         super().on_headers_complete()
+        self.headers = _Nowhere()
+
+    def on_message_complete(self) -> None:
+        """End the body."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def close_if_slow(self, now: float) -> None:
         """Hang up on who began a request and did not end its head in time."""
@@ -66,7 +116,13 @@ class BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         reply = problem(status, code, detail)
-        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body)), (b"connection", b"close")]
+        headers = [
+            *reply.headers,
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"x-request-id", new_id().encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"connection", b"close"),
+        ]
         lines = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n", reply.body]
         self.transport.write(b"".join(lines))
         self.transport.close()
