@@ -14,6 +14,10 @@ from headrace.engine.plugin import ERROR_PORT, Out, Plugin, Step
 MAX_NODES = 200
 """Nodes in one workflow; more is a sign that it should be several."""
 
+MAX_EVENT_NAMES = 200
+"""Names in one `on.event`."""
+
+EventName = Annotated[str, StringConstraints(max_length=128)]
 NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 
 
@@ -35,8 +39,9 @@ class Retry(FileModel):
 class On(FileModel):
     """Which events a workflow takes."""
 
-    event: list[str] = Field(
+    event: list[EventName] = Field(
         min_length=1,
+        max_length=MAX_EVENT_NAMES,
         description="Event types; `*` stands for any text.",
         examples=[["purchase-order"], ["cart-*"]],
     )
@@ -138,14 +143,24 @@ class Workflow:
         self.has_plain_labels = all(
             _PLAIN_LABEL.fullmatch(label) for node in nodes for label in node.labels.values()
         )
-        # re2: linear in the type's length, however many `*` an author writes.
-        self._matches = re2.compile(
-            "(?s)" + "|".join(f"(?:{wildcard(pattern)})" for pattern in on.event)
-        ).fullmatch
+        self._matches = _one_of(on.event)
 
     def matches(self, event_type: str) -> bool:
         """Say whether `on.event` names this type."""
         return self._matches(event_type) is not None
+
+
+def _one_of(patterns: list[str]) -> Callable[[str], object]:
+    """Return what says whether a text fits a pattern; raises ValueError when they are too many `*` together."""
+    # re2: linear in the type's length, however many `*` an author writes.
+    options = re2.Options()
+    options.log_errors = False
+    text = "(?s)" + "|".join(f"(?:{wildcard(pattern)})" for pattern in patterns)
+    try:
+        matches: Callable[[str], object] = re2.compile(text, options).fullmatch
+    except re2.error:
+        raise ValueError("the names have too many * together") from None
+    return matches
 
 
 def wildcard(pattern: str) -> str:
@@ -156,7 +171,7 @@ def wildcard(pattern: str) -> str:
 def compile_workflow(
     name: str, text: bytes, file: WorkflowFile, plugins: Mapping[str, Plugin[Any]]
 ) -> Workflow:
-    """Compile a workflow whose file was checked by lint.
+    """Compile a workflow whose file was checked by lint. Raises ValueError when `on.event` is too large.
 
     `plugins` holds an instance for each node, by the node's name. The version is a hash of the file's bytes.
     """

@@ -182,3 +182,27 @@ async def test_stop_without_start(folder: Path, catalog: Catalog) -> None:
 def test_without_sources_nothing_starts(tmp_path: Path, catalog: Catalog) -> None:
     with pytest.raises(WorkspaceError):
         LiveWorkspace(tmp_path, catalog, unset)
+
+
+async def test_a_fault_while_looking_is_told_and_ends_with_it(
+    folder: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr("headrace.engine.files.watch.AFTER_FAULT_SECONDS", 0.1)
+    live = LiveWorkspace(
+        folder, catalog, unset, lambda now: told.append(tuple(each.code for each in now.refused))
+    )
+    live.start()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("headrace.engine.files.watch.load_workspace", broken)
+            write(folder / "workflows/welcome.json", workflow("two"))
+            await within_two_seconds(lambda: told[-1:] == [("F14",)])
+            assert about(live) == ["one"]
+        await within_two_seconds(lambda: told[-1:] == [()])
+        assert about(live) == ["two"]
+    finally:
+        await live.stop()

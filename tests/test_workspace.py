@@ -1,10 +1,13 @@
 """Loading a workspace: sources, event types, workflows, and what is broken."""
 
 import json
+import os
+import socket
 from pathlib import Path
 from time import perf_counter
 
 import pytest
+import re2
 
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
@@ -252,15 +255,15 @@ def test_a_file_that_may_not_be_read(
     write(tmp_path, "sources.json", SOURCES)
     write(tmp_path, "workflows/good.json", workflow())
     write(tmp_path, "workflows/secret.json", workflow())
-    open_file = Path.open
+    open_file = os.open
 
-    def refuse(path: Path, mode: str = "r") -> object:
+    def refuse(path: Path, flags: int) -> int:
         # Tests may run as root, who may read every file.
         if path.name == "secret.json":
             raise PermissionError(13, "Permission denied")
-        return open_file(path, mode)
+        return open_file(path, flags)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("headrace.engine.files.json_file.os.open", refuse)
     workspace = load(tmp_path, catalog)
     assert [one.name for one in workspace.workflows] == ["good"]
     assert [problem.message for problem in workspace.problems] == ["cannot be read: Permission denied"]
@@ -311,3 +314,49 @@ def test_a_hundred_workflows_load_fast(tmp_path: Path, catalog: Catalog) -> None
     took = perf_counter() - start
     print(f"100 workflows: {took:.2f} s")  # noqa: T201
     assert took < 5
+
+
+def test_what_is_no_regular_file_is_a_problem_and_hangs_nothing(tmp_path: Path, catalog: Catalog) -> None:
+    write(tmp_path, "sources.json", SOURCES)
+    write(tmp_path, "workflows/good.json", workflow())
+    os.mkfifo(tmp_path / "segments.json")
+    os.mkfifo(tmp_path / "workflows/pipe.json")
+    (tmp_path / "workflows/folder.json").mkdir()
+    (tmp_path / "workflows/zero.json").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as listening:
+        # The path of a socket may have 107 characters only.
+        listening.bind(os.path.relpath(tmp_path / "workflows/socket.json"))
+        opened = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+        found = [load(tmp_path, catalog) for _ in range(3)][-1]
+        assert len(os.listdir("/proc/self/fd")) == opened  # noqa: PTH208
+    assert [flow.name for flow in found.workflows] == ["good"]
+    assert [(problem.code, problem.message) for problem in found.problems] == [
+        ("F01", "cannot be read: it is no regular file")
+    ] * 5
+
+
+@pytest.mark.parametrize("events", [["*a" * 60] * 2000, ["x" * 129]])
+def test_names_of_events_are_bounded(tmp_path: Path, catalog: Catalog, events: list[str]) -> None:
+    write(tmp_path, "sources.json", SOURCES)
+    write(tmp_path, "workflows/large.json", workflow(*events))
+    found = load(tmp_path, catalog)
+    assert found.workflows == ()
+    assert codes(found) == ["M04"]
+
+
+def test_the_largest_names_of_events_work(
+    tmp_path: Path, catalog: Catalog, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "sources.json", SOURCES)
+    write(tmp_path, "workflows/large.json", workflow(*[f"{number:03}" + "*a" * 62 for number in range(200)]))
+    (large,) = load(tmp_path, catalog).workflows
+    assert large.matches("007" + "xa" * 62)
+    assert not large.matches("007")
+
+    def too_large(*_: object) -> None:
+        raise re2.error("pattern too large")
+
+    monkeypatch.setattr("headrace.engine.workflow.re2.compile", too_large)
+    (problem,) = load(tmp_path, catalog).problems
+    assert (problem.place, problem.message) == ("on.event", "the names have too many * together")
+    assert capfd.readouterr().err == ""

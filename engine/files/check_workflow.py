@@ -50,7 +50,11 @@ def check_workflow(
         problems += _check_whole(_without_lost_edges(model), plugins, file, around)
     if model is None or has_errors(problems):
         return None, tuple(problems)
-    return compile_workflow(name, file.data, model, plugins), tuple(problems)
+    try:
+        return compile_workflow(name, file.data, model, plugins), tuple(problems)
+    except ValueError as error:
+        fix = "Make several workflows of it, or name the types."
+        return None, (*problems, file.problem(("on", "event"), "M04", str(error), fix))
 
 
 def _check_whole(

@@ -1,9 +1,11 @@
 """Read one JSON file of a workspace; every fault becomes a Problem."""
 
+import errno
 import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,8 +74,7 @@ class _Fault(Exception):  # noqa: N818 - never leaves this module
 def read_json_file(folder: Path, file: str) -> JsonFile:
     """Read and parse `folder/file`."""
     try:
-        with (folder / file).open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_regular(folder / file)
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.lexists(folder / file):
             message = "is not there"
@@ -84,6 +85,27 @@ def read_json_file(folder: Path, file: str) -> JsonFile:
         message = f"cannot be read: {error.strerror or type(error).__name__}"
         return JsonFile(file, b"", None, (Problem(file, "", "F01", message),))
     return parse_json_file(data, file)
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a file, at most one more than `MAX_BYTES`; raises OSError.
+
+    What is no regular file is not read: a pipe or a device may never end, or never begin.
+    """
+    _require_regular(path.stat())
+    # What it is may have changed since; opening a pipe waits for its other side, unless it is told not to.
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _require_regular(os.fstat(opened))
+        with open(opened, "rb", closefd=False) as stream:
+            return stream.read(MAX_BYTES + 1)
+    finally:
+        os.close(opened)
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def parse_json_file(data: bytes, file: str) -> JsonFile:

@@ -81,6 +81,11 @@ CODES: dict[str, Code] = {
     ),
     "F12": Code("error", "A text holds half of a surrogate pair.", "Write the character itself."),
     "F13": Code("warning", "A file is in a place where it is not read.", "Move, rename or delete it."),
+    "F14": Code(
+        "error",
+        "The files of a workspace could not be checked, by a fault of the program.",
+        "Look into the log, mend the file that changed last, and report the fault.",
+    ),
     "M01": Code("error", "A member is not known here.", "Rename it as proposed, or delete it."),
     "M02": Code("error", "A member is missing.", "Add it."),
     "M03": Code("error", "A value has the wrong type.", "Write a value of the type that is named."),

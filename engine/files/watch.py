@@ -16,6 +16,7 @@ from headrace.engine.logs import logger
 
 EVERY_SECONDS = 0.5
 SETTLES_SECONDS = 0.1
+AFTER_FAULT_SECONDS = 10.0
 MOST_WAITS = 8
 """Looks at a folder that does not settle before it is read anyway: a change is live within 2 seconds."""
 
@@ -84,8 +85,14 @@ class LiveWorkspace:
             try:
                 await self.check()
             # The edge of the task: whatever went wrong, the last good version goes on and the next look comes.
-            except Exception:  # noqa: BLE001 - see above
+            except Exception as error:  # noqa: BLE001 - see above
                 logger().exception("workspace_check_failed", workspace=str(self.current.path))
+                message = f"the files cannot be looked at: {type(error).__name__}"
+                fix = "The last good version goes on; the log has the reason."
+                self.refused = (Problem(".", "", "F14", message, fix),)
+                self._tell()
+                self._marks = ()
+                await asyncio.sleep(AFTER_FAULT_SECONDS)
 
     async def _load(self) -> None:
         path, last = self.current.path, self.current
