@@ -1,4 +1,4 @@
-"""What the next commit will write for one visitor, while it is worked on."""
+"""What the next commit will write, while it is worked on."""
 
 from copy import deepcopy
 from typing import Any
@@ -59,11 +59,12 @@ class Draft:
     def use_session(self, doc: Doc, version: Version | None) -> Doc:
         """Take a session as the visit, and return it; `version` None says that its id is not claimed yet.
 
-        A hidden one was never saved: the visit is known, and starts with an empty document.
+        A hidden one was never saved: the visit is known, with its source and times, and nothing else of it.
         """
         self.session_was_hidden = bool(doc.get(HIDDEN))
         if self.session_was_hidden:
-            doc = {**new_session(doc["id"], self.tenant, "", self.now), "profile": doc["profile"]}
+            kept = {name: value for name, value in doc.items() if name != HIDDEN}
+            doc = new_session(doc["id"], self.tenant, doc["source"], self.now) | kept
         elif version is not None and not self.save_session and doc["profile"] is None:
             self.session_before = deepcopy(doc)
         self.session = doc
@@ -131,6 +132,9 @@ class Draft:
             "id": self.session["id"],
             "tenant": self.tenant,
             "profile": self.session["profile"],
+            "source": self.session["source"],
+            "time": self.session["time"],
+            "n": self.session["n"],
             HIDDEN: True,
         }
         write = self._write("session", hidden, self.session_version)

@@ -1,13 +1,14 @@
-"""The engine as one thing: its parts, their start and stop, and the way in."""
+"""The engine as one thing: start, stop, and the way in."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from headrace.engine.errors import HeadraceError, NodeError
+from headrace.engine.errors import NodeError
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
 from headrace.engine.logs import logger
@@ -49,7 +50,7 @@ class Engine:
         self.metrics = metrics or Metrics()
         locks = Locks(settings.waiters_per_profile)
         http = http or NoHttp()
-        self.parts = Parts(settings, store, live, secret, http, self.metrics, locks, Limiter())
+        self.parts = Parts(settings, store, live, secret, http, self.metrics, locks, Limiter(), Keeper(store))
         self._forever: list[asyncio.Task[None]] = []
 
     @property
@@ -87,8 +88,9 @@ class Engine:
         while True:
             try:
                 await self.store.prune(days, utc_now())
-            except HeadraceError as error:
-                logger().warning("prune failed", error=str(error))
+            # The edge of the task: whatever went wrong, the next hour tries again.
+            except Exception:  # noqa: BLE001
+                logger().warning("prune failed", exc_info=True)
             await asyncio.sleep(PRUNE_EVERY_SECONDS)
 
     async def stop(self) -> None:
@@ -96,6 +98,5 @@ class Engine:
         await self.parts.live.stop()
         for task in self._forever:
             task.cancel()
-        if self.parts.background:
-            await asyncio.wait(self.parts.background, timeout=5)
+        await self.parts.keeper.close()
         await self.store.close()

@@ -1,4 +1,4 @@
-"""Field types of a plugin's config: what may stand there, compiled at load.
+"""Field types of a plugin's config, compiled at load.
 
 Each type is checked and compiled while pydantic validates the config, so that a wrong template is reported at its
 place with all other problems, and nothing is compiled when an event comes. `step.value(field)` gives the value.

@@ -1,4 +1,4 @@
-"""Applies what a node wrote into its journal: all of it, or nothing."""
+"""Applies what a node wrote: all of it, or nothing."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from headrace.engine.edit import json_copy
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
 from headrace.engine.model import iso, make_key
-from headrace.engine.passage import Emitted, Passage
+from headrace.engine.passage import MAX_EMITTED, Emitted, Passage
 from headrace.engine.plugin import Entry, LogLevel
 from headrace.engine.store.protocol import Row
 from headrace.engine.view import plain, shown
@@ -54,7 +54,7 @@ def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, jo
             else:
                 writer = writer or Writer(passage, workflow, node, port)
                 OTHERS[op](writer, where, value)
-    except (PathError, NodeError) as error:
+    except (PathError, NodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         passage.undo(start)
         if writer is not None:
             writer.undo()
@@ -139,6 +139,10 @@ class Writer:
         depth = self.passage.depth + 1
         if depth > MAX_EMIT_DEPTH:
             raise NodeError(f"events may emit events {MAX_EMIT_DEPTH} deep; this would be {depth}")
+        budget = self.passage.budget
+        budget.emits -= 1
+        if budget.emits < 0:
+            raise NodeError(f"an event may cause {MAX_EMITTED} internal events in all")
         key = self._next_key("emitted")
         event_type = named(event_type, "emit: the event's type")
         self.passage.emitted.append(Emitted(event_type, kept(properties), key, depth))

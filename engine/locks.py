@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from headrace.engine.errors import BusyError
 
@@ -34,7 +35,9 @@ class Locks:
             if turn.done() and not turn.cancelled():
                 self.release(key)
             else:
-                waiters.remove(turn)
+                # It may be gone already: who released in the same turn of the loop took it out.
+                with suppress(ValueError):
+                    waiters.remove(turn)
             raise
         return True
 
@@ -68,6 +71,11 @@ class Held:
         waited = await self._locks.take(key)
         self.keys.append(key)
         return waited
+
+    def give_back(self, key: str) -> None:
+        """Release one of them."""
+        self.keys.remove(key)
+        self._locks.release(key)
 
     def release(self) -> None:
         """Release all of them, the last one first."""

@@ -1,4 +1,4 @@
-"""Counts of what happens, in plain numbers, read by Prometheus when it asks.
+"""Counts of what happens, as plain numbers for Prometheus.
 
 Counting costs a dictionary look-up, not a lock: each number has one thread that writes it.
 """

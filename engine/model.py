@@ -200,4 +200,10 @@ def is_consented(profile: Mapping[str, Any] | None, name: str, now: str) -> bool
     if not isinstance(consent, Mapping) or consent.get("given") is not True:
         return False
     until = consent.get("until")
-    return until is None or (isinstance(until, str) and until > now)
+    if until is None:
+        return True
+    try:
+        ends = datetime.fromisoformat(until)
+        return (ends if ends.tzinfo else ends.replace(tzinfo=UTC)) > from_iso(now)
+    except (TypeError, ValueError):
+        return False

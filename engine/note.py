@@ -29,10 +29,11 @@ def note(parts: Parts, job: Job) -> None:
                 metrics.run(run.workflow.name, "error" if run.error else "ok")
                 if run.failed:
                     _warn(parts, run, passage)
-                if run.failed or job.admission.tracing:
+                # A story begins with its event: without it nobody could find the trace.
+                if passage.save and (run.failed or job.admission.tracing):
                     traces.append(_trace(job, run, passage))
     if traces:
-        parts.start(parts.store.keep_traces(traces))
+        parts.keeper.add(traces)
 
 
 def _log(line: Doc, passage: Passage) -> None:
@@ -54,5 +55,11 @@ def _warn(parts: Parts, run: Run, passage: Passage) -> None:
 
 def _trace(job: Job, run: Run, passage: Passage) -> Row:
     key = trace_key(passage.key, run.workflow.name)
-    about = {"id": key, "tenant": job.tenant, "key": passage.key, "received": job.received}
+    about = {
+        "id": key,
+        "tenant": job.tenant,
+        "key": passage.key,
+        "profile": passage.event["profile"],
+        "received": job.received,
+    }
     return Row(key, full_trace(run, passage.event["id"]) | about)

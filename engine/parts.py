@@ -1,13 +1,12 @@
 """What every request needs: the settings, the store, the files, the locks."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from headrace.engine.files.watch import LiveWorkspace
+from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
 from headrace.engine.metrics import Metrics
@@ -32,15 +31,9 @@ class Parts:
     metrics: Metrics
     locks: Locks
     limiter: Limiter
-    background: set[asyncio.Task[None]] = field(default_factory=set)
+    keeper: Keeper
 
     @property
     def zone(self) -> tzinfo:
         """The time zone of wall clocks for which no other is named; zoneinfo keeps it."""
         return ZoneInfo(self.settings.time_zone)
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something beside the requests; the engine waits for it when it stops."""
-        task = asyncio.get_running_loop().create_task(work)
-        self.background.add(task)
-        task.add_done_callback(self.background.discard)

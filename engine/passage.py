@@ -1,9 +1,10 @@
-"""One event on its way: what its workflows see, and what they did so far."""
+"""One event on its way through the workflows."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +18,9 @@ from headrace.engine.store.protocol import Row
 
 MAX_NODE_RUNS = 2_000
 """Node runs of one event and all that it emits; DESIGN §4.1."""
+
+MAX_EMITTED = 10_000
+"""Internal events that one event may cause in all; each is a document of its own."""
 
 LONGEST_TURN_SECONDS = 0.005
 """The loop is given back at least this often; DESIGN §4.1."""
@@ -33,38 +37,58 @@ class Emitted:
 
 
 class Budget:
-    """How many node runs are left for an event and what it emits."""
+    """What is left for an event and all that it emits: node runs, internal events, and time before others' turn."""
 
-    __slots__ = ("left",)
+    __slots__ = ("emits", "left", "turn_ends")
 
     def __init__(self) -> None:
         self.left = MAX_NODE_RUNS
+        self.emits = MAX_EMITTED
+        self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
+
+    async def breathe(self) -> None:
+        """Give the loop back; called when the turn has ended."""
+        await asyncio.sleep(0)
+        self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
 
 
-class Needs(Exception):  # noqa: N818 - not an error: it asks `track` to start again with more locks
+class StartAgain(Exception):  # noqa: N818 - not an error: it ends an attempt, and `track` makes the next one
+    """The attempt cannot go on; `end` asks for a commit of the events before that number first."""
+
+    end: int | None = None
+
+
+class Needs(StartAgain):
     """The run wants a profile or session that this request has not locked."""
 
     def __init__(self, *, profile: str | None = None, session: str | None = None) -> None:
         super().__init__(profile or session)
         self.profile = profile
         self.session = session
-        self.end: int | None = None
 
-    def after(self, end: int) -> "Needs":
-        """Return this, asking for a commit of the events before number `end` first."""
-        self.end = end
-        return self
+
+class Fault(StartAgain):
+    """The engine failed on an event: the next attempt puts it among the failed ones."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+        self.reason = reason
 
 
 @dataclass(slots=True)
 class Surroundings:
-    """What a passage gets from outside, the same for all events of a request."""
+    """What a passage gets from outside, the same for all events of a request.
+
+    Nodes that do I/O must be done when the process's clock (`perf_counter`) says `ends`.
+    """
 
     reads: Reads
     http: Http
     secrets: Callable[[str], str | None]
     tracing: bool = False
     zone: tzinfo = UTC
+    ends: float = inf
 
 
 class Passage:
@@ -72,7 +96,7 @@ class Passage:
 
     __slots__ = (
         "around", "budget", "depth", "docs", "draft", "edits", "effects", "emitted", "event", "key", "log", "now",
-        "response", "runs", "save", "scope", "skipped", "source", "stopped", "timers", "times", "turn_ends",
+        "response", "runs", "save", "scope", "skipped", "source", "stopped", "timers", "times",
     )  # fmt: skip
 
     def __init__(
@@ -107,7 +131,6 @@ class Passage:
         self.times: dict[str, tuple[float, float]] = {}
         self.save = True
         self.stopped = False
-        self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
 
     def begin_run(self, run: Any) -> None:
         """Begin a run: `vars` and `nodes` are its own."""
@@ -203,9 +226,3 @@ class Passage:
         owner = session["profile"]
         if owner is not None and self.draft.profiles.get(owner) is not None:
             self.attach_profile(owner)
-
-    async def breathe(self) -> None:
-        """Give the loop back when this event has held it for its turn."""
-        if perf_counter() >= self.turn_ends:
-            await asyncio.sleep(0)
-            self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS

@@ -118,8 +118,9 @@ class WritePath(Path):
 
     __slots__ = ("_check", "_last", "_operations", "_parents", "rule")
 
-    def __init__(self, text: str, root: str, keys: tuple[str, ...], rule: Rule) -> None:
-        super().__init__(text, root, keys)
+    def __init__(self, root: str, keys: tuple[str, ...], rule: Rule) -> None:
+        # As it is always written: what an edit says must not depend on how an author wrote the path.
+        super().__init__(path_text(root, keys), root, keys)
         self._operations = {op: OPERATIONS[op] for op in rule.operations}
         self._parents = keys[:-1]
         self._last = keys[-1]
@@ -236,4 +237,4 @@ def compile_write_path(text: str) -> WritePath:
         if root == ("profile", "consents"):
             fix = "write profile.consents.name or one of its given, at, source, until"
         _refuse(text, len(path[0]), "nothing can be written here", fix)
-    return WritePath(text, path[0], path[1:], rule)
+    return WritePath(path[0], path[1:], rule)

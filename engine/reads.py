@@ -1,4 +1,4 @@
-"""What nodes may look up: the store, and before it what this request did so far."""
+"""What nodes may look up, in the request and the store."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,9 +18,13 @@ class StoreReads:
 
     async def find_profile(self, *, id: str | None = None, session: str | None = None) -> Doc | None:
         """Return a stored profile by its id or that of its session, or None."""
+        draft = self._draft
         if session is not None:
-            found = await self._read("session", session)
+            mine = draft.session is not None and draft.session["id"] == session
+            found = draft.session if mine else await self._read("session", session)
             id = None if found is None else found["profile"]
+        if draft.profile is not None and draft.profile["id"] == id:
+            return draft.profile
         return None if id is None else await self._read("profile", id)
 
     async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:

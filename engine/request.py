@@ -1,7 +1,9 @@
-"""A request at work: what came in, and what became of it so far."""
+"""A request at work: what came in, what became of it."""
 
+from asyncio import Timeout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import NamedTuple
 
 from headrace.engine.draft import Draft
@@ -98,7 +100,22 @@ class Job:
         self.faults: dict[str, str] = {}
         self.alike: Doc = {}
         self.attempts = 0
+        self.ends = inf
+        self.deadline: Timeout | None = None
         self.committed: list[Attempt] = []
+
+    def pause(self) -> float | None:
+        """Stop the clock of the deadline; returns when it would have ended."""
+        if self.deadline is None:
+            return None
+        ends = self.deadline.when()
+        self.deadline.reschedule(None)
+        return ends
+
+    def resume(self, ends: float | None) -> None:
+        """Let the clock of the deadline go on."""
+        if self.deadline is not None:
+            self.deadline.reschedule(ends)
 
 
 def incoming_events(request: TrackRequest, tenant: str) -> list[Incoming]:

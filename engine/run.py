@@ -10,6 +10,7 @@ from headrace.engine.errors import HeadraceError, NodeError, StoreError
 from headrace.engine.journal import NOTHING, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
+from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Workflow
 
 WIDE_WAVE = 8
@@ -86,8 +87,8 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
             # File order, not arrival order: two runs of one event give one trace.
             ready.sort(key=file_order)
         wave = [] if run.stopped else ready
-        if perf_counter() > passage.turn_ends:
-            await passage.breathe()
+        if perf_counter() > budget.turn_ends:
+            await budget.breathe()
     run.ms = (perf_counter() - run.started) * 1000
     return run
 
@@ -99,8 +100,8 @@ async def execute_wave(passage: Passage, wave: list[Node]) -> list[NodeRun]:
     for node in wave:
         if not node.is_async:
             without[node.index] = execute(passage, node)
-            if perf_counter() > passage.turn_ends:
-                await passage.breathe()
+            if perf_counter() > passage.budget.turn_ends:
+                await passage.budget.breathe()
     found = await asyncio.gather(*(execute_io(passage, node) for node in with_io))
     waited = {done.node.index: done for done in found}
     return [without.get(node.index) or waited[node.index] for node in wave]
@@ -110,39 +111,50 @@ def execute(passage: Passage, node: Node) -> NodeRun:
     """Execute a node that does no I/O."""
     step = Step(passage, node.name)
     try:
-        out = node.run(step)
-        if type(out) is Out and out.port in node.ports:
-            return NodeRun(node, out, step.journal)
-        return wrong_out(node, step, out)
+        return checked(node, step, node.run(step))
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
         return failed(node, step, error)
 
 
 async def execute_io(passage: Passage, node: Node) -> NodeRun:
-    """Execute a node that does I/O, within its timeout, as often as its `retry` says."""
+    """Execute a node that does I/O, as often as its `retry` says, within its timeout and what the request has left."""
     times = node.retry.times if node.retry else 0
     for left in range(times, -1, -1):
         step = Step(passage, node.name)
+        seconds = min(node.timeout_seconds, passage.around.ends - perf_counter())
         try:
-            async with asyncio.timeout(node.timeout_seconds):
-                out = await node.run(step)  # type: ignore[misc]
-            if type(out) is Out and out.port in node.ports:
-                return NodeRun(node, out, step.journal)
-            return wrong_out(node, step, out)
+            async with asyncio.timeout(seconds) as timeout:
+                return checked(node, step, await node.run(step))  # type: ignore[misc]
         except StoreError:
             # Not the node's failure: the request is refused whole, and can be sent again.
             raise
-        except TimeoutError:
-            done = failed(node, step, NodeError(f"timed out after {node.timeout_seconds:g} s"))
         except Exception as error:  # noqa: BLE001 - as in `execute`
-            done = failed(node, step, error)
-        if left and node.retry:
+            text = f"timed out after {max(0, seconds):.3g} s"
+            done = failed(node, step, NodeError(text) if timeout.expired() else error)
+        except asyncio.CancelledError:
+            if has_been_cancelled():
+                raise
+            done = failed(node, step, NodeError("the plugin cancelled itself"))
+        if left and node.retry and passage.around.ends > perf_counter():
             await asyncio.sleep(node.retry.wait_seconds)
     return done
 
 
-def wrong_out(node: Node, step: Step, out: Any) -> NodeRun:
-    """Return the failure of a plugin that gave no way out of its node."""
+def has_been_cancelled() -> bool:
+    """Say whether it is the request that was cancelled, and not a plugin that raised the error by itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def checked(node: Node, step: Step, out: Any) -> NodeRun:
+    """Return what a plugin did, or its failure when it gave no way out of its node.
+
+    The result is copied: what it was taken from may change later in the run.
+    """
+    if type(out) is Out and out.port in node.ports:
+        if out.result is not None and type(out.result) is not str:
+            out = Out(out.port, plain(out.result))
+        return NodeRun(node, out, step.journal)
     ports = ", ".join(sorted(node.ports))
     text = f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}"
     return failed(node, step, NodeError(text))
@@ -167,7 +179,7 @@ def settle(passage: Passage, run: Run, done: NodeRun, ready: list[Node]) -> None
         waits = keep(passage, run, done)
     if done.error:
         run.failed = True
-        if ERROR_PORT not in node.then:
+        if not node.then.get(ERROR_PORT):
             run.error = run.error or f"{node.name}: {done.error}"
     run.done.append(done)
     out = done.out

@@ -1,6 +1,6 @@
-"""What a run leaves behind: a short record in its event, and a full trace when asked."""
+"""What a run leaves behind: a short record, and a trace."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -179,8 +179,3 @@ def _why_not(run: Run, node: Node) -> str:
     if node.join_all and node.index in run.dead and node.index in run.taken:
         return "not every branch into it was taken"
     return "branch not taken"
-
-
-def segments_of(profile: Mapping[str, Any] | None) -> list[str]:
-    """Return the segments of a profile, for the answer's `segmentation`."""
-    return list((profile or {}).get("segments", []))

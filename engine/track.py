@@ -13,15 +13,21 @@ from headrace.engine.locks import Held
 from headrace.engine.model import Answer, Doc, TrackRequest, make_key
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
-from headrace.engine.passage import LONGEST_TURN_SECONDS, Needs, Surroundings
+from headrace.engine.passage import Budget, Fault, Needs, StartAgain, Surroundings
 from headrace.engine.reads import StoreReads
 from headrace.engine.request import Attempt, Incoming, Job, Wants
 from headrace.engine.steps.admit import admit
 from headrace.engine.steps.answer import answer
 from headrace.engine.steps.duplicates import is_new
-from headrace.engine.steps.process import Fault, process
+from headrace.engine.steps.process import process
 from headrace.engine.steps.resolve import resolve
 from headrace.engine.store.protocol import Committed, Ref, Stored
+
+NODES_SHARE = 0.8
+"""How much of a request's time its nodes may take; the rest is for the commit: a slow host fails its node only."""
+
+MOST_NEEDS = 8
+"""How often an event may ask for other locks; more is a workflow that attaches two profiles in turn."""
 
 
 async def track(parts: Parts, request: TrackRequest) -> Answer:
@@ -38,8 +44,10 @@ async def track(parts: Parts, request: TrackRequest) -> Answer:
             admission.source.file.consent, session_id=request.session_id, not_kept=admission.not_kept
         )
     job = Job(request, admission, workspace)
+    seconds = parts.settings.request_deadline_seconds
+    job.ends = perf_counter() + seconds * NODES_SHARE
     try:
-        async with asyncio.timeout(parts.settings.request_deadline_seconds):
+        async with asyncio.timeout(seconds) as job.deadline:
             await commit_all(parts, job)
     except TimeoutError:
         raise BusyError("the request took longer than its deadline") from None
@@ -64,25 +72,24 @@ async def commit_part(parts: Parts, job: Job, start: int, wants: Wants) -> tuple
     An attempt that lost a race, or needs another lock, leaves nothing behind and is made again from the newest
     documents.
     """
+    job.attempts = lost = 0
     while True:
         job.attempts += 1
-        if job.attempts > 3:
-            # Two processes that write one profile must not run in step for ever.
-            await asyncio.sleep(0.001 * min(job.attempts, 50))
         held = Held(parts.locks)
         try:
             done = await attempt_part(parts, job, start, wants, held)
-        except Needs as needs:
-            wants = more_wants(wants, needs)
-            continue
-        except Fault as fault:
-            job.faults[fault.key] = fault.reason
+        except StartAgain as again:
+            wants = next_wants(job, wants, again)
             continue
         finally:
             held.release()
         if done is not None:
             return done, Wants()
         parts.metrics.conflict()
+        lost += 1
+        if lost > 2:
+            # Two processes that write one profile must not run in step for ever.
+            await asyncio.sleep(0.001 * min(lost, 50))
 
 
 async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: Held) -> int | None:
@@ -91,12 +98,12 @@ async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: H
     draft, seen = await resolve(job, events, wants, parts.store, held)
     crash_point("track.resolved")
     reads = StoreReads(parts.store, draft, job.request.received)
-    around = Surroundings(reads, parts.http, parts.secret, job.admission.tracing, parts.zone)
+    around = Surroundings(reads, parts.http, parts.secret, job.admission.tracing, parts.zone, job.ends)
     attempt = Attempt(draft, around)
     end = await process_events(job, attempt, start, events, seen)
     crash_point("track.ran")
     # A request that holds nothing but events sent before writes nothing.
-    if (attempt.has_news or not events) and not await commit(parts, attempt):
+    if (attempt.has_news or not events) and not await commit(parts, job, attempt):
         return None
     job.committed.append(attempt)
     return end
@@ -106,50 +113,64 @@ async def process_events(
     job: Job, attempt: Attempt, start: int, events: list[Incoming], seen: list[Stored | None]
 ) -> int:
     """Process events in order, and return the number of the first that is left for the next commit."""
-    turn_ends = perf_counter() + LONGEST_TURN_SECONDS
+    turn = Budget()
     for number, (event, stored) in enumerate(zip(events, seen, strict=True), start):
-        if perf_counter() > turn_ends:
-            await asyncio.sleep(0)
-            turn_ends = perf_counter() + LONGEST_TURN_SECONDS
+        if perf_counter() > turn.turn_ends:
+            await turn.breathe()
         if not is_new(job, attempt, event, stored):
             continue
         try:
             await process(job, attempt, event)
-        except Needs as needs:
-            # What came before the event that goes on to another profile is committed first.
-            raise needs.after(number) if attempt.has_news else needs from None
+        except StartAgain as again:
+            # What came before the event that failed, or goes on to another profile, is committed first.
+            again.end = number if attempt.has_news else None
+            raise
         if job.request.profile_less and (attempt.draft.profile or attempt.draft.session_attached):
             # What this event was given is not the next one's.
             return number + 1
     return start + len(events)
 
 
-async def commit(parts: Parts, attempt: Attempt) -> bool:
-    """Write the attempt durably; False says that someone else was first."""
+async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
+    """Write the attempt durably; False says that someone else was first.
+
+    The deadline waits meanwhile: a client that is told 503 must know that nothing was written. The store has bounds
+    of its own.
+    """
+    ends = job.pause()
     outcome = await parts.store.commit(attempt.draft.change())
+    job.resume(ends)
     crash_point("track.committed")
     attempt.written = isinstance(outcome, Committed)
     return attempt.written
 
 
-def more_wants(wants: Wants, needs: Needs) -> Wants:
-    """Return what the next attempt wants, after one that needed something."""
-    if needs.end is not None:
-        return Wants(end=needs.end)
-    return Wants(needs.profile or wants.profile, needs.session or wants.session, wants.end)
+def next_wants(job: Job, wants: Wants, again: StartAgain) -> Wants:
+    """Return what the next attempt wants, after one that could not go on."""
+    if isinstance(again, Fault):
+        job.faults[again.key] = again.reason
+    if again.end is not None:
+        return Wants(end=again.end)
+    if not isinstance(again, Needs):
+        return wants
+    if job.attempts > MOST_NEEDS:
+        raise BusyError("workflows of one event attach profiles in turn")
+    return Wants(again.profile or wants.profile, again.session or wants.session, wants.end)
 
 
 async def visitor(parts: Parts, job: Job) -> Doc | None:
     """Return the profile that the answer names: the request's, or that of the first of events sent again."""
-    for attempt in reversed(job.committed):
-        draft = attempt.draft
-        if attempt.duplicates and not attempt.has_news:
-            # Nothing was written: a profile that the draft made does not exist.
-            named = attempt.duplicate_of
-            known = None if draft.profile_is_new else draft.profile
-            return known if named is None else await read_profile(parts, job.tenant, named)
-        if draft.profile is not None:
-            return draft.profile
+    written = [
+        attempt.draft.profile for attempt in job.committed if attempt.written and attempt.draft.profile
+    ]
+    if written:
+        return written[-1]
+    for attempt in job.committed:
+        # Nothing was written: a profile that the draft made does not exist.
+        if attempt.duplicate_of is not None:
+            return await read_profile(parts, job.tenant, attempt.duplicate_of)
+        if attempt.draft.profile is not None and not attempt.draft.profile_is_new:
+            return attempt.draft.profile
     return None
 
 

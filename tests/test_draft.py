@@ -32,7 +32,13 @@ def written(write: Write | None) -> Write:
 
 def test_an_empty_draft_is_an_empty_change() -> None:
     change = draft().change()
-    assert change.is_empty()
+    assert (change.profile, change.session, change.events, change.marks, change.failed) == (
+        None,
+        None,
+        [],
+        [],
+        [],
+    )
     assert change.tenant == "main"
     assert draft().id != draft().id
 
@@ -91,6 +97,19 @@ def test_an_adopted_id_is_the_new_profiles() -> None:
     assert made.profile_is_new
 
 
+def hidden(owner: str | None, began: str = iso(NOW)) -> Doc:
+    time = {"created": began, "updated": began}
+    return {
+        "id": "s1",
+        "tenant": "main",
+        "profile": owner,
+        "source": "shop",
+        "time": time,
+        "n": 0,
+        HIDDEN: True,
+    }
+
+
 def test_a_session_that_is_not_saved_is_claimed_hidden() -> None:
     made = draft(save_session=False)
     made.create_profile("p1")
@@ -98,32 +117,32 @@ def test_a_session_that_is_not_saved_is_claimed_hidden() -> None:
     made.join_session("s1", "shop")["context"]["secret"] = 1
     made.link_session()
     write = written(made.change().session)
-    assert write.doc == {"id": "s1", "tenant": "main", "profile": "p1", HIDDEN: True}
+    assert write.doc == hidden("p1")
     assert (write.version, write.changed) == (None, True)
 
 
 def test_a_hidden_session_stays_hidden_or_begins() -> None:
-    hidden = {"id": "s1", "tenant": "main", "profile": "p1", HIDDEN: True}
     made = draft(save_session=False)
     made.use_profile(profile(), (1, 0))
-    made.use_session(dict(hidden), (3, 0))
+    made.use_session(hidden("p1", EARLIER), (3, 0))
     made.link_session()
     made.touched.add("session")
     write = written(made.change().session)
-    assert (write.doc, write.version, write.changed) == (hidden, (3, 0), False)
+    assert (write.doc, write.version, write.changed) == (hidden("p1", EARLIER), (3, 0), False)
     made = draft()
     made.use_profile(profile(), (1, 0))
-    made.use_session(dict(hidden), (3, 0))
+    made.use_session(hidden("p1", EARLIER), (3, 0))
     made.touched.add("session")
     write = written(made.change().session)
     assert HIDDEN not in write.doc
     assert (write.doc["profile"], write.doc["n"], write.changed) == ("p1", 1, True)
+    assert (write.doc["source"], write.doc["time"]["created"]) == ("shop", EARLIER)
 
 
 def test_a_hidden_session_gets_its_profile() -> None:
     made = draft(save_session=False)
     made.create_profile("p1")
-    made.use_session({"id": "s1", "tenant": "main", "profile": None, HIDDEN: True}, (3, 0))
+    made.use_session(hidden(None), (3, 0))
     made.link_session()
     write = written(made.change().session)
     assert (write.doc["profile"], write.changed, write.version) == ("p1", True, (3, 0))
@@ -155,7 +174,7 @@ def test_a_snapshot_takes_back_what_was_taken() -> None:
     made.link_session()
     made.restore(before)
     assert (made.profile, made.session, made.touched, made.profile_is_new) == (None, None, set(), False)
-    assert made.change().is_empty()
+    assert made.change().session is None
 
 
 def test_rows_go_into_the_change_as_they_are() -> None:
@@ -165,4 +184,3 @@ def test_rows_go_into_the_change_as_they_are() -> None:
     change = made.change()
     rows = (change.events, change.marks, change.failed, change.effects, change.timers)
     assert [row[0].doc["n"] for row in rows] == [0, 1, 2, 3, 4]
-    assert not change.is_empty()

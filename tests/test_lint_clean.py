@@ -99,8 +99,7 @@ def lints_clean(folder: Path, files: Doc) -> bool:
 
 
 async def check(lab: Lab, number: int) -> None:
-    for task in list(lab.engine.parts.background):
-        await task
+    await lab.engine.parts.keeper.flush()
     events: list[Any] = await lab.all("event")
     assert len(events) == number
     for trace in await lab.all("trace"):

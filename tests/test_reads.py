@@ -71,7 +71,7 @@ async def test_profiles_by_id_and_session_within_the_tenant(open_lab: OpenLab) -
             assert found["id"] == who
         for words in ({"id": "nobody"}, {"session": "s2"}, {"session": "nobody"}, {"id": ""}):
             assert await reads.find_profile(**words) is None
-        theirs = await reads_of(lab, "other")
+        theirs = StoreReads(lab.store, Draft("other", iso(NOW)), NOW)
         assert await theirs.find_profile(id=who) is None
         assert await theirs.find_profile(session="s1") is None
         assert await theirs.count_events(type=None, within=None) == 0

@@ -47,7 +47,7 @@ async def test_vars_and_results_live_for_one_run() -> None:
     )
     for _ in range(2):
         first, second = (await run_workflow(workflow, passage)).done
-        assert first.out.result == ({}, {}, None, None)
+        assert first.out.result == [{}, {}, None, None]
         assert second.out.result[0] == {"x": 1}
         assert second.out.result[2] == 1
         assert list(second.out.result[1]) == ["one"]

@@ -151,9 +151,8 @@ async def test_a_commit_that_failed_acknowledged_nothing(open_lab: OpenLab, faul
 async def test_an_answer_after_the_deadline(open_lab: OpenLab, faulty: list[Faulty]) -> None:
     async with open_lab(FILES, wrapping(faulty), request_deadline_seconds=0.3) as lab:
         faulty[0].plans = ["too late"]
-        with pytest.raises(BusyError):
-            await lab.track(*events(), context={"seen": {"n": 1}})
-        await sent_until_taken(lab, *events(), context={"seen": {"n": 1}})
+        # The deadline waits while the store writes: 503 must mean that nothing was written.
+        await lab.track(*events(), context={"seen": {"n": 1}})
         await check_once(lab)
 
 

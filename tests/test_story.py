@@ -1,6 +1,5 @@
 """The story of an event: all that is known of what happened to it."""
 
-import asyncio
 from typing import Any
 
 from headrace.engine.model import EventInput, make_key
@@ -9,7 +8,7 @@ from tests.makers import Lab, chain, count, sources
 
 
 async def story(lab: Lab, event: str, tenant: str = "main", source: str = "shop") -> dict[str, Any] | None:
-    await asyncio.gather(*lab.engine.parts.background)
+    await lab.engine.parts.keeper.flush()
     return await lab.engine.story(tenant, make_key("event", tenant, source, event))
 
 

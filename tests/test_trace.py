@@ -188,8 +188,7 @@ async def test_whatever_a_plugin_gives_can_be_shown() -> None:
 
 async def kept(lab: Lab) -> dict[str, Any]:
     """Return the traces of the only workflow, by event, once those beside the answer are written."""
-    for task in list(lab.engine.parts.background):
-        await task
+    await lab.engine.parts.keeper.flush()
     return {trace["event"]: trace for trace in await lab.all("trace")}
 
 

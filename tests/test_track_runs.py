@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headrace.engine.errors import BusyError
-from headrace.engine.model import EventInput
+from headrace.engine.model import EventInput, make_key
 from headrace.engine.passage import MAX_NODE_RUNS
 from headrace.engine.steps import goals
 from tests.conftest import OpenLab
@@ -178,13 +178,24 @@ async def test_a_failed_node_loses_nothing(open_lab: OpenLab) -> None:
 # Bounds
 
 
-async def test_a_request_that_takes_too_long_is_refused_and_can_be_sent_again(open_lab: OpenLab) -> None:
+async def test_a_slow_node_fails_before_its_request_does(open_lab: OpenLab) -> None:
     files = {"slow": chain("slow", ("slow", {"given": 5})), "count": chain("*", count())}
-    async with open_lab(files, request_deadline_seconds=0.2) as lab:
+    async with open_lab(files, request_deadline_seconds=0.5) as lab:
+        await lab.track(EventInput("x", id="e1"), EventInput("slow", id="e2"))
+        assert await lab.counter() == 2
+        event = next(event for event in await lab.all("event") if event["type"] == "slow")
+        assert "timed out after" in event["errors"][0]
+
+
+async def test_a_request_that_takes_too_long_is_refused_and_can_be_sent_again(open_lab: OpenLab) -> None:
+    async with open_lab({"count": chain("*", count())}, request_deadline_seconds=0.2) as lab:
+        locks, key = lab.engine.parts.locks, make_key("session", "main", "s1")
+        await locks.take(key)
         with pytest.raises(BusyError):
-            await lab.track(EventInput("x", id="e1"), EventInput("slow", id="e2"))
+            await lab.track(EventInput("x", id="e1"))
         assert not any(lab.rows().values())
-        assert len(lab.engine.parts.locks) == 0
+        locks.release(key)
+        assert len(locks) == 0
         await lab.track(EventInput("x", id="e1"))
         assert await lab.counter() == 1
 

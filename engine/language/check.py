@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 from jinja2 import nodes
 
 from headrace.engine.language.library import FILTERS, FUNCTIONS, OTHER_NAMES
-from headrace.engine.language.limits import DEPTH, LOOP_DEPTH
+from headrace.engine.language.limits import DEPTH, LOOP_DEPTH, LOOP_NAMES
 from headrace.engine.language.lookup import is_time
 from headrace.engine.language.queries import Query
 from headrace.engine.language.registry import BadLiteral, Function
@@ -146,6 +146,8 @@ class Checker:
             self.refuse(node, f"loops nest more than {LOOP_DEPTH} deep")
         self.check(node.iter, known)
         targets = node.target.items if isinstance(node.target, nodes.Tuple) else [node.target]
+        if len(targets) > LOOP_NAMES:
+            self.refuse(node, f"a loop sets at most {LOOP_NAMES} names")
         inner = known | {self._target(target) for target in targets} | {"loop"}
         if node.test is not None:
             self.check(node.test, inner - {"loop"})

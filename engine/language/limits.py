@@ -10,6 +10,8 @@ DEPTH: Final = 40
 """Deepest nesting of an expression or of a template's blocks."""
 LOOP_DEPTH: Final = 8
 """Deepest nesting of loops."""
+LOOP_NAMES: Final = 10
+"""Names that one loop may set."""
 LOOP_ROUNDS: Final = 1_000
 """Rounds of all loops of one rendering together."""
 RESULT_BYTES: Final = 1 << 20

@@ -9,7 +9,7 @@ from typing import Any, Final
 from headrace.engine.language.limits import check_items
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.language.registry import Function, function
-from headrace.engine.language.values import COMPARISONS, by_path, is_absent, is_number, plus
+from headrace.engine.language.values import COMPARISONS, by_path, finite, is_absent, is_number, plus
 
 _NUMBER: Final = re.compile(
     r"[+-]?(?:\d{1,18}|\d{0,300}\.\d{1,300}|\d{1,300}\.?)(?:[eE][+-]?\d{1,3})?", re.ASCII
@@ -40,7 +40,9 @@ def number(value: Any) -> Any:
 
 
 def _to_whole(value: Any, convert: Callable[[float], int]) -> Any:
-    return convert(value) if is_number(value) and math.isfinite(value) else MISSING
+    if type(value) is float and math.isfinite(value):
+        return convert(value)
+    return finite(value) if type(value) is int else MISSING
 
 
 @function()
@@ -83,7 +85,7 @@ def round_(value: Any, digits: Any = 0) -> Any:
     if not is_number(value) or type(digits) is not int or not 0 <= digits <= 20:
         return MISSING
     if type(value) is int:
-        return value
+        return finite(value)
     if not math.isfinite(value):
         return MISSING
     try:
@@ -100,7 +102,7 @@ def abs_(value: Any) -> Any:
     >>> abs(-3)
     3
     """
-    return abs(value) if is_number(value) else MISSING
+    return finite(abs(value)) if is_number(value) else MISSING
 
 
 def _items(values: tuple[Any, ...], attribute: Any) -> list[Any] | None:
@@ -139,7 +141,10 @@ def average(list: Any, attribute: Any = None) -> Any:  # noqa: A002
     """
     numbers = _items((list,), attribute)
     total: Any = MISSING if not numbers else sum_.call(numbers)
-    return MISSING if not numbers or total is MISSING else total / len(numbers)
+    try:
+        return MISSING if not numbers or total is MISSING else finite(total / len(numbers))
+    except OverflowError:
+        return MISSING
 
 
 def _best(values: tuple[Any, ...], attribute: Any, better: Callable[[Any, Any], bool]) -> Any:

@@ -64,7 +64,8 @@ def rounds(scope: Scope, width: int, value: Any) -> Sequence[Any]:
     if width == 1:
         return items
     return [
-        (item + [MISSING] * width)[:width] if isinstance(item, list) else [MISSING] * width for item in items
+        (item[:width] + [MISSING] * width)[:width] if isinstance(item, list) else [MISSING] * width
+        for item in items
     ]
 
 

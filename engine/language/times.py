@@ -13,6 +13,7 @@ from headrace.engine.language.registry import BadLiteral, Function, Prepared, fu
 from headrace.engine.language.values import is_number
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION_CHARS: Final = 64
 _DURATION: Final = re.compile(r"(?:\d{1,9}(?:\.\d{1,3})?(?:ms|[smhdw]))+", re.ASCII)
 _DURATION_PART: Final = re.compile(r"([\d.]+)(ms|[smhdw])", re.ASCII)
 _FORMAT: Final = re.compile(r"(?:[^%]|%[YmdHMSAaBbjyIpfzZVuG%])*")
@@ -24,9 +25,16 @@ class HasNow(Protocol):
     now: datetime
 
 
-@lru_cache(maxsize=1_024)
 def parse_duration(text: str) -> timedelta:
     """Read a duration such as `30d`, `1h30m` or `500ms` (units ms, s, m, h, d, w); raise BadLiteral."""
+    if len(text) > _DURATION_CHARS:
+        raise BadLiteral(f"the duration is longer than {_DURATION_CHARS} characters")
+    return _parse_duration(text)
+
+
+# Texts of events come here too; what is kept is bounded, since the texts are.
+@lru_cache(maxsize=1_024)
+def _parse_duration(text: str) -> timedelta:
     if not _DURATION.fullmatch(text):
         raise BadLiteral(
             f"{text!r} is not a duration", "write a number and a unit: '30d', '12h', '1h30m', '90s'"

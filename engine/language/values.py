@@ -107,7 +107,8 @@ COMPARISONS: Final[dict[str, tuple[str, Operator]]] = {
 """Jinja's name of a comparison: the name of its function in compiled code, and the function."""
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a number that was computed, or missing when it is too large or none."""
     if type(value) is float:
         return value if math.isfinite(value) else MISSING
     return value if value.bit_length() <= INTEGER_BITS else MISSING
@@ -117,7 +118,7 @@ def _computing(compute: Operator) -> Operator:
     def computed(left: Any, right: Any) -> Any:
         if type(left) in _NUMBERS and type(right) in _NUMBERS:
             try:
-                return _finite(compute(left, right))
+                return finite(compute(left, right))
             except ArithmeticError:
                 return MISSING
         return MISSING
@@ -160,7 +161,7 @@ def minus(left: Any, right: Any) -> Any:
 
 def negative(value: Any) -> Any:
     """`-x` of a number; anything else is missing."""
-    return -value if is_number(value) else MISSING
+    return finite(-value) if is_number(value) else MISSING
 
 
 def positive(value: Any) -> Any:

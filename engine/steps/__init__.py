@@ -1,1 +1,1 @@
-"""The steps of a request, one module each, in the order of `track`."""
+"""The steps of a request, one module each."""

@@ -1,4 +1,4 @@
-"""Step 4: does the event keep to the JSON Schema of its type?"""
+"""Step 4: does the event keep to its type's JSON Schema?"""
 
 from headrace.engine.model import EventError
 from headrace.engine.request import Attempt, Incoming, Job

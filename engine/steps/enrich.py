@@ -1,4 +1,4 @@
-"""Step 5: make the event's document, with what context and headers tell of address and page."""
+"""Step 5: make the event's document, with address and page."""
 
 import ipaddress
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Keeps events that cannot be processed, with the reasons and as they were sent."""
+"""Keeps events that cannot be processed, with the reasons."""
 
 from headrace.engine.model import Doc, content_hash, make_key
 from headrace.engine.request import Attempt, Incoming, Job

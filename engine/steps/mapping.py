@@ -1,4 +1,4 @@
-"""Step 6: map the event to profile and session, as its type declares."""
+"""Step 6: map the event to profile and session."""
 
 from headrace.engine.passage import Passage
 

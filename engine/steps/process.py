@@ -3,7 +3,7 @@
 from headrace.engine.errors import HeadraceError
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc, EventError, EventInput, iso_now
-from headrace.engine.passage import Emitted, Needs, Passage
+from headrace.engine.passage import Emitted, Fault, Needs, Passage
 from headrace.engine.request import Attempt, Incoming, Job
 from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
 from headrace.engine.steps.workflows import run_workflows
@@ -31,15 +31,6 @@ async def process(job: Job, attempt: Attempt, event: Incoming) -> None:
         except Exception as error:
             logger().error("engine fault", event_id=event.id, exc_info=True)
             raise Fault(event.key, f"{type(error).__name__}: {error}") from error
-
-
-class Fault(Exception):  # noqa: N818 - a name for what happened, caught by `track` only
-    """The engine failed on an event: the attempt starts again, with this event among the failed ones."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
-        self.reason = reason
 
 
 def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:

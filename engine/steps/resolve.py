@@ -1,5 +1,7 @@
 """Step 2: which session and which profile? Reads only, under their locks."""
 
+import msgspec
+
 from headrace.engine.draft import Draft
 from headrace.engine.locks import Held
 from headrace.engine.model import make_key
@@ -7,6 +9,11 @@ from headrace.engine.request import Incoming, Job, Wants
 from headrace.engine.steps import stats
 from headrace.engine.store.protocol import Ref, Store, Stored
 from headrace.engine.view import plain
+
+LARGEST_PART = 256 * 1024
+"""Bytes of a session's context, or properties, as JSON: what would make it larger is kept with the events only."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 async def resolve(
@@ -60,6 +67,9 @@ class ProfileReader:
             (found,) = await self.store.read([ref])
         if found is not None and await self.held.take(ref.key):
             (found,) = await self.store.read([ref])
+            if found is None:
+                # Erased meanwhile; never two profiles' locks at once.
+                self.held.give_back(ref.key)
         self.draft.profiles[profile_id] = found
         return found
 
@@ -97,10 +107,13 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
 
 
 def _take_over(job: Job, draft: Draft) -> None:
-    """Keep the request's context and properties with its session."""
+    """Keep the request's context and properties with its session, as far as the session stays of a bounded size."""
     session = draft.session
     for name, given in (("context", job.request.context), ("properties", job.request.properties)):
         if session is not None and given:
             # A copy: what a node writes into the session must not reach the request, which may run again.
-            session[name] |= plain(given)
+            merged = session[name] | plain(given)
+            if len(_encode(merged)) > LARGEST_PART:
+                continue
+            session[name] = merged
             draft.touched.add("session")

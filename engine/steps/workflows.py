@@ -1,4 +1,4 @@
-"""Step 9: run the event through every workflow that takes it, one after another."""
+"""Step 9: run the event through every workflow that takes it."""
 
 from typing import NamedTuple
 

@@ -88,19 +88,6 @@ class Change:
     effects: list[Row] = field(default_factory=list)
     timers: list[Row] = field(default_factory=list)
 
-    def is_empty(self) -> bool:
-        """Say whether there is nothing to write."""
-        return not (
-            self.profile
-            or self.session
-            or self.claims
-            or self.events
-            or self.marks
-            or self.failed
-            or self.effects
-            or self.timers
-        )
-
 
 class Committed(NamedTuple):
     """The change is durable."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from headrace.engine.errors import NodeError
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
 from headrace.engine.metrics import Metrics
@@ -92,7 +93,9 @@ class Dry:
         store, live = cast("Store", self.store), cast("LiveWorkspace", _Still(workspace))
         settings = settings or Settings()
         locks = Locks(settings.waiters_per_profile)
-        self._parts = Parts(settings, store, live, secrets, _NoNetwork(), Metrics(), locks, Limiter())
+        self._parts = Parts(
+            settings, store, live, secrets, _NoNetwork(), Metrics(), locks, Limiter(), Keeper(store)
+        )
         self._sent = 0
 
     def begin(self, tenant: str, profile: Doc | None, *, is_new: bool) -> None:

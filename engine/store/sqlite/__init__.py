@@ -62,6 +62,8 @@ class SqliteStore:
         )
         self._writer = Writer(connection, self._path)
         self._threads = ThreadPoolExecutor(ASK_THREADS, thread_name_prefix="headrace-ask")
+        # What nodes ask is about one profile and quick: it must not wait behind somebody's report.
+        self._quick = ThreadPoolExecutor(1, thread_name_prefix="headrace-look")
         self._askers: list[sqlite3.Connection] = []
         self._local = threading.local()
 
@@ -112,11 +114,11 @@ class SqliteStore:
 
     async def find(self, query: Query) -> Page:
         """Return the newest documents that fit, a page at a time. Raises InputError on a bad question."""
-        return await self._ask(find_page, query)
+        return await self._ask(find_page, query, pool=self._pool(query))
 
     async def count(self, query: Query, at_most: int | None = None) -> int:
         """Return how many documents fit, counting no further than `at_most`."""
-        return await self._ask(count_docs, query, at_most)
+        return await self._ask(count_docs, query, at_most, pool=self._pool(query))
 
     async def report(self, query: Query, by: Literal["type", "day", "source"]) -> list[Doc]:
         """Count events and distinct profiles by type, day (UTC) or source."""
@@ -170,6 +172,7 @@ class SqliteStore:
         """Write what is queued, then close. Closing twice does nothing."""
         await self._writer.close()
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._quick.shutdown)
         while self._askers:
             self._askers.pop().close()
         self._reader.close()
@@ -190,13 +193,18 @@ class SqliteStore:
             **sizes,
         }
 
-    async def _ask(self, question: Callable[..., T], *parts: Any) -> T:
+    def _pool(self, query: Query) -> ThreadPoolExecutor:
+        return self._threads if query.profile is None else self._quick
+
+    async def _ask(
+        self, question: Callable[..., T], *parts: Any, pool: ThreadPoolExecutor | None = None
+    ) -> T:
         """Answer a question in a thread of its own, so that a long one holds up nobody."""
         if self._writer.closed:
             raise StoreError(f"The database {self._path} is closed: the server is stopping.")
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._answer, question, parts
+                pool or self._threads, self._answer, question, parts
             )
         except UnicodeEncodeError as error:
             raise _bad_text() from error
