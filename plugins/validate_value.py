@@ -35,7 +35,8 @@ _integer = _form(r"[+-]?\d{1,100}")
 _number = _form(r"[+-]?(?:\d{1,100}(?:\.\d{0,100})?|\.\d{1,100})(?:[eE][+-]?\d{1,3})?")
 _iban = _form(r"[A-Z]{2}\d\d[A-Z0-9]{11,30}")
 _ean = _form(r"\d{8}|\d{13}")
-_blank = _form(r".*[\s\x00-\x1f\x7f].*")
+# A browser drops or turns round some of these, so that the URL would go elsewhere.
+_no_url = re.compile(r"[\s\\\x00-\x20\x7f-\x9f\u2028\u2029]").search
 
 
 def _is_email(text: str) -> object:
@@ -43,9 +44,11 @@ def _is_email(text: str) -> object:
 
 
 def _is_url(text: str) -> object:
+    if _no_url(text):
+        return False
     parts = urlsplit(text)
     # `port` raises ValueError when it is none.
-    return parts.scheme in ("http", "https") and parts.hostname and (parts.port or True) and not _blank(text)
+    return parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
 
 
 def _is_ean(text: str) -> object:
