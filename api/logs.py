@@ -1,10 +1,11 @@
 """Logs: one JSON object a line, or text to read."""
 
+import io
 import logging
 import sys
 import time
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -53,8 +54,33 @@ def _shown(style: Literal["json", "console"]) -> list[Any]:
     """Return what makes a line of text from a line of members."""
     if style == "json":
         return [_TRACEBACKS, structlog.processors.JSONRenderer()]
-    colors, plain = sys.stderr.isatty(), structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    colors = sys.stderr.isatty()
+    return [_without_control, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_traceback)]
+
+
+def _without_control(_logger: object, _method: str, line: Line) -> Line:
+    """Escape what would move the cursor, begin a line or hide text; JSON does so by itself."""
+    for name, value in line.items():
+        if isinstance(value, str):
+            line[name] = visible(value)
+    return line
+
+
+def visible(text: str) -> str:
+    """Return a text in which every character can be seen: others, but tabs, are written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign == "\t" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+def _traceback(output: TextIO, raised: Any) -> None:
+    """Write a traceback, indented: no line of it can pass for one of the log."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, raised)
+    output.write("\n" + "\n".join("  " + visible(line) for line in text.getvalue().split("\n") if line))
 
 
 def _without_colour(_logger: object, _method: str, line: Line) -> Line:

@@ -59,6 +59,36 @@ def test_the_console_form_is_for_reading() -> None:
     assert "\x1b" not in text
 
 
+HOSTILE = """
+import sys
+import structlog
+from headrace.api.logs import set_up_logs
+set_up_logs(sys.argv[1], "info")
+log = structlog.stdlib.get_logger("headrace.test")
+text = "a\\tb\\n2026-01-01 [error] forged \\x1b[2J\\x9b\\r\\x07\\u202e\\ud800\\x7f"
+log.info(text, plain=text, listed=[text], inner={text: text}, code="x\\x1b[31m")
+try:
+    raise ValueError(text)
+except ValueError:
+    log.exception("fault")
+"""
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_nothing_that_was_sent_can_forge_a_line(style: str) -> None:
+    run = subprocess.run([sys.executable, "-c", HOSTILE, style], capture_output=True, check=True)
+    text = run.stderr.decode()
+    assert "forged" in text
+    lines = text.split("\n")
+    if style == "console":
+        assert "a\tb\\n2026-01-01" in lines[0]
+        assert all(sign.isprintable() or sign in "\n\t" for sign in text)
+        assert [line[:2] for line in lines[2:-1]] == ["  "] * len(lines[2:-1])
+    else:
+        assert len(lines) == 3
+        assert not any(ord(sign) < 32 for line in lines for sign in line)
+
+
 def test_refusals_are_limited_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[dict[str, Any]] = []
     now = 100.0
