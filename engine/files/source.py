@@ -29,6 +29,9 @@ OrbeeId = Annotated[int | str, Field(description="A number or a uuid, as it stan
 
 _ORIGIN = re.compile(r"(https?)://(\*\.)?[a-z0-9._-]+(:\d{1,5})?|(https?)://\[[0-9a-f:.]+\](:\d{1,5})?")
 
+_BELOW = re.compile(r"[a-z0-9.-]+")
+"""What `*` of an origin stands for: names of hosts, and nothing that ends them."""
+
 
 def _key(value: object) -> "Secret | str":
     if isinstance(value, Secret | str) and value:
@@ -209,7 +212,10 @@ class Source:
             return True
         origin = origin.lower()
         return origin in self._exact or any(
-            origin.startswith(opening) and origin.endswith(ending) for opening, ending in self._below
+            origin.startswith(opening)
+            and origin.endswith(ending)
+            and _BELOW.fullmatch(origin, len(opening), len(origin) - len(ending))
+            for opening, ending in self._below
         )
 
 
