@@ -91,7 +91,7 @@ class Callers:
         address: str | None = client[0] if client else None
         if not self._has_proxies or address is None or not self._is_trusted(address):
             return address
-        for part in reversed((call.header(b"x-forwarded-for") or "").split(",")):
+        for part in reversed(_forwarded(call).split(",")):
             hop = _plain_address(part.strip())
             if hop is None:
                 break
@@ -123,6 +123,12 @@ def trace_parent(call: Call) -> str | None:
     if value is None or not _TRACE_PARENT.fullmatch(value):
         return None
     return value.decode("latin-1")
+
+
+def _forwarded(call: Call) -> str:
+    """Return all lines of `X-Forwarded-For` as one list: a proxy may add a line of its own."""
+    lines = [value for name, value in call.scope["headers"] if name == b"x-forwarded-for"]
+    return b",".join(lines).decode("latin-1")
 
 
 def _plain_address(text: str) -> str | None:

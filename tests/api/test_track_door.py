@@ -372,6 +372,8 @@ async def test_a_rate_limit_says_when_to_go_on(server: Server) -> None:
         (("192.0.2.0/24",), "192.0.2.7", "nonsense", "192.0.2.7"),
         (("192.0.2.0/24",), "192.0.2.7", "[2001:db8::1]:443", "2001:db8::1"),
         (("192.0.2.0/24",), "198.18.0.1", "203.0.113.9", "198.18.0.1"),
+        (("192.0.2.0/24",), "192.0.2.7", "198.51.100.1|203.0.113.9|192.0.2.8", "203.0.113.9"),
+        (("192.0.2.0/24",), "192.0.2.7", "198.51.100.1, 203.0.113.9|192.0.2.8", "203.0.113.9"),
     ],
 )
 async def test_the_clients_address(
@@ -391,7 +393,7 @@ async def test_the_clients_address(
             return await track(request)
 
         monkeypatch.setattr(server.engine, "track", spy)
-        await server.track(body_of("x"), headers={"x-forwarded-for": forwarded})
+        await server.track(body_of("x"), headers=[("x-forwarded-for", line) for line in forwarded.split("|")])
     assert seen == [address]
 
 
