@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 from starlette.applications import Starlette
@@ -66,11 +67,13 @@ def _routes(engine: EngineNeeds, tokens: Tokens, gate: Gate) -> list[Route]:
 
 def _route(where: str, endpoints: dict[str, Endpoint]) -> Route:
     async def endpoint(request: Request) -> Response:
+        if request.scope["path"].startswith("/api/"):
+            request.path_params.update({name: unquote(part) for name, part in request.path_params.items()})
         method = "GET" if request.method == "HEAD" else request.method
         reply = await endpoints[method](request)
         return reply if isinstance(reply, Response) else _response(reply)
 
-    # Ids may have a slash in them.
+    # Ids may have a slash in them. One written as %2F is always part of the id.
     return Route(where.replace("{id}", "{id:path}"), endpoint, methods=sorted(endpoints))
 
 
@@ -126,7 +129,10 @@ class Stamp:
         began = perf_counter()
         request_id = new_id()
         scope["headrace.request"] = request_id
-        door = "api" if scope["path"].startswith("/api/") else "other"
+        door = "other"
+        if scope["path"].startswith("/api/"):
+            # Routes are found in the path as it was sent: `x%2Fstory` is an id, `x/story` asks for a story.
+            door, scope["path"] = "api", scope["raw_path"].decode("ascii", "replace")
 
         answered = False
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -86,6 +87,23 @@ async def test_pages_follow_one_another(server: Server) -> None:
         if cursor is None:
             break
     assert sorted(seen) == [f"t{n}" for n in range(7)]
+
+
+async def test_a_cursor_of_another_list_is_refused(server: Server) -> None:
+    await server.track(body_of("a", "b"))
+    cursor = (await server.read("/api/events?limit=1")).json()["cursor"]
+    for name in ("profiles", "effects", "failed"):
+        answer = await server.read(f"/api/{name}?cursor={cursor}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad_cursor")
+
+
+@pytest.mark.parametrize("id", ["x/story", "/story", "story", "a%2Fstory", "%2e%2e/é ?#"])
+async def test_an_id_is_read_whatever_is_in_it(server: Server, id: str) -> None:
+    body: dict[str, Any] = body_of() | {"events": [{"type": "purchase-order", "id": id}]}
+    assert (await server.track(body)).status_code == 200
+    where = f"/api/events/{quote(id, safe='')}"
+    assert (await server.read(where)).json()["id"] == id
+    assert (await server.read(f"{where}/story")).json()["runs"]
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def find_page(connection: sqlite3.Connection, query: Query) -> Page:
     limit = min(max(query.limit, 1), MAX_LIMIT)
     if query.cursor is not None:
         where += f" AND ({kind.time}, n) < (?, ?)"
-        values += read_cursor(query.cursor)
+        values += read_cursor(query.cursor, query.kind)
     # The inner question is about small columns only, so that sorting carries no documents around.
     inner = f"SELECT n FROM {_table(query, kind)} WHERE {where} ORDER BY {kind.time} DESC, n DESC LIMIT ?"  # noqa: S608
     sql = (
@@ -70,7 +70,7 @@ def find_page(connection: sqlite3.Connection, query: Query) -> Page:
     )
     rows = connection.execute(sql, (*values, limit + 1)).fetchall()
     items = [decode_doc(row[2]) for row in rows[:limit]]
-    return Page(items, write_cursor(*rows[limit - 1][:2]) if len(rows) > limit else None)
+    return Page(items, write_cursor(query.kind, *rows[limit - 1][:2]) if len(rows) > limit else None)
 
 
 def count_docs(connection: sqlite3.Connection, query: Query, at_most: int | None) -> int:
@@ -98,23 +98,25 @@ def report_events(
     return [{"bucket": name, "events": events, "profiles": profiles} for name, events, profiles in rows]
 
 
-def write_cursor(time: str, n: int) -> str:
+def write_cursor(kind: AskKind, time: str, n: int) -> str:
     """Return the cursor of the page that follows a row."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((time, n))).decode().rstrip("=")
+    return base64.urlsafe_b64encode(msgspec.json.encode((kind, time, n))).decode().rstrip("=")
 
 
-def read_cursor(cursor: str) -> list[Any]:
-    """Return the time and row that a cursor names. Raises InputError."""
+def read_cursor(cursor: str, kind: AskKind) -> list[Any]:
+    """Return the time and row that a cursor of a kind names. Raises InputError."""
     try:
         data = base64.b64decode(
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
         )
-        time, n = msgspec.json.decode(data, type=tuple[str, int])
+        of, time, n = msgspec.json.decode(data, type=tuple[str, str, int])
         # Larger numbers than a row can have would not go into a statement.
         n.to_bytes(8, "big", signed=True)
     except (UnicodeError, binascii.Error, msgspec.DecodeError, OverflowError) as error:
         msg = "The cursor is none that this server gave. Ask without it for the first page."
         raise InputError(422, "bad_cursor", msg) from error
+    if of != kind:
+        raise InputError(422, "bad_cursor", f"The cursor is of another list ({of[:20]}). Ask without it.")
     return [time, n]
 
 
