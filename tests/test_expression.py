@@ -247,7 +247,38 @@ def test_a_value_that_would_break_a_header_fails(value: str) -> None:
 
 MIB = "x" * 1_000_000
 LIST = ["y" * 10] * 9_000
+ZEROS = [0] * 500
+ENDS = [[*ZEROS, number] for number in range(960)]
+ALIKE = {"l": [0] * 200, "a": [0] * 250_000, "b": [0] * 250_000}
+SHARED = "{% set a0 = [1, 1] %}{% set b0 = [1, 1] %}" + "".join(
+    f"{{% set a{n + 1} = [a{n}, a{n}] %}}{{% set b{n + 1} = [b{n}, b{n}] %}}" for n in range(21)
+)
 HOSTILE: list[tuple[str, dict[str, Any]]] = [
+    ("{{ p.a | where('x', 'in', p.b) }}", {"a": [{"x": each} for each in ENDS[:480]], "b": ENDS[480:]}),
+    ("{{ p.a | where('x', 'not in', p.b) }}", {"a": [{"x": each} for each in ENDS[:480]], "b": ENDS[480:]}),
+    ("{% for a in p.a %}{{ a in p.b }}{% endfor %}", {"a": ENDS[:480], "b": ENDS[480:]}),
+    ("{% for a in p.a %}{{ a is in p.b }}{% endfor %}", {"a": ENDS[:480], "b": ENDS[480:]}),
+    ("{% for a in p.a %}{{ one_of(a, p.b, p.a, p.b[0]) }}{% endfor %}", {"a": ENDS[:480], "b": ENDS[480:]}),
+    ("{% for a in p.l %}{{ p.a == p.b }}{% endfor %}", ALIKE),
+    ("{% for a in p.l %}{{ p.a != p.b }}{% endfor %}", ALIKE),
+    ("{% for a in p.l %}{{ 'q' if {'a': p.a} == {'a': p.b} }}{% endfor %}", ALIKE),
+    (SHARED + "{{ a21 == b21 }}", {}),
+    (SHARED + "{{ a21 in [b21] }}", {}),
+    (SHARED.replace("= [", "= {'x': ").replace(", ", ", 'y': ").replace("]", "}") + "{{ a21 != b21 }}", {}),
+    (SHARED + "{{ unique([a17, b17, a17, b17]) | length }}", {}),
+    ("{% for a in range(1000) %}{{ unique(p.m) | length }}{% endfor %}", {"m": [[0] * 20_000] * 10}),
+    ("{% for a in range(50) %}{{ map(p.m, p.k) | length }}{% endfor %}", {"m": [{}] * 9_999, "k": "a." * 60}),
+    ("{{ map(p.m, p.k) }}", {"m": [{}] * 9_999, "k": "a." * 400_000}),
+    ("{{ sum(p.m, p.k) }}", {"m": [{}] * 9_999, "k": "a." * 400_000}),
+    (
+        "{% for a in range(99) %}{{ p.m | sort('a.b') | length }}{% endfor %}",
+        {"m": [{"a": {"b": 1}}] * 9_999},
+    ),
+    (
+        "{% for a in range(1000) %}{{ contains(p.m, p.n) }}{% endfor %}",
+        {"m": [[0] * 100_000, [0] * 99_999 + [1]], "n": [0] * 99_999 + [2]},
+    ),
+    ("{% for a in range(1000) %}{{ p.n in p.t }}{% endfor %}", {"t": MIB, "n": "x" * 49 + "y" + "x" * 49}),
     ("{% for a in p.l %}{% for b in p.l %}x{% endfor %}{% endfor %}", {"l": LIST}),
     ("{% for a in range(1001) %}x{% endfor %}", {}),
     ("{% for a in range(40) %}{% for b in range(40) %}x{% endfor %}{% endfor %}", {}),
@@ -311,6 +342,10 @@ def measure(call: Callable[[], object]) -> tuple[float, int]:
 
 
 BOUNDED: list[tuple[str, dict[str, Any]]] = [
+    ("event.properties.a == event.properties.b", ALIKE),
+    ("event.properties.a == event.properties.a", ALIKE),
+    ("event.properties.l | where('a', '==', 1) | length", {"l": [{"a": 1}] * 9_999}),
+    ("ago(event.properties.t)", {"t": "1s" * 500_000}),
     ("event.properties.n * event.properties.n * event.properties.n", {"n": 10**300}),
     ("event.properties.n" + " * 9000000000000000000" * 30, {"n": 9}),
     ("number(event.properties.t) + number(event.properties.t)", {"t": "9" * 300}),

@@ -232,8 +232,7 @@ class Generator(CodeGenerator):
             self._write_side(sides[0] if none[1] else sides[1], "", frame)
             self.write(")" if operand.op == "eq" else "))")
             return
-        name = COMPARISONS[operand.op][0]
-        self.write(f"counted(scope, {name}, " if self._loops and operand.op.endswith("in") else f"{name}(")
+        self.write(f"{COMPARISONS[operand.op][0]}(scope, ")
         self._write_side(left, "", frame)
         self.write(", ")
         self._write_side(operand.expr, again, frame)
@@ -316,7 +315,11 @@ class Generator(CodeGenerator):
 
     def visit_Test(self, node: nodes.Test, frame: Frame) -> None:  # noqa: N802
         """Write `value is test`."""
-        self._write_call(f"test_{node.name}", node.node, *node.args, frame=frame)
+        # Of the tests only `in` may be much work.
+        name = "within(scope, " if node.name == "in" else f"test_{node.name}("
+        self.write(name)
+        self._write_arguments((node.node, *node.args), frame)
+        self.write(")")
 
     def visit_CondExpr(self, node: nodes.CondExpr, frame: Frame) -> None:  # noqa: N802
         """Write `a if b else c`; without an else it is missing."""

@@ -17,7 +17,8 @@ LOOP_ROUNDS: Final = 1_000
 RESULT_BYTES: Final = 1 << 20
 """Largest text, or value, that an evaluation may give or make on its way."""
 WORK: Final = 2 << 20
-"""Characters of all texts, and eight for each list item, that one evaluation may make together."""
+"""Work of one evaluation: characters of texts that it makes, 8 for an item of a list that it makes, 4 for a value that
+it compares or looks at in a list, 20 for a value that `jsonpath` searches, 1 for 32 characters that a pattern scans."""
 ITEMS: Final = 10_000
 """Longest list that an evaluation may make."""
 INTEGER_BITS: Final = 1_024
@@ -26,6 +27,23 @@ INTEGER_BITS: Final = 1_024
 
 class EvaluationError(Exception):
     """An evaluation that cannot go on; it becomes a NodeError that names the expression."""
+
+
+class Work:
+    """Counts the work of an evaluation."""
+
+    __slots__ = ("spent",)
+
+    def __init__(self) -> None:
+        self.spent = 0
+
+    def spend(self, work: int) -> None:
+        """Count some work; raise EvaluationError when it is too much."""
+        self.spent += work
+        if self.spent > WORK:
+            raise EvaluationError(
+                "it takes too much work: the texts and lists that it makes or reads are too large"
+            )
 
 
 def check_size(chars: int) -> None:

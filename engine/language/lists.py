@@ -1,6 +1,5 @@
 """Functions for lists and objects."""
 
-from collections.abc import Callable
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Final
@@ -8,10 +7,18 @@ from typing import Any, Final
 from headrace.engine.language.limits import LOOP_ROUNDS, EvaluationError, check_items
 from headrace.engine.language.lookup import MISSING, get_item
 from headrace.engine.language.registry import BadLiteral, Function, Prepared, function
-from headrace.engine.language.values import COMPARISONS, by_path, is_absent, json_text, new_list, plain
+from headrace.engine.language.values import (
+    COMPARISONS,
+    Comparison,
+    attribute_keys,
+    by_path,
+    is_absent,
+    json_text,
+    new_list,
+    plain,
+)
 
 _LIST: Final = list
-_PAIRS: Final = 1_000_000
 _WORDS: Final = {
     "==": "eq",
     "!=": "ne",
@@ -22,10 +29,9 @@ _WORDS: Final = {
     "in": "in",
     "not in": "notin",
 }
-_SEARCHES: Final = (COMPARISONS["in"][1], COMPARISONS["notin"][1])
 
 
-def _parse_comparison(text: str) -> Callable[[Any, Any], Any]:
+def _parse_comparison(text: str) -> Comparison:
     if text not in _WORDS:
         close = get_close_matches(text, _WORDS, 1)
         fix = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(_WORDS)}"
@@ -41,10 +47,6 @@ def _checked(value: Any) -> list[Any] | None:
         return None
     check_items(len(value))
     return value
-
-
-def _keys(attribute: Any) -> tuple[str, ...]:
-    return tuple(attribute.split(".")) if isinstance(attribute, str) else ()
 
 
 @function()
@@ -93,7 +95,7 @@ def _order(value: Any) -> tuple[int, Any]:
 
 
 @function()
-def sort(list: Any, attribute: Any = None, reverse: Any = False) -> Any:  # noqa: A002
+def sort(scope: Any, list: Any, attribute: Any = None, reverse: Any = False) -> Any:  # noqa: A002
     """Sort a list, or its items by one member: numbers, then texts, then the rest; null last.
 
     >>> event.properties.items | sort('price') | map('sku')
@@ -102,7 +104,7 @@ def sort(list: Any, attribute: Any = None, reverse: Any = False) -> Any:  # noqa
     items = _checked(list)
     if items is None:
         return MISSING
-    keys = _keys(attribute)
+    keys = attribute_keys(scope, items, attribute)
     return sorted(items, key=lambda item: _order(by_path(item, keys)), reverse=reverse is True)
 
 
@@ -115,7 +117,7 @@ def _mark(item: Any) -> Any:
 
 
 @function()
-def unique(list: Any) -> Any:  # noqa: A002
+def unique(scope: Any, list: Any) -> Any:  # noqa: A002
     """Leave out items that stood in the list before.
 
     >>> unique(['a', 'b', 'a'])
@@ -126,38 +128,39 @@ def unique(list: Any) -> Any:  # noqa: A002
         return MISSING
     kept: dict[Any, Any] = {}
     for item in items:
-        kept.setdefault(_mark(item), item)
+        mark = _mark(item)
+        if mark[0] is _LIST or mark[0] is dict:
+            scope.spend(len(mark[1]))
+        kept.setdefault(mark, item)
     return [*kept.values()]
 
 
 @function()
-def map_(list: Any, attribute: Any) -> Any:  # noqa: A002
+def map_(scope: Any, list: Any, attribute: Any) -> Any:  # noqa: A002
     """Give one member of each item; a dot goes deeper. Items without it give null.
 
     >>> event.properties.items | map('sku')
     ["a", "b"]
     """
     items = _checked(list)
-    keys = _keys(attribute)
+    keys = () if items is None else attribute_keys(scope, items, attribute)
     return MISSING if items is None or not keys else new_list(*(by_path(item, keys) for item in items))
 
 
 @function(comparison=_COMPARISON)
-def where(list: Any, attribute: Any, comparison: Any = None, value: Any = None) -> Any:  # noqa: A002
+def where(scope: Any, list: Any, attribute: Any, comparison: Any = None, value: Any = None) -> Any:  # noqa: A002
     """Give the items of which a member compares so with a value; without a comparison those where it is true.
 
     >>> event.properties.items | where('price', '>', 20) | map('sku')
     ["a"]
     """
     items = _checked(list)
-    keys = _keys(attribute)
+    keys = () if items is None else attribute_keys(scope, items, attribute)
     if items is None or not keys:
         return MISSING
     if comparison is None:
         return [item for item in items if by_path(item, keys)]
-    if comparison in _SEARCHES and len(items) * len(value if isinstance(value, str | _LIST) else "") > _PAIRS:
-        raise EvaluationError(f"more than {_PAIRS:,} comparisons")
-    return [item for item in items if comparison(by_path(item, keys), value)]
+    return [item for item in items if comparison(scope, by_path(item, keys), value)]
 
 
 @function()
@@ -223,14 +226,14 @@ def range_(start: Any, stop: Any = None) -> Any:
 
 
 @function()
-def one_of(value: Any, *choices: Any) -> bool:
+def one_of(scope: Any, value: Any, *choices: Any) -> bool:
     """Say whether a value is one of several.
 
     >>> event.type | one_of('purchase-order', 'refund')
     true
     """
     within = COMPARISONS["in"][1]
-    return bool(within(value, [plain(choice) for choice in choices]))
+    return bool(within(scope, value, [plain(choice) for choice in choices]))
 
 
 FUNCTIONS: Final[tuple[Function, ...]] = (

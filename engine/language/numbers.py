@@ -9,7 +9,15 @@ from typing import Any, Final
 from headrace.engine.language.limits import check_items
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.language.registry import Function, function
-from headrace.engine.language.values import COMPARISONS, by_path, finite, is_absent, is_number, plus
+from headrace.engine.language.values import (
+    COMPARISONS,
+    attribute_keys,
+    by_path,
+    finite,
+    is_absent,
+    is_number,
+    plus,
+)
 
 _NUMBER: Final = re.compile(
     r"[+-]?(?:\d{1,18}|\d{0,300}\.\d{1,300}|\d{1,300}\.?)(?:[eE][+-]?\d{1,3})?", re.ASCII
@@ -105,25 +113,25 @@ def abs_(value: Any) -> Any:
     return finite(abs(value)) if is_number(value) else MISSING
 
 
-def _items(values: tuple[Any, ...], attribute: Any) -> list[Any] | None:
+def _items(scope: Any, values: tuple[Any, ...], attribute: Any) -> list[Any] | None:
     items = values[0] if len(values) == 1 else list(values)
     if not isinstance(items, list):
         return None
     check_items(len(items))
     if isinstance(attribute, str):
-        keys = tuple(attribute.split("."))
+        keys = attribute_keys(scope, items, attribute)
         items = [by_path(item, keys) for item in items]
     return [item for item in items if not is_absent(item)]
 
 
 @function()
-def sum_(list: Any, attribute: Any = None) -> Any:  # noqa: A002 - authors read this name
+def sum_(scope: Any, list: Any, attribute: Any = None) -> Any:  # noqa: A002 - authors read this name
     """Add up the numbers of a list, or of one member of its items; null and missing are left out.
 
     >>> event.properties.items | sum('price')
     42.5
     """
-    numbers = _items((list,), attribute)
+    numbers = _items(scope, (list,), attribute)
     if numbers is None:
         return MISSING
     total: Any = 0
@@ -133,27 +141,32 @@ def sum_(list: Any, attribute: Any = None) -> Any:  # noqa: A002 - authors read 
 
 
 @function()
-def average(list: Any, attribute: Any = None) -> Any:  # noqa: A002
+def average(scope: Any, list: Any, attribute: Any = None) -> Any:  # noqa: A002
     """Give the mean of the numbers of a list, or of one member of its items; null and missing are left out.
 
     >>> average([1, 2, 6])
     3.0
     """
-    numbers = _items((list,), attribute)
-    total: Any = MISSING if not numbers else sum_.call(numbers)
+    numbers = _items(scope, (list,), attribute)
+    total: Any = MISSING if not numbers else sum_.call(scope, numbers)
     try:
         return MISSING if not numbers or total is MISSING else finite(total / len(numbers))
     except OverflowError:
         return MISSING
 
 
-def _best(values: tuple[Any, ...], attribute: Any, better: Callable[[Any, Any], bool]) -> Any:
-    items = _items(values, attribute)
+def _best(scope: Any, values: tuple[Any, ...], attribute: Any, better: Callable[[Any, Any], bool]) -> Any:
+    items = _items(scope, values, attribute)
     if not items:
         return MISSING
     best = items[0]
     for item in items[1:]:
-        if not (_less(item, best) or _less(best, item) or type(item) is type(best) or is_number(item)):
+        if not (
+            _less(scope, item, best)
+            or _less(scope, best, item)
+            or type(item) is type(best)
+            or is_number(item)
+        ):
             return MISSING
         if better(item, best):
             best = item
@@ -161,23 +174,23 @@ def _best(values: tuple[Any, ...], attribute: Any, better: Callable[[Any, Any], 
 
 
 @function()
-def min_(*values: Any, attribute: Any = None) -> Any:
+def min_(scope: Any, *values: Any, attribute: Any = None) -> Any:
     """Give the smallest of several values, or of a list; null and missing are left out.
 
     >>> min(event.properties.total, 100)
     42.5
     """
-    return _best(values, attribute, _less)
+    return _best(scope, values, attribute, lambda item, best: _less(scope, item, best))
 
 
 @function()
-def max_(*values: Any, attribute: Any = None) -> Any:
+def max_(scope: Any, *values: Any, attribute: Any = None) -> Any:
     """Give the largest of several values, or of a list; null and missing are left out.
 
     >>> event.properties.items | max(attribute='price')
     30
     """
-    return _best(values, attribute, lambda item, best: _less(best, item))
+    return _best(scope, values, attribute, lambda item, best: _less(scope, best, item))
 
 
 FUNCTIONS: Final[tuple[Function, ...]] = (

@@ -89,7 +89,7 @@ RUNTIME: Final[dict[str, Any]] = {
     "join": "".join,
     **dict(COMPARISONS.values()),
     **dict(ARITHMETIC.values()),
-    **{f"test_{name}": test for name, (_, test) in TESTS.items()},
+    **{f"test_{name}": test for name, (_, test) in TESTS.items() if name != "in"},
     **{f"call_{name}": function.call for name, function in FUNCTIONS.items()},
 }
 """The names that compiled code knows; there is nothing else, no Python built-in either."""

@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import Any, Final
 
-from headrace.engine.language.limits import WORK, EvaluationError
+from headrace.engine.language.limits import Work
 from headrace.engine.model import Doc
 
 NAMES: Final = ("event", "profile", "session", "source", "nodes", "vars", "now")
 """The names in scope."""
 
 
-class Scope:
+class Scope(Work):
     """What the expressions of one event see. Made once for an event and used for all its expressions.
 
     `profile` and `session` may be None: all that is looked up in them is then missing. `nodes` holds the results of
@@ -29,7 +29,6 @@ class Scope:
         "rounds",
         "session",
         "source",
-        "spent",
         "vars",
     )
 
@@ -62,9 +61,3 @@ class Scope:
             self.docs[name] = value
         else:
             self.extra[name] = value
-
-    def spend(self, work: int) -> None:
-        """Count the work of the running evaluation; raise EvaluationError when it is too much."""
-        self.spent += work
-        if self.spent > WORK:
-            raise EvaluationError("it makes texts or lists of more than 2 MiB together")

@@ -153,13 +153,13 @@ def ends_with(text: Any, end: Any) -> bool:
 
 
 @function()
-def contains(value: Any, item: Any) -> bool:
+def contains(scope: Any, value: Any, item: Any) -> bool:
     """Say whether a list has an item, an object a key, or a text a part: `item in value`.
 
     >>> contains(profile.segments, 'vip')
     true
     """
-    return value_contains(value, item) is True
+    return value_contains(scope, value, item) is True
 
 
 @function()

@@ -3,20 +3,33 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from operator import add as _add
 from operator import floordiv, ge, gt, le, lt, mod, mul, sub, truediv
 from typing import Any, Final
 
 import msgspec
 
-from headrace.engine.language.limits import INTEGER_BITS, check_items, check_size, check_value
+from headrace.engine.language.limits import (
+    INTEGER_BITS,
+    EvaluationError,
+    Work,
+    check_items,
+    check_size,
+    check_value,
+)
 from headrace.engine.language.lookup import MISSING, get_item
 
 _NUMBERS: Final = frozenset({int, float})
+_CONTAINERS: Final = frozenset({list, dict})
+_FEW: Final = 64
+_SHORT: Final = 1_024
+_KEYS: Final = 64
 _ORDERED: Final = frozenset({int, float, str, datetime})
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 Operator = Callable[[Any, Any], Any]
+Comparison = Callable[[Work, Any, Any], bool]
 
 
 def is_number(value: Any) -> bool:
@@ -29,38 +42,51 @@ def is_absent(value: Any) -> bool:
     return value is MISSING or value is None
 
 
-def same(left: Any, right: Any) -> bool:
-    """Say whether two JSON values are the same; true is not 1, and within lists and objects null is null."""
+def same(left: Any, right: Any, work: Work | None = None) -> bool:
+    """Say whether two JSON values are the same; true is not 1, and within lists and objects null is null.
+
+    Values within lists and objects are counted as work, if it is given.
+    """
+    if left is right:
+        return True
     kind = type(left)
     if kind is not type(right):
         return kind in _NUMBERS and type(right) in _NUMBERS and left == right
-    if kind is list:
-        return len(left) == len(right) and all(map(same, left, right))
-    if kind is dict:
-        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
+    if kind is list or kind is dict:
+        if len(left) != len(right):
+            return False
+        if work is not None:
+            work.spend(4 * len(left))
+        if kind is list:
+            return all(map(same, left, right, repeat(work)))
+        return left.keys() == right.keys() and all(
+            same(value, right[key], work) for key, value in left.items()
+        )
     return bool(left == right)
 
 
-def alike(left: Any, right: Any) -> bool:
-    """Say whether two values can be compared at all: both there, not null and of one kind."""
-    kind = type(left)
-    if kind is type(right):
-        return left is not None and left is not MISSING
-    return kind in _NUMBERS and type(right) in _NUMBERS
-
-
-def equal(left: Any, right: Any) -> bool:
+def equal(work: Work, left: Any, right: Any) -> bool:
     """`==`: false for missing, null and unlike kinds."""
-    return alike(left, right) and same(left, right)
+    kind = type(left)
+    if kind is not type(right):
+        return kind in _NUMBERS and type(right) in _NUMBERS and left == right
+    if kind in _CONTAINERS:
+        return same(left, right, work)
+    return left is not None and left is not MISSING and left == right
 
 
-def unequal(left: Any, right: Any) -> bool:
+def unequal(work: Work, left: Any, right: Any) -> bool:
     """`!=`: false for missing, null and unlike kinds too."""
-    return alike(left, right) and not same(left, right)
+    kind = type(left)
+    if kind is not type(right):
+        return kind in _NUMBERS and type(right) in _NUMBERS and left != right
+    if kind in _CONTAINERS:
+        return not same(left, right, work)
+    return left is not None and left is not MISSING and left != right
 
 
-def _ordering(compare: Operator) -> Operator:
-    def ordered(left: Any, right: Any) -> bool:
+def _ordering(compare: Operator) -> Comparison:
+    def ordered(_: Work, left: Any, right: Any) -> bool:
         kind = type(left)
         if kind is type(right):
             return kind in _ORDERED and compare(left, right)
@@ -69,32 +95,39 @@ def _ordering(compare: Operator) -> Operator:
     return ordered
 
 
-def contains(container: Any, item: Any) -> bool | None:
+def contains(work: Work, container: Any, item: Any) -> bool | None:
     """Say whether a list has an item, an object a key, a text a part; None when that cannot be asked."""
     if is_absent(item):
         return None
     if isinstance(container, list):
-        check_items(len(container))
-        # The first test runs in C and rules out nearly all; the second knows that true is not 1.
-        return item in container and (isinstance(item, str) or any(same(item, each) for each in container))
+        if len(container) > _FEW:
+            check_items(len(container))
+            work.spend(4 * len(container))
+        if type(item) is str:
+            return item in container
+        if type(item) not in _CONTAINERS and item not in container:
+            return False
+        return any(map(same, container, repeat(item), repeat(work)))
+    if isinstance(container, str) and isinstance(item, str):
+        if len(container) > _SHORT:
+            work.spend(len(container) >> 4)
+        return item in container
     if isinstance(container, dict):
         return item in container if isinstance(item, str) else None
-    if isinstance(container, str) and isinstance(item, str):
-        return item in container
     return None
 
 
-def within(item: Any, container: Any) -> bool:
+def within(work: Work, item: Any, container: Any) -> bool:
     """`in`."""
-    return contains(container, item) is True
+    return contains(work, container, item) is True
 
 
-def without(item: Any, container: Any) -> bool:
+def without(work: Work, item: Any, container: Any) -> bool:
     """`not in`: false when the item or the container is missing, null or of a kind that holds nothing."""
-    return contains(container, item) is False
+    return contains(work, container, item) is False
 
 
-COMPARISONS: Final[dict[str, tuple[str, Operator]]] = {
+COMPARISONS: Final[dict[str, tuple[str, Comparison]]] = {
     "eq": ("equal", equal),
     "ne": ("unequal", unequal),
     "lt": ("less", _ordering(lt)),
@@ -104,7 +137,7 @@ COMPARISONS: Final[dict[str, tuple[str, Operator]]] = {
     "in": ("within", within),
     "notin": ("without", without),
 }
-"""Jinja's name of a comparison: the name of its function in compiled code, and the function."""
+"""Jinja's name of a comparison: the name of its function in compiled code, and the function, which counts its work."""
 
 
 def finite(value: Any) -> Any:
@@ -287,4 +320,17 @@ def by_path(value: Any, keys: tuple[str, ...]) -> Any:
     """Follow keys, or places written as digits, from a value."""
     for key in keys:
         value = get_item(value, int(key) if isinstance(value, list) and key.isdecimal() else key)
+        if value is MISSING:
+            break
     return value
+
+
+def attribute_keys(work: Work, items: list[Any], attribute: Any) -> tuple[str, ...]:
+    """Return the keys of a member of each item, which an author writes with dots; none when it is no text."""
+    if not isinstance(attribute, str):
+        return ()
+    if attribute.count(".") >= _KEYS:
+        raise EvaluationError(f"a member more than {_KEYS} keys deep")
+    keys = tuple(attribute.split("."))
+    work.spend(len(items) * len(keys))
+    return keys
