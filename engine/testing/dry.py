@@ -1,10 +1,11 @@
 """Runs events through a workspace without store and network."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from headrace.engine.errors import NodeError
+from headrace.engine.files.json_file import json_type
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.keeper import Keeper
@@ -40,6 +41,36 @@ PROFILE, SESSION = "profile-1", "session-1"
 
 BEFORE = timedelta(days=30)
 """How long before the first event a profile and a session were made that say nothing of it."""
+
+
+YEARS = range(1900, 9000)
+"""Years in which a clock may stand: times before and after it can be reckoned."""
+
+
+def read_clock(text: str) -> datetime:
+    """Return the time in UTC that a text says, UTC too where it names no zone; raises ValueError."""
+    time = datetime.fromisoformat(text)
+    if time.year not in YEARS:
+        raise ValueError(f"the year is not one from {YEARS[0]} to {YEARS[-1]}")
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def check_shape(at: str, usual: object, given: object) -> None:
+    """Raise ValueError where a document has another type than the usual one has, with the place."""
+    if isinstance(usual, dict):
+        if not isinstance(given, dict):
+            raise ValueError(f"{at}: must be an object, not {json_type(given)}.")
+        for name in usual.keys() & given.keys():
+            check_shape(f"{at}.{name}", usual[name], given[name])
+        return
+    if isinstance(usual, int):
+        fits, wanted = isinstance(given, int | float) and not isinstance(given, bool), "a number"
+    elif isinstance(usual, list):
+        fits, wanted = isinstance(given, list), "a list"
+    else:
+        fits, wanted = isinstance(given, str) or given is usual is None, "a text"
+    if not fits:
+        raise ValueError(f"{at}: must be {wanted}, not {json_type(given)}.")
 
 
 class Processed(NamedTuple):
@@ -99,21 +130,27 @@ class Dry:
         self._sent = 0
 
     def begin(self, tenant: str, profile: Doc | None, *, is_new: bool) -> None:
-        """Say who the visitor is; `is_new`: was made just now. None: events without a profile."""
+        """Say who the visitor is; `is_new`: was made just now. None: events without a profile.
+
+        Raises ValueError for a profile that cannot be one.
+        """
         self.profile = None if profile is None else str(profile.get("id") or PROFILE)
         if profile is not None:
-            self.keep_profile(tenant, {**profile, "id": self.profile}, is_new=is_new)
+            self.keep_profile(tenant, {**profile, "id": profile.get("id") or self.profile}, is_new=is_new)
 
     def keep_profile(self, tenant: str, given: Doc, *, is_new: bool = False) -> None:
-        """Store a profile: what is given of it, and the rest as usual."""
+        """Store a profile: what is given of it, and the rest as usual. Raises ValueError for a wrong shape."""
         made = iso(self.now if is_new else self.now - BEFORE)
-        doc = filled(new_profile(str(given["id"]), tenant, made), given)
+        base = new_profile(str(given.get("id", "")), tenant, made)
+        check_shape("profile", base, given)
+        doc = filled(base, given)
         self.store.docs[Ref("profile", make_key("profile", tenant, doc["id"]))] = doc
 
     def keep_session(self, source: Source, given: Doc) -> None:
-        """Store a session."""
+        """Store a session. Raises ValueError for a wrong shape."""
         session = str(given.get("id") or SESSION)
         base = new_session(session, source.tenant, source.id, iso(self.now - BEFORE))
+        check_shape("session", base, given)
         doc = filled(base, given)
         self.store.docs[Ref("session", make_key("session", source.tenant, session))] = doc
 
@@ -132,6 +169,7 @@ class Dry:
             "profile": self.profile,
             "time": {"happened": happened, "received": happened},
         }
+        check_shape("past", base, given)
         self.store.add_event(Row(make_key("event", source.tenant, source.id, event_id), filled(base, given)))
 
     def stored(self, kind: str, tenant: str, name: str | None) -> Doc | None:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +15,7 @@ from headrace.engine.language.registry import BadLiteral
 from headrace.engine.language.times import parse_duration
 from headrace.engine.model import EventInput
 from headrace.engine.plugin import ERROR_PORT, Out, Step
-from headrace.engine.testing.dry import SESSION, Dry, Processed
+from headrace.engine.testing.dry import SESSION, Dry, Processed, read_clock
 from headrace.engine.testing.expectation import Difference, differences
 from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Workflow, with_runs
@@ -86,7 +86,7 @@ async def run_test(workspace: Workspace, workflow: Workflow, test: TestCase) -> 
     result = TestResult(test.name)
     try:
         await _run(workspace, workflow, test, result)
-    except (HeadraceError, BadLiteral, ValueError) as error:
+    except (HeadraceError, BadLiteral, ValueError, OverflowError) as error:
         result.differences.append(Difference("", text=str(error)))
     result.seconds = perf_counter() - started
     return result
@@ -236,7 +236,6 @@ def _compare_documents(expect: Expect, dry: Dry, source: Source, last: Processed
 
 def _time(text: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
+        return read_clock(text)
     except ValueError:
         raise ValueError(f"at: '{text}' is not a time such as {START}") from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)

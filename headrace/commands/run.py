@@ -14,12 +14,12 @@ from headrace.compose import environment_secrets, load_settings, no_workspace
 from headrace.drawing import draw
 from headrace.engine.catalog import find_plugins
 from headrace.engine.errors import InputError
-from headrace.engine.files.json_file import parse_json_file
+from headrace.engine.files.json_file import MAX_BYTES, parse_json_file
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace, load_workspace
-from headrace.engine.model import Doc, EventInput, from_iso, utc_now
+from headrace.engine.model import Doc, EventInput, utc_now
 from headrace.engine.suggest import did_you_mean
-from headrace.engine.testing.dry import Dry, Processed
+from headrace.engine.testing.dry import Dry, Processed, read_clock
 from headrace.engine.trace import WHY_NOT, full_trace
 from headrace.engine.view import plain
 from headrace.sample import sample_event
@@ -76,9 +76,12 @@ def run(
     chosen = choose_source(files, source)
     dry = Dry(files, environment_secrets(), read_time(at), load_settings())
     dry.tracing = True
-    set_up(dry, chosen, None if profile_less else {} if profile is None else read_object(profile))
-    if session is not None:
-        visit(dry, chosen, read_object(session))
+    try:
+        set_up(dry, chosen, None if profile_less else {} if profile is None else read_object(profile))
+        if session is not None:
+            visit(dry, chosen, read_object(session))
+    except ValueError as error:
+        raise wrong_use(error) from None
     try:
         processed = asyncio.run(dry.send(chosen, given))
     except InputError as error:
@@ -96,8 +99,9 @@ def set_up(dry: Dry, source: Source, profile: Doc | None) -> None:
 def visit(dry: Dry, source: Source, session: Doc) -> None:
     """Say which visit it is."""
     session = {"profile": dry.profile, **session}
-    dry.session = str(session.setdefault("id", dry.session))
+    session.setdefault("id", dry.session)
     dry.keep_session(source, session)
+    dry.session = session["id"]
 
 
 def show(told: Doc, *, as_json: bool) -> None:
@@ -127,7 +131,7 @@ def open_workspace(path: str | None) -> Workspace:
 def read_event(workspace: Workspace, name: str | None, kind: str | None) -> EventInput:
     """Return the event of a file or of standard input; else one of that type, or a sample."""
     if name is not None:
-        data = sys.stdin.buffer.read() if name == "-" else None
+        data = sys.stdin.buffer.read(MAX_BYTES + 1) if name == "-" else None
         value = read_object(Path(name), data)
     elif kind is not None:
         value = {}
@@ -159,7 +163,11 @@ def event_of(value: Doc, kind: str | None) -> EventInput:
 def read_object(path: Path, data: bytes | None = None) -> dict[str, Any]:
     """Return the JSON object of a file; ends the command when there is none."""
     try:
-        file = parse_json_file(path.read_bytes() if data is None else data, str(path))
+        if data is None:
+            # A pipe of the shell is good; what never ends is read to the limit.
+            with path.open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+        file = parse_json_file(data, str(path))
     except OSError as error:
         raise wrong_use(f"{path}: {error.strerror}") from None
     if file.value is None:
@@ -180,8 +188,7 @@ def choose_source(workspace: Workspace, name: str | None) -> Source:
 def read_time(text: str | None) -> datetime:
     """Return the time that a text means, or now."""
     try:
-        time = utc_now() if text is None else from_iso(text)
-        return time.astimezone(utc_now().tzinfo) if time.tzinfo else time.replace(tzinfo=utc_now().tzinfo)
+        return utc_now() if text is None else read_clock(text)
     except ValueError:
         raise wrong_use(f"--at {text}: is not a time such as 2026-01-15T12:00:00Z") from None
 

@@ -82,6 +82,8 @@ def test_a_body_of_track_does_too(call: Call, shop: Path) -> None:
         (["--source", "shp"], EVENT, 2, "Did you mean 'shop'?"),
         (["--profile", "nowhere.json"], EVENT, 2, "nowhere.json"),
         (["--at", "soon"], EVENT, 2, "--at soon"),
+        (["--at", "0001-01-01T00:00:00+14:00"], EVENT, 2, "--at 0001"),
+        (["--at", "9999-12-31T23:59:59-14:00"], EVENT, 2, "--at 9999"),
     ],
 )
 def test_exit_codes(words: list[str], event: str, code: int, says: str, call: Call, shop: Path) -> None:
@@ -89,3 +91,34 @@ def test_exit_codes(words: list[str], event: str, code: int, says: str, call: Ca
     result = call("run", "shop", "-", *words, input=event)
     assert result.exit_code == code, result.output
     assert says in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--profile", {"id": 5}, "profile.id: must be a text, not a number."),
+        ("--profile", {"id": "a", "traits": "x"}, "profile.traits: must be an object, not a text."),
+        ("--profile", {"stats": None}, "profile.stats: must be an object, not null."),
+        ("--profile", {"stats": {"visits": "1"}}, "profile.stats.visits: must be a number, not a text."),
+        ("--profile", {"segments": {}}, "profile.segments: must be a list, not an object."),
+        ("--session", {"id": []}, "session.id: must be a text, not a list."),
+        ("--session", {"profile": 5}, "session.profile: must be a text, not a number."),
+    ],
+)
+def test_documents_of_a_wrong_shape_are_named(
+    option: str, value: object, says: str, call: Call, shop: Path, tmp_path: Path
+) -> None:
+    assert shop.is_dir()
+    (tmp_path / "given.json").write_text(json.dumps(value))
+    result = call("run", "shop", "-", option, "given.json", input=EVENT)
+    assert result.exit_code == 2, result.output
+    assert says in result.output
+
+
+def test_what_never_ends_is_read_to_the_limit(call: Call, shop: Path) -> None:
+    assert shop.is_dir()
+    for words in (["/dev/zero"], ["-", "--profile", "/dev/zero"]):
+        result = call("run", "shop", *words, input=EVENT)
+        assert result.exit_code == 2
+        assert "is larger than 1024 KiB" in result.output
+    assert call("run", "shop", "-", input=" " * (2 << 20)).exit_code == 2
