@@ -310,6 +310,22 @@ HOSTILE: list[tuple[str, dict[str, Any]]] = [
     ("{{ where(p.l, 'a', 'in', p.l) }}", {"l": [{"a": n} for n in range(9_000)]}),
     ("{{ 'q' in p.l }}", {"l": LIST * 2}),
     ("{{ range(0, 100000000) }}", {}),
+    ("{{ jsonpath('$.event.properties.l[?(@.a > 10)].b') }}", {"l": [{}] * 340_000}),
+    ("{{ jsonpath('$.event.properties.l[?(@.a > 10)].b') }}", {"l": [0] * 500_000}),
+    ("{{ jsonpath('$.event.properties.l[0:9].b') }}", {"l": [{}] * 340_000}),
+    ("{{ jsonpath('$.event.properties.*.b') }}", {f"k{number}": 1 for number in range(90_000)}),
+    (
+        "{% for a in p.l %}{{ jsonpath('$.event..b') | length }}{% endfor %}",
+        {"l": [0] * 99, "m": [{}] * 5_000},
+    ),
+    (
+        "{% for a in p.l %}{{ jsonpath('$.event..*') | length }}{% endfor %}",
+        {"l": [0] * 99, "m": [{}] * 9_000},
+    ),
+    (
+        "{% for a in p.l %}{{ jsonpath('$.event.properties.m[?(@.a[?(@.a[?(@.a > 1)])])]') | length }}{% endfor %}",
+        {"l": [0] * 99, "m": [{"a": [{"a": [{"a": 0}] * 9}] * 9}] * 50},
+    ),
     ("{{ jsonpath('$.event..a') }}", {"l": [{"b": 1}] * 30_000}),
     ("{{ jsonpath('$.event.properties.l[*]') }}", {"l": [1] * 30_000}),
 ]
@@ -342,6 +358,10 @@ def measure(call: Callable[[], object]) -> tuple[float, int]:
 
 
 BOUNDED: list[tuple[str, dict[str, Any]]] = [
+    ("jsonpath('$.event.properties.l')[0] | length", {"l": [0] * 500_000}),
+    ("jsonpath('$.event.properties.l[7]')", {"l": [0] * 500_000}),
+    ("jsonpath('$.event.properties.l[?(@.a > 10)]')", {"l": [{"a": 1}] * 9_000}),
+    ("jsonpath('$.event.properties.l[*].a')", {"l": [{"a": 1}] * 9_000, "m": [0] * 400_000}),
     ("event.properties.a == event.properties.b", ALIKE),
     ("event.properties.a == event.properties.a", ALIKE),
     ("event.properties.l | where('a', '==', 1) | length", {"l": [{"a": 1}] * 9_999}),

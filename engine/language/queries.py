@@ -10,11 +10,13 @@ from jsonpath_ng.ext.parser import parse
 from jsonpath_ng.jsonpath import Wildcard
 
 from headrace.engine.language.limits import EvaluationError, check_items
+from headrace.engine.language.lookup import reader
 from headrace.engine.language.registry import BadLiteral, Function, Prepared, function
 
 NAMES: Final = ("event", "profile", "session", "source", "nodes", "vars")
 _QUERY_CHARS: Final = 1_000
 _DATA_VALUES: Final = 20_000
+_VALUE_WORK: Final = 10
 _QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _DASHED: Final = re.compile(r"[^\W\d]\w*(?:-\w+)+")
 _START: Final = re.compile(rf"\$\.({'|'.join(NAMES)})\b")
@@ -48,28 +50,30 @@ class Query:
         self.reads = _plain_start(tree)
         self._root = self.reads[0]
         self._find = tree.find
-        self._searches_all = any(isinstance(node, Descendants) for node in _walk(tree))
+        self._start = reader(self.reads[1:])
+        self._work = _work(tree)
 
     def find(self, scope: Any) -> list[Any]:
         """Return all values found, in order."""
         document = getattr(scope, self._root)
-        if self._searches_all:
-            _check_data(document)
+        if self._work:
+            scope.spend(self._work * _count_values(self._start(document)))
         found = self._find(DatumInContext({self._root: document}))
         check_items(len(found))
         return [match.value for match in found]
 
 
-def _check_data(document: Any) -> None:
-    pending = [document]
+def _count_values(start: Any) -> int:
+    pending = [start]
     count = 0
     while pending:
         item = pending.pop()
         children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
         count += len(children)
         if count > _DATA_VALUES:
-            raise EvaluationError(f"a search with `..` through more than {_DATA_VALUES:,} values")
+            raise EvaluationError(f"a search through more than {_DATA_VALUES:,} values")
         pending.extend(children)
+    return count
 
 
 def _children(node: Any) -> list[Any]:
@@ -91,6 +95,18 @@ def _walk(tree: Any) -> list[Any]:
         found.append(node)
         pending.extend(_children(node))
     return found
+
+
+def _work(tree: Any) -> int:
+    """Return the work for each value that a query may look at; 0 for one that only follows keys and places."""
+    nodes = _walk(tree)
+    if all(isinstance(node, Child | Root | Fields | Index) and "*" not in _fields(node) for node in nodes):
+        return 0
+    return _VALUE_WORK * (1 + sum(isinstance(node, filters.Expression | Descendants) for node in nodes))
+
+
+def _fields(node: Any) -> tuple[str, ...]:
+    return node.fields if isinstance(node, Fields) else ()
 
 
 def _plain_start(tree: Any) -> tuple[str, ...]:
