@@ -52,6 +52,17 @@ GO_ON = """\
 EPILOG = "Exit codes: " + " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 
 
+def tidy(command: Any, context: Any) -> None:
+    """Make the help of a command good to read: lines as the terminal breaks them, and no value for a flag."""
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for parameter in command.get_params(context):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        tidy(inner, context)
+
+
 class Commands(TyperGroup):
     """Imports a command's module only when it is needed: `headrace --version` needs none."""
 
@@ -59,7 +70,7 @@ class Commands(TyperGroup):
         super().__init__(**arguments)
         self.commands: Any = dict.fromkeys(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the signature is typer's
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command of a name, or None."""
         if cmd_name not in COMMANDS:
             return None
@@ -67,7 +78,14 @@ class Commands(TyperGroup):
             module = import_module(f"headrace.commands.{cmd_name}")
             self.commands[cmd_name] = command = typer.main.get_command(module.app)
             command.name = cmd_name
+            tidy(command, ctx)
         return self.commands[cmd_name]
+
+    def get_help(self, ctx: Any) -> Any:
+        """Return the help of `headrace` itself."""
+        for parameter in self.get_params(ctx):
+            parameter.metavar = "" if getattr(parameter, "is_flag", False) else parameter.metavar
+        return super().get_help(ctx)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error of ours ends it with a sentence, not a traceback."""

@@ -56,6 +56,15 @@ def test_every_command_has_help_and_an_example(name: str, command: Any, call: Ca
         assert parameter.help, f"{name}: {parameter.name} has no help"
 
 
+@pytest.mark.parametrize("words", [[], *([*name.split()] for name, _ in ALL)], ids=" ".join)
+def test_flags_have_no_value_and_help_breaks_where_the_terminal_does(words: list[str], call: Call) -> None:
+    wide = call(*words, "--help", env={"COLUMNS": "300"}).output
+    assert "<bool>" not in wide
+    command = dict(ALL).get(" ".join(words))
+    for paragraph in (command.help or "").split("\n\n") if command else ():
+        assert "\n" not in paragraph
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("new", "events")])
 def test_the_overview_says_what_the_help_says(name: str) -> None:
     first = dict(ALL)[name].help.partition("\n")[0].rstrip(".")
