@@ -4,7 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 from headrace.engine import path
-from headrace.engine.model import Doc, make_key, new_id, new_profile, new_session
+from headrace.engine.model import Doc, doc_key, new_id, new_profile, new_session
 from headrace.engine.store.protocol import Change, Row, Stored, Version, Write
 
 HIDDEN = "hidden"
@@ -147,9 +147,9 @@ class Draft:
         if self.session is None or self.session_before is None or not self.linked:
             return None
         doc = {**self.session_before, "profile": self.session["profile"], "n": self.session_before["n"] + 1}
-        return Write(make_key("session", self.tenant, doc["id"]), doc, self.session_version)
+        return Write(doc_key("session", self.tenant, doc["id"]), doc, self.session_version)
 
     def _write(self, kind: str, doc: Doc | None, version: Version | None) -> Write | None:
         if doc is None:
             return None
-        return Write(make_key(kind, self.tenant, doc["id"]), doc, version, changed=kind in self.touched)
+        return Write(doc_key(kind, self.tenant, doc["id"]), doc, version, changed=kind in self.touched)

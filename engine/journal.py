@@ -12,7 +12,7 @@ from headrace.engine.model import iso, make_key
 from headrace.engine.passage import MAX_EMITTED, Emitted, Passage
 from headrace.engine.plugin import Entry, LogLevel
 from headrace.engine.store.protocol import Row
-from headrace.engine.view import plain, shown
+from headrace.engine.view import SCALARS, plain, shown
 from headrace.engine.workflow import Workflow
 
 MAX_EMIT_DEPTH = 3
@@ -21,9 +21,6 @@ MAX_EMIT_DEPTH = 3
 FIELD_OPS = frozenset(("set", "unset", "add", "remove", "increment", "append"))
 
 LEVELS = frozenset(get_args(LogLevel))
-
-PLAIN = frozenset((str, int, float, bool, type(None)))
-"""Values that need no copy."""
 
 
 class Asked:
@@ -48,7 +45,7 @@ def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, jo
         for op, where, value in journal:
             if op in FIELD_OPS:
                 target = where.path if type(where) is WritePath else path.compile_write_path(str(where))
-                edit = target.apply(passage.docs, op, value if type(value) in PLAIN else plain(value))
+                edit = target.apply(passage.docs, op, value if type(value) in SCALARS else plain(value))
                 if edit is not None:
                     passage.edits.append(edit)
             else:

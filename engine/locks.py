@@ -3,6 +3,8 @@
 import asyncio
 from collections import deque
 from contextlib import suppress
+from math import inf
+from time import perf_counter
 
 from headrace.engine.errors import BusyError
 
@@ -17,8 +19,11 @@ class Locks:
         self._most_waiters = most_waiters
         self._held: dict[str, deque[asyncio.Future[None]] | None] = {}
 
-    async def take(self, key: str) -> bool:
-        """Take a lock; returns whether it had to be waited for. Raises BusyError when too many wait."""
+    async def take(self, key: str, ends: float = inf) -> bool:
+        """Take a lock; returns whether it had to be waited for.
+
+        Raises BusyError when too many wait, or when the process's clock (`perf_counter`) says `ends`.
+        """
         if key not in self._held:
             self._held[key] = None
             return False
@@ -30,14 +35,19 @@ class Locks:
         turn = asyncio.get_running_loop().create_future()
         waiters.append(turn)
         try:
-            await turn
-        except asyncio.CancelledError:
+            async with asyncio.timeout(None if ends == inf else ends - perf_counter()):
+                await turn
+        except (asyncio.CancelledError, TimeoutError) as error:
             if turn.done() and not turn.cancelled():
                 self.release(key)
             else:
                 # It may be gone already: who released in the same turn of the loop took it out.
                 with suppress(ValueError):
                     waiters.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise BusyError(
+                    "the request waited for others of the same profile until its deadline"
+                ) from None
             raise
         return True
 
@@ -58,17 +68,18 @@ class Locks:
 class Held:
     """The locks that one attempt holds; never two profiles at once."""
 
-    __slots__ = ("_locks", "keys")
+    __slots__ = ("_ends", "_locks", "keys")
 
-    def __init__(self, locks: Locks) -> None:
+    def __init__(self, locks: Locks, ends: float = inf) -> None:
         self._locks = locks
+        self._ends = ends
         self.keys: list[str] = []
 
     async def take(self, key: str) -> bool:
         """Take a lock, unless it is held already; returns whether it had to be waited for."""
         if key in self.keys:
             return False
-        waited = await self._locks.take(key)
+        waited = await self._locks.take(key, self._ends)
         self.keys.append(key)
         return waited
 

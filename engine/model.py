@@ -31,6 +31,12 @@ def make_key(kind: str, *parts: str) -> str:
     return blake2b(_encode((kind, *parts)), digest_size=16).hexdigest()
 
 
+@lru_cache(maxsize=4096)
+def doc_key(kind: str, tenant: str, id: str) -> str:
+    """Return `make_key` of a session or profile, whose key is needed several times in a request."""
+    return make_key(kind, tenant, id)
+
+
 def content_hash(value: Any) -> str:
     """Return a hash of a JSON value that does not depend on the order of members."""
     return blake2b(_canonical(value), digest_size=16).hexdigest()

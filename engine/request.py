@@ -1,13 +1,13 @@
 """A request at work: what came in, what became of it."""
 
-from asyncio import Timeout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
+from time import perf_counter
 from typing import NamedTuple
 
 from headrace.engine.draft import Draft
-from headrace.engine.errors import FieldError, InputError
+from headrace.engine.errors import BusyError, FieldError, InputError
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.model import (
@@ -96,29 +96,20 @@ class Job:
         self.tenant = admission.source.tenant
         self.workspace = workspace
         self.received = iso(request.received)
-        self.incoming = incoming_events(request, self.tenant)
+        self.incoming = incoming_events(request, self.tenant, self.received)
         self.faults: dict[str, str] = {}
         self.alike: Doc = {}
         self.attempts = 0
         self.ends = inf
-        self.deadline: Timeout | None = None
         self.committed: list[Attempt] = []
 
-    def pause(self) -> float | None:
-        """Stop the clock of the deadline; returns when it would have ended."""
-        if self.deadline is None:
-            return None
-        ends = self.deadline.when()
-        self.deadline.reschedule(None)
-        return ends
-
-    def resume(self, ends: float | None) -> None:
-        """Let the clock of the deadline go on."""
-        if self.deadline is not None:
-            self.deadline.reschedule(ends)
+    def check_deadline(self) -> None:
+        """Raise BusyError when the request's time is over."""
+        if perf_counter() > self.ends:
+            raise BusyError("the request took longer than its deadline")
 
 
-def incoming_events(request: TrackRequest, tenant: str) -> list[Incoming]:
+def incoming_events(request: TrackRequest, tenant: str, received: str) -> list[Incoming]:
     """Give every event its id, key and time. Raises InputError when a time cannot be read."""
     skew = _skew(request)
     events: list[Incoming] = []
@@ -129,11 +120,7 @@ def incoming_events(request: TrackRequest, tenant: str) -> list[Incoming]:
         event_id = client_id or new_event_id()
         key = make_key("event", tenant, request.source_id, event_id)
         content = "" if client_id is None else content_hash((given.type, given.properties, given.time))
-        happened = (
-            iso(request.received)
-            if given.time is None
-            else _happened(given.time, place, request.received, skew)
-        )
+        happened = received if given.time is None else _happened(given.time, place, request.received, skew)
         events.append(Incoming(given, event_id, key, content, happened))
     return events
 

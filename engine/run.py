@@ -10,7 +10,7 @@ from headrace.engine.errors import HeadraceError, NodeError, StoreError
 from headrace.engine.journal import NOTHING, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
-from headrace.engine.view import plain
+from headrace.engine.view import SCALARS, plain
 from headrace.engine.workflow import Node, Workflow
 
 WIDE_WAVE = 8
@@ -152,7 +152,7 @@ def checked(node: Node, step: Step, out: Any) -> NodeRun:
     The result is copied: what it was taken from may change later in the run.
     """
     if type(out) is Out and out.port in node.ports:
-        if out.result is not None and type(out.result) is not str:
+        if type(out.result) not in SCALARS:
             out = Out(out.port, plain(out.result))
         return NodeRun(node, out, step.journal)
     ports = ", ".join(sorted(node.ports))

@@ -10,7 +10,7 @@ from time import perf_counter
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
 from headrace.engine.locks import Held
-from headrace.engine.model import Answer, Doc, TrackRequest, make_key
+from headrace.engine.model import Answer, Doc, TrackRequest, doc_key
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Budget, Fault, Needs, StartAgain, Surroundings
@@ -44,13 +44,8 @@ async def track(parts: Parts, request: TrackRequest) -> Answer:
             admission.source.file.consent, session_id=request.session_id, not_kept=admission.not_kept
         )
     job = Job(request, admission, workspace)
-    seconds = parts.settings.request_deadline_seconds
-    job.ends = perf_counter() + seconds * NODES_SHARE
-    try:
-        async with asyncio.timeout(seconds) as job.deadline:
-            await commit_all(parts, job)
-    except TimeoutError:
-        raise BusyError("the request took longer than its deadline") from None
+    job.ends = perf_counter() + parts.settings.request_deadline_seconds
+    await commit_all(parts, job)
     profile = await visitor(parts, job)
     note(parts, job)
     crash_point("track.answering")
@@ -74,8 +69,9 @@ async def commit_part(parts: Parts, job: Job, start: int, wants: Wants) -> tuple
     """
     job.attempts = lost = 0
     while True:
+        job.check_deadline()
         job.attempts += 1
-        held = Held(parts.locks)
+        held = Held(parts.locks, job.ends)
         try:
             done = await attempt_part(parts, job, start, wants, held)
         except StartAgain as again:
@@ -98,12 +94,14 @@ async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: H
     draft, seen = await resolve(job, events, wants, parts.store, held)
     crash_point("track.resolved")
     reads = StoreReads(parts.store, draft, job.request.received)
-    around = Surroundings(reads, parts.http, parts.secret, job.admission.tracing, parts.zone, job.ends)
+    around = Surroundings(
+        reads, parts.http, parts.secret, job.admission.tracing, parts.zone, nodes_end(parts, job)
+    )
     attempt = Attempt(draft, around)
     end = await process_events(job, attempt, start, events, seen)
     crash_point("track.ran")
     # A request that holds nothing but events sent before writes nothing.
-    if (attempt.has_news or not events) and not await commit(parts, job, attempt):
+    if (attempt.has_news or not events) and not await commit(parts, attempt):
         return None
     job.committed.append(attempt)
     return end
@@ -117,6 +115,7 @@ async def process_events(
     for number, (event, stored) in enumerate(zip(events, seen, strict=True), start):
         if perf_counter() > turn.turn_ends:
             await turn.breathe()
+            job.check_deadline()
         if not is_new(job, attempt, event, stored):
             continue
         try:
@@ -131,15 +130,18 @@ async def process_events(
     return start + len(events)
 
 
-async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
+def nodes_end(parts: Parts, job: Job) -> float:
+    """Return when nodes that do I/O must be done, by the process's clock."""
+    return job.ends - parts.settings.request_deadline_seconds * (1 - NODES_SHARE)
+
+
+async def commit(parts: Parts, attempt: Attempt) -> bool:
     """Write the attempt durably; False says that someone else was first.
 
-    The deadline waits meanwhile: a client that is told 503 must know that nothing was written. The store has bounds
-    of its own.
+    No deadline ends the wait: a client that is told 503 must know that nothing was written. The store has bounds of its
+    own.
     """
-    ends = job.pause()
     outcome = await parts.store.commit(attempt.draft.change())
-    job.resume(ends)
     crash_point("track.committed")
     attempt.written = isinstance(outcome, Committed)
     return attempt.written
@@ -176,5 +178,5 @@ async def visitor(parts: Parts, job: Job) -> Doc | None:
 
 async def read_profile(parts: Parts, tenant: str, profile_id: str) -> Doc | None:
     """Return a stored profile, or None."""
-    (found,) = await parts.store.read([Ref("profile", make_key("profile", tenant, profile_id))])
+    (found,) = await parts.store.read([Ref("profile", doc_key("profile", tenant, profile_id))])
     return None if found is None else found.doc

@@ -7,6 +7,9 @@ from typing import Any
 
 _SCALARS = (str, int, float, type(None))
 
+SCALARS = frozenset((str, int, float, bool, type(None)))
+"""Types whose values need no copy."""
+
 
 class View(Mapping[str, Any]):
     """A read-only view of a JSON object whose keys also read as attributes.
@@ -50,14 +53,15 @@ def viewed(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """Return the JSON value behind a view, as a copy that may be kept."""
-    if isinstance(value, _SCALARS):
+    kind = type(value)
+    if kind in SCALARS:
         return value
-    if isinstance(value, View):
-        return {key: plain(item) for key, item in value._doc.items()}
+    if kind is View:
+        value = value._doc
+    elif kind is list or kind is tuple:
+        return [item if type(item) in SCALARS else plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return {key: item if type(item) in SCALARS else plain(item) for key, item in value.items()}
     return value
 
 

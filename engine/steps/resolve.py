@@ -4,7 +4,7 @@ import msgspec
 
 from headrace.engine.draft import Draft
 from headrace.engine.locks import Held
-from headrace.engine.model import make_key
+from headrace.engine.model import doc_key
 from headrace.engine.request import Incoming, Job, Wants
 from headrace.engine.steps import stats
 from headrace.engine.store.protocol import Ref, Store, Stored
@@ -33,11 +33,11 @@ async def resolve(
     checked = [event for event in events if event.content or job.attempts > 1]
     refs = [Ref("seen", event.key) for event in checked]
     if session_id is not None:
-        session_key = make_key("session", job.tenant, session_id)
+        session_key = doc_key("session", job.tenant, session_id)
         await held.take(session_key)
         refs.append(Ref("session", session_key))
     if profile_id is not None:
-        refs.append(Ref("profile", make_key("profile", job.tenant, profile_id)))
+        refs.append(Ref("profile", doc_key("profile", job.tenant, profile_id)))
     found = await store.read(refs) if refs else []
     profile = found.pop() if profile_id is not None else None
     if session_id is not None:
@@ -61,7 +61,7 @@ class ProfileReader:
 
     async def hold(self, profile_id: str) -> Stored | None:
         """Return a profile as it is under its lock, or None when there is none."""
-        ref = Ref("profile", make_key("profile", self.draft.tenant, profile_id))
+        ref = Ref("profile", doc_key("profile", self.draft.tenant, profile_id))
         found = self.known.get(profile_id)
         if found is None:
             (found,) = await self.store.read([ref])
