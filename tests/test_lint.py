@@ -55,7 +55,7 @@ def test_there_are_enough_cases() -> None:
 
 def test_every_code_has_a_case() -> None:
     text = "".join(file.read_text(encoding="utf-8") for file in BROKEN.glob("*.txt"))
-    elsewhere = {"F01", "F09", "P01", "P02"}  # test_workspace and test_catalog
+    elsewhere = {"F01", "F09", "F14", "P01", "P02"}  # test_workspace, test_watch and test_catalog
     assert {code for code in CODES if f"[{code}]" not in text} <= elsewhere
 
 
@@ -226,3 +226,30 @@ def test_hostile_files_take_no_time(tmp_path: Path, catalog: Catalog, file: str,
     start = perf_counter()
     check_all(tmp_path, catalog, file, data)
     assert perf_counter() - start < 8
+
+
+@pytest.mark.parametrize(
+    ("plugin", "config"),
+    [
+        ("branch", {"when": "event.properties.a | NAME"}),
+        ("branch", {"when": "NAME(1) == NAME"}),
+        ("branch", {"when": "days_since(now, NAME=1) > 1"}),
+        ("log", {"message": "{% NAME %}"}),
+        ("log", {"NAME": 1}),
+        ("once", {"name": "a", "period": "NAME"}),
+        ("add_segment", {"segment": "NAME"}),
+        ("NAME", {}),
+    ],
+)
+def test_what_is_very_long_is_cut(
+    plugin: str, config: dict[str, str], tmp_path: Path, catalog: Catalog
+) -> None:
+    node = {"plugin": plugin, "config": config, "then": {"NAME": ["NAME"]}}
+    text = json.dumps({"on": {"event": ["a"], "source": ["NAME"]}, "nodes": {"a": node, "NAME": node}})
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "sources.json").write_text('{"sources": {"shop": {}}}')
+    (tmp_path / "segments.json").write_text('{"segments": {"vip": {}}}')
+    (tmp_path / "workflows/a.json").write_text(text.replace("NAME", "x" * 7000))
+    found = lint(tmp_path, catalog, unset)
+    assert len(found) > 3
+    assert max(len(str(problem)) for problem in found) < 1000

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from headrace.engine.files.problem import Problem, dotted
+from headrace.engine.files.problem import Problem, dotted, shortened
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
@@ -35,7 +35,7 @@ class JsonFile:
     def problem(self, place: Place, code: str, message: str, fix: str = "") -> Problem:
         """Make a problem at a place of this file, with its line and column."""
         line, column = self._locate(place)
-        return Problem(self.file, dotted(place), code, message, fix, line, column)
+        return Problem(self.file, dotted(place), code, shortened(message), shortened(fix), line, column)
 
     def _locate(self, place: Place) -> tuple[int | None, int | None]:
         """Return line and column of a place, or of the nearest place above it that is there."""

@@ -1,9 +1,13 @@
 """One finding of lint, and the list of all its codes."""
 
+import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Severity = Literal["error", "warning"]
+
+_LONG_WORD, _SHORT_WORD, _LONG_TEXT = 120, 60, 1_000
+_LONG = re.compile(rf"[^\s'\"`]{{{_LONG_WORD + 1},}}")
 
 
 class Problem(NamedTuple):
@@ -53,7 +57,7 @@ def has_errors(problems: Iterable[Problem]) -> bool:
 def dotted(place: Iterable[str | int]) -> str:
     """Write a place as a dotted path; a name that is no plain word stands in brackets."""
     text = ""
-    for part in place:
+    for part in (shortened(part) if isinstance(part, str) else part for part in place):
         if isinstance(part, int):
             text += f"[{part}]"
         elif part and all(letter.isalnum() or letter in "_-$" for letter in part):
@@ -61,6 +65,13 @@ def dotted(place: Iterable[str | int]) -> str:
         else:
             text += f"[{part!r}]"
     return text
+
+
+def shortened(text: str) -> str:
+    """Cut words that are too long to be read, and a text of very many."""
+    if len(text) > _LONG_WORD:
+        text = _LONG.sub(lambda found: f"{found[0][:_SHORT_WORD]}…", text)
+    return text if len(text) <= _LONG_TEXT else f"{text[:_LONG_TEXT]}…"
 
 
 CODES: dict[str, Code] = {
