@@ -19,7 +19,7 @@ from headrace.api.doors.call import App
 from headrace.api.doors.gate import Gate
 from headrace.api.needs import EngineNeeds
 from headrace.api.protocol import BoundedHttp
-from headrace.api.tokens import Tokens, load_tokens
+from headrace.api.tokens import Tokens, load_tokens, weak_tokens
 from headrace.engine.settings import Settings, SettingsError
 
 ENDED_AT_ONCE = 1
@@ -137,6 +137,8 @@ async def _serve(
         if ready is not None:
             ready(_address(sockets[0]))
 
+    for reason in weak_tokens(settings):
+        log.warning("weak token", reason=reason)
     config = _config(build_app(engine, tokens, gate), settings)
     try:
         await engine.start()

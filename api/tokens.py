@@ -2,18 +2,23 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from hmac import compare_digest
 from pathlib import Path
 from typing import Literal
 
 from headrace.api.doors.call import credential
 from headrace.engine.errors import InputError
-from headrace.engine.settings import Settings, SettingsError
+from headrace.engine.settings import Settings, SettingsError, variable
 
 Level = Literal["read", "admin"]
 
 NO_TOKEN = "No admin token is set: give HEADRACE_ADMIN_TOKEN or HEADRACE_ADMIN_TOKEN_FILE and start again."  # noqa: S105
+
+SHORT_TOKEN = 16
+"""A token with fewer characters may be guessed."""
 
 
 class Tokens:
@@ -68,6 +73,27 @@ def load_tokens(settings: Settings) -> Tokens:
             [f"{path}: the file is empty. Take it away; a new token is made at the next start."]
         )
     return Tokens(token, read, path if made else None)
+
+
+def weak_tokens(settings: Settings) -> list[str]:
+    """Return a sentence for each token that can be guessed, or read by other users of this machine."""
+    admin = settings.admin_token
+    named = [("admin_token", token) for token in ([admin] if admin else [])]
+    named += [("read_tokens", token) for token in settings.read_tokens]
+    found = [
+        f"{variable(name)} has fewer than {SHORT_TOKEN} characters: take a longer one, which cannot be guessed."
+        for name, token in named
+        if len(token.get_secret_value()) < SHORT_TOKEN
+    ]
+    sources = {origin.name: origin.source for origin in settings.origins()}
+    files = [sources[name].removeprefix("file ") for name, _ in named if sources[name].startswith("file ")]
+    if admin is None:
+        files.append(str(settings.data / "token"))
+    for file in dict.fromkeys(files):
+        with suppress(OSError):
+            if Path(file).stat().st_mode & stat.S_IROTH:
+                found.append(f"{file} may be read by every user of this machine: say chmod 600 {file}.")
+    return list(dict.fromkeys(found))
 
 
 def _make(path: Path) -> bool:

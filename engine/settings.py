@@ -1,7 +1,8 @@
 """Every setting, declared once: name, default, what is allowed, meaning."""
 
 import ipaddress
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -19,12 +20,11 @@ MIB = 1 << 20
 
 
 class SettingsError(HeadraceError):
-    """Settings that cannot be used; `problems` has one sentence for each, the text has them all."""
+    """Settings that cannot be used; `problems` has one sentence for each, the text has them and the warnings."""
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(
-            "Settings that cannot be used:\n" + "\n".join(f"  {problem}" for problem in problems)
-        )
+    def __init__(self, problems: list[str], warnings: Sequence[str] = ()) -> None:
+        lines = [*problems, *(f"Warning: {warning}" for warning in warnings)]
+        super().__init__("Settings that cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
         self.problems = tuple(problems)
 
 
@@ -205,14 +205,14 @@ class Settings(BaseModel):
             settings = cls.model_validate(values)
         except ValidationError as error:
             problems += [_problem(detail, sources) for detail in error.errors(include_url=False)]
-            raise SettingsError(problems) from None
+            raise SettingsError(problems, _unknown(environ)) from None
         if 0 < settings.keep_events_days < settings.dedup_days:
             problems.append(
                 f"{PREFIX}KEEP_EVENTS_DAYS={settings.keep_events_days}: must be 0 or at least "
                 f"{PREFIX}DEDUP_DAYS ({settings.dedup_days}), or duplicates would not be known."
             )
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError(problems, _unknown(environ))
         settings._sources = sources
         settings._warnings = tuple(_unknown(environ))
         return settings
@@ -325,7 +325,7 @@ def _problem(detail: ErrorDetails, sources: Mapping[str, str]) -> str:
     where = f"--{name.replace('_', '-')}" if source == "command line" else variable(name)
     if source.startswith("file "):
         where += "_FILE"
-    value = "(hidden)" if _is_secret(field) else str(detail["input"])[:80]
+    value = "(hidden)" if _is_secret(field) else without_password(str(detail["input"]))[:80]
     text = f"{where}={value}: must be {_allowed(field)}."
     if name == "port" and value.startswith("tcp://"):
         return (
@@ -379,4 +379,9 @@ def _shown(value: object) -> str:
         return ", ".join(_shown(part) for part in value)
     if isinstance(value, float):
         return f"{value:g}"
-    return "" if value is None else str(value)
+    return "" if value is None else without_password(str(value))
+
+
+def without_password(text: str) -> str:
+    """Return a text in which the name and password of an address are hidden."""
+    return re.sub(r"://\S*@", "://(hidden)@", text)

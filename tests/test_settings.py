@@ -106,6 +106,22 @@ def test_an_unknown_variable_is_warned_about() -> None:
     assert Settings.load({"HEADRACE_CRASH_AT": "somewhere", "HEADRACE_ADMIN_TOKEN": "x"}).warnings == ()
 
 
+def test_an_unknown_variable_is_told_with_what_is_wrong() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({"HEADRACE_PRT": "1", "HEADRACE_PORT": "x"})
+    assert len(raised.value.problems) == 1
+    assert "HEADRACE_PORT=x: must be" in str(raised.value)
+    assert "Warning: HEADRACE_PRT is not a setting. Did you mean 'HEADRACE_PORT'?" in str(raised.value)
+
+
+@pytest.mark.parametrize("address", ["postgres://user:hush@h/db", "postgres://:hush@h", "x://a:hu/sh@hush@h"])
+def test_a_password_in_an_address_is_not_shown(address: str) -> None:
+    (problem,) = problems({"HEADRACE_STORE": address})
+    assert "(hidden)@h" in problem
+    assert "hush" not in problem
+    assert "user" not in problem
+
+
 def test_an_unknown_override_is_a_mistake_in_the_program() -> None:
     with pytest.raises(TypeError, match="no such setting: prot"):
         Settings.load({}, prot=1)
@@ -113,7 +129,8 @@ def test_an_unknown_override_is_a_mistake_in_the_program() -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
-        Settings.load({}).port = 1
+        # That it cannot be set is what is tested.
+        Settings.load({}).port = 1  # type: ignore[misc]
 
 
 def test_secrets_come_from_the_environment_or_a_file_and_are_never_shown(tmp_path: Path) -> None:

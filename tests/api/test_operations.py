@@ -7,11 +7,13 @@ import threading
 import time
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.api.server import bind
+from headrace.api.tokens import weak_tokens
 from headrace.engine.settings import Settings, SettingsError
 from tests.api.conftest import Server, body_of
 from tests.api.server_process import Process
@@ -205,3 +207,30 @@ def test_no_line_of_the_log_holds_what_was_sent(start: Any) -> None:
     assert "very-secret" not in json.dumps(lines)
     assert {line["code"] for line in lines if line["event"] == "refused"} == {"unauthorized", "bad_fields"}
     assert {"event", "level", "logger", "timestamp"} <= set(lines[0])
+
+
+def test_tokens_that_are_weak_are_told(tmp_path: Path) -> None:
+    assert weak_tokens(Settings.load({}, data=tmp_path)) == []
+    file = tmp_path / "token"
+    file.write_text("x" * 40)
+    file.chmod(0o600)
+    assert weak_tokens(Settings.load({}, data=tmp_path)) == []
+    file.chmod(0o644)
+    assert weak_tokens(Settings.load({}, data=tmp_path)) == [
+        f"{file} may be read by every user of this machine: say chmod 600 {file}."
+    ]
+    told = weak_tokens(
+        Settings.load(
+            {"HEADRACE_ADMIN_TOKEN_FILE": str(file), "HEADRACE_READ_TOKENS": "short,shorter," + "x" * 16}
+        )
+    )
+    assert [line.split()[0] for line in told] == ["HEADRACE_READ_TOKENS", str(file)]
+    assert "shorter" not in str(told)
+    (told_of,) = weak_tokens(Settings.load({"HEADRACE_ADMIN_TOKEN": "x" * 15}, data=tmp_path))
+    assert "HEADRACE_ADMIN_TOKEN has fewer than 16 characters" in told_of
+
+
+def test_a_weak_token_is_told_at_the_start(start: Any) -> None:
+    (line,) = [line for line in start().lines() if line["event"] == "weak token"]
+    assert line["level"] == "warning"
+    assert line["reason"].startswith("HEADRACE_ADMIN_TOKEN has")
