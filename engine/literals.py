@@ -14,6 +14,7 @@ from pydantic import GetCoreSchemaHandler, PlainSerializer, PlainValidator, Stri
 from pydantic_core import PydanticCustomError, core_schema
 
 from headrace.engine.errors import NodeError
+from headrace.engine.language.limits import EvaluationError, Work
 from headrace.engine.language.patterns import parse_pattern
 from headrace.engine.language.registry import BadLiteral
 from headrace.engine.language.times import parse_duration, parse_zone
@@ -101,20 +102,25 @@ class Pattern:
     def groups(self) -> frozenset[str]:
         """The names and numbers (as texts) that its groups have; `0` is the whole match."""
         numbers = map(str, range(self._compiled.groups + 1))
-        return frozenset((*numbers, *self._compiled.groupindex))
+        return frozenset((*numbers, *self._compiled.names))
 
     def search(self, text: str) -> dict[str, str | None] | None:
         """Return the groups of the first match by number (as text) and name, or None."""
         return next(self.matches(text), (0, 0, None))[2]
 
     def matches(self, text: str) -> Iterator[tuple[int, int, dict[str, str | None]]]:
-        """Give start, end and groups of each match, one after another; raises NodeError on a broken text."""
+        """Give start, end and groups of each match, one after another.
+
+        Raises NodeError for a text that is too long or broken, and for more matches or searching than is allowed.
+        """
         try:
-            for match in self._compiled.finditer(text):
+            for match in self._compiled.find_all(text, Work()):
                 numbered = {str(number): match.group(number) for number in range(self._compiled.groups + 1)}
                 yield match.start(), match.end(), numbered | match.groupdict()
         except UnicodeEncodeError:
             raise NodeError("the text is not valid Unicode: it has a lone surrogate") from None
+        except EvaluationError as error:
+            raise NodeError(str(error)) from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pattern) and self.source == other.source

@@ -61,6 +61,28 @@ async def test_time_is_bounded() -> None:
     assert process_time() - started < 2
 
 
+@pytest.mark.parametrize(
+    ("text", "pattern", "error"),
+    [
+        ("a" * 1_000_000, r"[^\d+]", "the pattern looks at texts up to 65,536 bytes, and this has 1,000,000"),
+        ("é" * 40_000, "x", "the pattern looks at texts up to 65,536 bytes, and this has 80,000"),
+        ("a " * 30_000, r"(?i)\b(\w+\s*){1,200}z$", "the pattern looks at texts up to"),
+        ("a" * 10_001, "a|b", "the pattern matches more than 10,000 times"),
+        ("order " * 10_000, "order( .* shipped)?", "it takes too much work"),
+        ("x" * 65_000, "x(.*y)?", "it takes too much work"),
+    ],
+)
+async def test_texts_matches_and_searching_are_bounded(text: str, pattern: str, error: str) -> None:
+    started = process_time()
+    ran = await replaced(text, pattern, "")
+    assert (ran.port, ran.error[: len(error)]) == ("error", error)
+    example = Example({"text": TEXT, "pattern": pattern}, "", event={"properties": {"t": text}})
+    assert (await run_example("match_pattern", example)).port == (
+        "error" if "texts up to" in error else "matched"
+    )
+    assert process_time() - started < 1
+
+
 async def test_groups_that_did_not_match_are_null() -> None:
     ran = await run_example("match_pattern", Example({"text": "b", "pattern": "(?P<a>a)|b"}, ""))
     assert ran.result == {"groups": {"0": "b", "1": None, "a": None}}
