@@ -2,7 +2,7 @@ r"""Match a text against a regular expression.
 
 RE2's syntax; the pattern may match anywhere unless `^` and `$` say otherwise, and `(?i)` in front ignores
 case. The node's result has what each group matched as `groups`, by number (as text, `0` is all of it) and by
-name.
+name. A text over 64 KiB fails the node.
 """
 
 from pydantic import Field

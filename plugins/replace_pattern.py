@@ -1,7 +1,8 @@
 r"""Replace what a regular expression matches in a text.
 
 RE2's syntax. In the replacement `$1` and `${name}` stand for what a group matched, `$$` for a dollar sign.
-The node's result has the text as `text` and the number of replacements as `count`.
+The node's result has the text as `text` and the number of replacements as `count`. A text over 64 KiB, or more
+than 10,000 matches, fails the node.
 """
 
 import string

@@ -117,3 +117,41 @@ async def test_map_value_of_true() -> None:
 async def test_session_fields_need_a_session() -> None:
     example = Example({"fields": {"session.properties.a": 1}}, "error", session=None)
     assert (await run_example("set_fields", example)).port == "error"
+
+
+@pytest.mark.parametrize(
+    ("before", "config", "after"),
+    [
+        (..., {"keep_last": 2}, ["c"]),
+        ([], {"keep_last": 2}, ["c"]),
+        (["a"], {"keep_last": 2}, ["a", "c"]),
+        (["a", "b"], {"keep_last": 2}, ["b", "c"]),
+        (["a", "b"], {"keep_last": 1}, ["c"]),
+        ([{"n": n} for n in range(9_999)], {"keep_last": 3}, [{"n": 9_997}, {"n": 9_998}, "c"]),
+        (["c", "b"], {"keep_last": 2}, ["b", "c"]),
+        (["c", "b"], {"keep_last": 2, "once": True}, ["c", "b"]),
+        (["c", "b", "a"], {"keep_last": 2, "once": True}, ["b", "a"]),
+        (["a", "b"], {"keep_last": 2, "once": True}, ["b", "c"]),
+        (["a"], {"keep_last": 2, "once": True}, ["a", "c"]),
+        ([1, 2], {"keep_last": 2, "once": True, "value": True}, [2, True]),
+        ([1, 2], {"keep_last": 2, "once": True, "value": 1.0}, [1, 2]),
+    ],
+)
+async def test_a_list_keeps_its_newest_values(before: Any, config: dict[str, Any], after: list[Any]) -> None:
+    example = Example(
+        {"field": "profile.traits.seen", "value": "c", **config},
+        "done",
+        profile={"traits": {} if before is ... else {"seen": before}},
+        changes={"profile.traits.seen": after},
+    )
+    assert (await run_example("append_value", example)).differences(example) == []
+
+
+async def test_what_is_no_list_keeps_nothing() -> None:
+    example = Example(
+        {"field": "profile.traits.seen", "value": "c", "keep_last": 1},
+        "error",
+        profile={"traits": {"seen": "text"}},
+        changes={"profile.traits.seen": "text"},
+    )
+    assert (await run_example("append_value", example)).differences(example) == []
