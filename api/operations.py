@@ -56,7 +56,10 @@ class Operations:
         status = "stopping" if self._gate.closed else "not_ready" if store else "ready"
         answer = Ready(status, store or "ok", sorted({problem.code for problem in problems}))
         if self._tokens.level(_authorization(request)):
-            answer.problems = [problem._asdict() for problem in problems]
+            warnings = [problem for problem in self._engine.workspace.problems if not problem.is_error]
+            answer.problems = [
+                {**problem._asdict(), "severity": problem.severity} for problem in (*problems, *warnings)
+            ]
             answer.facts = self._engine.store.describe()
         return json_reply(answer, 200 if status == "ready" else 503)
 

@@ -52,15 +52,15 @@ GO_ON = """\
 EPILOG = "Exit codes: " + " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
 
 
-def tidy(command: Any, context: Any) -> None:
+def tidy(command: Any) -> None:
     """Make the help of a command good to read: lines as the terminal breaks them, and no value for a flag."""
     paragraphs = (command.help or "").split("\n\n")
     command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    for parameter in command.get_params(context):
+    for parameter in command.get_params(typer.Context(command)):
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     for inner in getattr(command, "commands", {}).values():
-        tidy(inner, context)
+        tidy(inner)
 
 
 class Commands(TyperGroup):
@@ -70,7 +70,7 @@ class Commands(TyperGroup):
         super().__init__(**arguments)
         self.commands: Any = dict.fromkeys(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the signature is typer's
         """Return the command of a name, or None."""
         if cmd_name not in COMMANDS:
             return None
@@ -78,7 +78,7 @@ class Commands(TyperGroup):
             module = import_module(f"headrace.commands.{cmd_name}")
             self.commands[cmd_name] = command = typer.main.get_command(module.app)
             command.name = cmd_name
-            tidy(command, ctx)
+            tidy(command)
         return self.commands[cmd_name]
 
     def get_help(self, ctx: Any) -> Any:

@@ -45,7 +45,13 @@ async def test_problems_show_as_codes_and_in_whole_with_a_token(server: Server) 
     assert len(ready["codes"]) == 1
     assert "broken.json" not in str(ready)
     told = (await server.read("/readyz")).json()
-    assert told["problems"][0]["file"] == "workflows/broken.json"
+    first, *others = told["problems"]
+    assert (first["file"], first["severity"], first["line"]) == ("workflows/broken.json", "error", 1)
+    assert {(each["place"], each["severity"]) for each in others} == {
+        ("sources.chatty.answers_profile", "warning"),
+        ("sources.chatty.debugger", "warning"),
+        ("on.event[0]", "warning"),
+    }
     assert told["facts"]["kind"] == "sqlite"
     assert "headrace_workspace_problems 1.0" in (await server.client.get("/metrics")).text
 
