@@ -27,6 +27,11 @@ class WorkspaceNeeds(Protocol):
         """The sources by name."""
         ...
 
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """All that lint says of its files, warnings too."""
+        ...
+
 
 class StoreNeeds(Ask, Protocol):
     """The store as a reader sees it."""
