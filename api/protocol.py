@@ -60,7 +60,8 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._waits_since: float | None = None
         self._in_head = False
-        self._head_bytes = 0
+        self._quiet_bytes = 0
+        """Bytes since the head began, it ended, or a part of a body came: what only the parser holds."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -68,16 +69,17 @@ class BoundedHttp(HttpToolsProtocol):
         self._waits_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; refuse a head that is too large."""
-        if self._in_head:
-            self._head_bytes += len(data)
+        """Feed the parser; refuse a head, or trailers, that are too large."""
+        self._quiet_bytes += len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
         if self._in_head:
-            if self._head_bytes > MAX_HEAD_BYTES and self._is_idle():
+            if self._quiet_bytes > MAX_HEAD_BYTES and self._is_idle():
                 self.refuse(
                     431, "head_too_large", f"The head of a request has at most {MAX_HEAD_BYTES} bytes."
                 )
+        elif self._quiet_bytes > MAX_HEAD_BYTES:
+            self.transport.close()
         elif self._waits_since is None and self.timeout_keep_alive_task is None and self._is_idle():
             # Bytes that are no request yet: the rest of a body that was refused before its end.
             self._waits_since = self.loop.time()
@@ -113,15 +115,20 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request: from here its head has a limit."""
         super().on_message_begin()
-        self._in_head, self._head_bytes, self._waits_since = True, 0, self.loop.time()
+        self._in_head, self._quiet_bytes, self._waits_since = True, 0, self.loop.time()
 
     def on_headers_complete(self) -> None:
         """End the head. One that asks for another protocol is read once more: see `_feed`."""
         if self.parser.should_upgrade():
             return
-        self._in_head, self._waits_since = False, None
+        self._in_head, self._quiet_bytes, self._waits_since = False, 0, None
         super().on_headers_complete()
         self.headers = _Nowhere()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._quiet_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the body."""

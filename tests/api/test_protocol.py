@@ -18,7 +18,7 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
-async def echo(_: Any, receive: Any, send: Any, scope: Any) -> None:
+async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answer with what was asked."""
     body = b""
     while True:
@@ -32,11 +32,6 @@ async def echo(_: Any, receive: Any, send: Any, scope: Any) -> None:
     headers = [(b"content-length", b"%d" % len(data))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": data})
-
-
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Serve one request."""
-    await echo(None, receive, send, scope)
 
 
 def answers(told: bytes) -> list[tuple[int, dict[str, str], Any]]:
@@ -149,6 +144,16 @@ async def test_trailers_are_no_headers(talk: Talks) -> None:
     assert [body["body"] for _, _, body in found] == ["hello", ""]
     assert found[0][2]["headers"] == ["x-good", "transfer-encoding"]
     assert found[1][2]["headers"] == ["host"]
+
+
+async def test_trailers_and_blank_lines_without_end_are_cut_off(talk: Talks) -> None:
+    head = b"POST /c HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+    for endless in ([b"x: " + b"y" * 40_000, *[b"y" * 40_000] * 3], [b"x: y\r\n" * 8_000] * 4):
+        assert await talk(head, *endless, b"\r\n\r\n", NEXT) == []
+    assert await talk(*[b"\r\n" * 20_000] * 4, NEXT) == []
+    large = [b"8000\r\n" + b"z" * 0x8000 + b"\r\n"] * 20
+    ((status, _, body), _) = await talk(head[: head.index(b"5")], *large, b"0\r\nx: y\r\n\r\n", NEXT)
+    assert (status, len(body["body"])) == (200, 20 * 0x8000)
 
 
 async def test_refusals_below_the_app_have_a_request_id(talk: Talks) -> None:
