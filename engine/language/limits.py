@@ -18,7 +18,7 @@ RESULT_BYTES: Final = 1 << 20
 """Largest text, or value, that an evaluation may give or make on its way."""
 WORK: Final = 2 << 20
 """Work of one evaluation: characters of texts that it makes, 8 for an item of a list that it makes, 4 for a value that
-it compares or looks at in a list, 16 or more for a value that `jsonpath` searches, 1 for 32 characters that a pattern
+it compares or looks at in a list, 24 or more for a value that `jsonpath` searches, 1 for 32 characters that a pattern
 scans."""
 ITEMS: Final = 10_000
 """Longest list that an evaluation may make."""

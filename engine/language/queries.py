@@ -16,7 +16,7 @@ from headrace.engine.language.registry import BadLiteral, Function, Prepared, fu
 NAMES: Final = ("event", "profile", "session", "source", "nodes", "vars")
 _QUERY_CHARS: Final = 1_000
 _DATA_VALUES: Final = 20_000
-_VALUE_WORK: Final = 16
+_VALUE_WORK: Final = 24
 _QUOTED: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _DASHED: Final = re.compile(r"[^\W\d]\w*(?:-\w+)+")
 _START: Final = re.compile(rf"\$\.({'|'.join(NAMES)})\b")
