@@ -39,10 +39,14 @@ class WholeAnswers:
         else:
             self._transport.write(data)
 
-    def close(self) -> None:
-        """Send what is kept, then close."""
+    def flush(self) -> None:
+        """Send a head that nothing follows, as that of an answer to HEAD."""
         if self._head:
             self.write(b"")
+
+    def close(self) -> None:
+        """Send what is kept, then close."""
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -65,7 +69,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
-        super().connection_made(cast("asyncio.Transport", WholeAnswers(transport)))
+        self._answers = WholeAnswers(transport)
+        super().connection_made(cast("asyncio.Transport", self._answers))
         self._waits_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
@@ -134,6 +139,11 @@ class BoundedHttp(HttpToolsProtocol):
         """End the body."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """End an answer."""
+        self._answers.flush()
+        super().on_response_complete()
 
     def close_if_slow(self, now: float) -> None:
         """Hang up on who began a request and did not end its head in time."""
