@@ -69,6 +69,7 @@ class Engine:
 
     async def story(self, tenant: str, key: str) -> Doc | None:
         """Return all that is known of an event of a tenant, by its key, or None."""
+        await self.parts.keeper.flush()
         return await story(self.store, tenant, key)
 
     async def start(self) -> None:
