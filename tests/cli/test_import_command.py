@@ -120,7 +120,14 @@ def test_ended_in_the_middle_it_goes_on_and_nothing_counts_twice(
 ) -> None:
     write(tmp_path / "e.ndjson", [order(number) for number in range(6000)])
     words = ["events", "import", "e.ndjson", "--workspace", "shop", "--source", "shop"]
-    running = subprocess.Popen([sys.executable, "-m", "headrace", *words], cwd=tmp_path)
+
+    def hear_interrupts() -> None:
+        # A shell that runs the tests in the background lets its children ignore SIGINT.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    running = subprocess.Popen(
+        [sys.executable, "-m", "headrace", *words], cwd=tmp_path, preexec_fn=hear_interrupts
+    )
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("data/imports/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
