@@ -126,7 +126,9 @@ def test_ended_in_the_middle_it_goes_on_and_nothing_counts_twice(
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     running = subprocess.Popen(
-        [sys.executable, "-m", "headrace", *words], cwd=tmp_path, preexec_fn=hear_interrupts
+        [sys.executable, "-m", "headrace", *words],
+        cwd=tmp_path,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509
     )
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("data/imports/*.json")) and time.monotonic() < deadline:
