@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from time import perf_counter
 
 import pytest
 
@@ -113,4 +114,25 @@ async def test_two_are_never_within_whoever_goes_away() -> None:
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert not [error for error in found if isinstance(error, AssertionError)]
     assert done >= 240
+    assert len(locks) == 0
+
+
+async def test_who_is_cancelled_in_the_turn_of_a_release_is_only_cancelled() -> None:
+    locks = Locks(10)
+    await locks.take("a")
+    waiting = asyncio.create_task(locks.take("a"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    locks.release("a")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert len(locks) == 0
+
+
+async def test_a_wait_ends_with_the_deadline() -> None:
+    locks = Locks(10)
+    await locks.take("a")
+    with pytest.raises(BusyError, match="deadline"):
+        await locks.take("a", perf_counter() + 0.02)
+    locks.release("a")
     assert len(locks) == 0

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from headrace.engine.model import Caller, EventInput, make_key
+from headrace.engine.model import Caller, EventInput, is_consented, make_key
 from tests.conftest import OpenLab
 from tests.makers import Files, chain, count, sources
 
@@ -246,3 +246,50 @@ async def test_a_session_without_profile_gets_its_first_one_even_if_not_saved(op
         assert (await lab.track("x")).profile == first
         session = await lab.one("session")
         assert (session["profile"], session["context"]) == (first["id"], before["context"])
+
+
+# What must not be lost, and what must not stay
+
+
+@pytest.mark.parametrize("field", ["profile['stats'].counters.n", "profile['stats']['counters']['n']"])
+async def test_a_write_counts_however_its_path_is_written(open_lab: OpenLab, field: str) -> None:
+    node = ("increment", {"field": field})
+    async with open_lab({"count": chain("*", node)}) as lab:
+        for _ in range(3):
+            await lab.track("x")
+        assert await lab.counter() == 3
+
+
+async def test_erasing_a_profile_leaves_no_trace_of_it(open_lab: OpenLab) -> None:
+    files = {"sources.json": sources(shop={"trace": True}), **COUNT}
+    async with open_lab(files) as lab:
+        answer = await lab.track("x")
+        await lab.engine.parts.keeper.flush()
+        assert len(await lab.all("trace")) == 1
+        assert answer.profile is not None
+        await lab.store.erase("main", answer.profile["id"])
+        assert await lab.all("trace") == []
+
+
+async def test_a_session_stays_of_a_bounded_size(open_lab: OpenLab) -> None:
+    async with open_lab(COUNT) as lab:
+        await lab.track("x", context={"kept": 1})
+        await lab.track("x", context={"large": "x" * 300_000})
+        assert (await lab.one("session"))["context"] == {"kept": 1}
+        assert (await lab.all("event"))[1]["context"]["large"]
+
+
+@pytest.mark.parametrize(
+    ("until", "holds"),
+    [
+        (None, True),
+        ("2026-01-15T13:00:00+00:00", True),
+        ("2026-01-15T13:00:00+02:00", False),
+        ("2026-01-15", False),
+        ("31.12.2090", False),
+        (7, False),
+    ],
+)
+def test_a_consent_whose_end_cannot_be_read_fails_closed(until: object, holds: bool) -> None:
+    profile = {"consents": {"mail": {"given": True, "until": until}}}
+    assert is_consented(profile, "mail", "2026-01-15T12:00:00.000Z") is holds
