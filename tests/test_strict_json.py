@@ -106,4 +106,4 @@ def test_a_hostile_mebibyte_costs_little(body: bytes) -> None:
     began = time.process_time()
     with suppress(InputError):
         decode(body)
-    assert time.process_time() - began < 3  # the suite has many objects for the collector to go through
+    assert time.process_time() - began < 0.5

@@ -197,7 +197,7 @@ def test_patterns_of_a_schema_take_linear_time() -> None:
     slow = EventType("order", "", {"properties": {"a": {"pattern": "^(a+)+$"}}})
     start = perf_counter()
     assert slow.check({"a": "a" * 50_000 + "!"})
-    assert perf_counter() - start < 5
+    assert perf_counter() - start < 1
 
 
 def test_numbers_of_any_size_are_checked() -> None:

@@ -58,7 +58,7 @@ async def test_time_is_bounded() -> None:
         {"text": TEXT, "pattern": "(a+)+$"}, "", event={"properties": {"t": "a" * 50_000 + "b"}}
     )
     assert (await run_example("match_pattern", example)).port == "unmatched"
-    assert process_time() - started < 6
+    assert process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ async def test_texts_matches_and_searching_are_bounded(text: str, pattern: str, 
     assert (await run_example("match_pattern", example)).port == (
         "error" if "texts up to" in error else "matched"
     )
-    assert process_time() - started < 5
+    assert process_time() - started < 1
 
 
 async def test_groups_that_did_not_match_are_null() -> None:
