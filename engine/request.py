@@ -84,6 +84,8 @@ class Wants:
     profile: str | None = None
     session: str | None = None
     end: int | None = None
+    rounds: int = 0
+    """How often the event asked for another lock so far."""
 
 
 class Job:

@@ -222,12 +222,6 @@ class Settings(BaseModel):
         """One sentence for each `HEADRACE_` variable that is no setting."""
         return self._warnings
 
-    @property
-    def sqlite_file(self) -> Path:
-        """The database file that `store` names."""
-        path = self.store.removeprefix("sqlite:")
-        return Path(path) if path else self.data / "headrace.db"
-
     def origins(self) -> list[Origin]:
         """Return every setting with its value, secrets hidden, and where that came from."""
         return [

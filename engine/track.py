@@ -155,9 +155,10 @@ def next_wants(job: Job, wants: Wants, again: StartAgain) -> Wants:
         return Wants(end=again.end)
     if not isinstance(again, Needs):
         return wants
-    if job.attempts > MOST_NEEDS:
+    if wants.rounds == MOST_NEEDS:
         raise BusyError("workflows of one event attach profiles in turn")
-    return Wants(again.profile or wants.profile, again.session or wants.session, wants.end)
+    profile, session = again.profile or wants.profile, again.session or wants.session
+    return Wants(profile, session, wants.end, wants.rounds + 1)
 
 
 async def visitor(parts: Parts, job: Job) -> Doc | None:

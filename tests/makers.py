@@ -1,9 +1,11 @@
 """Makes what the tests of the engine need."""
 
 import asyncio
+import gc
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -93,6 +95,17 @@ def make_workflow(
         node: ScriptedIo(io[node]) if node in io else Scripted(does.get(node, leave())) for node in nodes
     }
     return compile_workflow(name, json.dumps(text).encode(), file, plugins)
+
+
+@contextmanager
+def spared_collector() -> Iterator[None]:
+    """Let the collector leave alone what the suite has loaded, as the server does with what it has."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def make_passage(

@@ -341,3 +341,27 @@ async def test_a_time_without_a_zone_is_utc() -> None:
     passage = make_passage()
     await write(passage, lambda step: step.wait(datetime(2026, 2, 1, 12)))
     assert passage.timers[0].doc["due"] == "2026-02-01T12:00:00.000Z"
+
+
+async def test_internal_events_are_bounded_and_a_dropped_one_is_none() -> None:
+    passage = make_passage()
+    passage.budget.emits = 2
+    run = await write(passage, *[lambda step: step.emit("x", {})] * 4)
+    assert len(passage.emitted) == 2
+    assert [bool(done.error) for done in run.done] == [False, False, True, True]
+
+
+async def test_a_result_stays_as_it_was() -> None:
+    passage = make_passage({"stats": {"counters": {"n": 1}}})
+
+    def read(step: Step) -> Out:
+        return Out("a", step.profile.stats)
+
+    def count(step: Step) -> Out:
+        step.increment("profile.stats.counters.n")
+        return Out("a")
+
+    workflow = make_workflow({"one": {"then": {"a": ["two"]}}, "two": {}}, {"one": read, "two": count})
+    run = await run_workflow(workflow, passage)
+    assert run.done[0].out.result["counters"] == {"n": 1}
+    assert profile_of(passage)["stats"]["counters"] == {"n": 2}

@@ -98,3 +98,15 @@ async def test_what_an_event_emits_has_it_in_its_past(open_lab: OpenLab) -> None
         answer = await lab.track(EventInput("x", id="e1"))
         (told,) = answer.response.values()
         assert told == {"count": 1, "ids": ["e1"]}
+
+
+async def test_a_profile_of_this_request_is_found_as_it_is_now(open_lab: OpenLab) -> None:
+    async with open_lab() as lab:
+        draft = Draft("main", iso(NOW))
+        made = draft.create_profile()
+        draft.sessions["s9"] = None
+        draft.join_session("s9", "shop")
+        draft.link_session()
+        reads = StoreReads(lab.store, draft, NOW)
+        assert await reads.find_profile(id=made["id"]) is made
+        assert await reads.find_profile(session="s9") is made

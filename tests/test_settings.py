@@ -21,7 +21,6 @@ def source_of(settings: Settings, name: str) -> str:
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
     settings = Settings.load({})
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
-    assert settings.sqlite_file == Path("data/headrace.db")
     assert settings.admin_token is None
     assert settings.debugger is False
     assert {origin.source for origin in settings.origins()} == {"default"}

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -567,3 +568,16 @@ async def test_a_copy_taken_by_sqlite_opens(opened: Open, tmp_path: Path) -> Non
     copy.close()
     shutil.copyfile(tmp_path / "copy.db", tmp_path / "again.db")
     assert (await read_profile(opened(f"sqlite:{tmp_path}/again.db"), "p")).doc["seen"] == iso(NOW)
+
+
+async def test_a_question_about_one_profile_does_not_wait_for_reports(opened: Open) -> None:
+    store = opened()
+    ended = threading.Event()
+    long = [asyncio.create_task(store._ask(lambda _: ended.wait(10))) for _ in range(4)]
+    try:
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(3):
+            assert await store.count(Query("event", profile="p")) == 0
+    finally:
+        ended.set()
+        await asyncio.gather(*long)

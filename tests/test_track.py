@@ -1,10 +1,15 @@
 """A request from end to end: whom it belongs to, and what is kept."""
 
+from typing import cast
 from uuid import UUID
 
 import pytest
 
+from headrace.engine.errors import BusyError
 from headrace.engine.model import Caller, EventInput, is_consented, make_key
+from headrace.engine.passage import Needs
+from headrace.engine.request import Job, Wants
+from headrace.engine.track import MOST_NEEDS, next_wants
 from tests.conftest import OpenLab
 from tests.makers import Files, chain, count, sources
 
@@ -293,3 +298,12 @@ async def test_a_session_stays_of_a_bounded_size(open_lab: OpenLab) -> None:
 def test_a_consent_whose_end_cannot_be_read_fails_closed(until: object, holds: bool) -> None:
     profile = {"consents": {"mail": {"given": True, "until": until}}}
     assert is_consented(profile, "mail", "2026-01-15T12:00:00.000Z") is holds
+
+
+def test_an_event_may_ask_for_other_locks_a_few_times_only() -> None:
+    job = cast("Job", None)
+    wants = Wants()
+    for number in range(MOST_NEEDS):
+        wants = next_wants(job, wants, Needs(profile=f"p{number}"))
+    with pytest.raises(BusyError, match="in turn"):
+        next_wants(job, wants, Needs(profile="p"))
