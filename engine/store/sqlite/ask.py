@@ -11,8 +11,9 @@ import msgspec
 
 from headrace.engine.errors import InputError
 from headrace.engine.model import Doc, iso, make_key
+from headrace.engine.store.encoding import decode_doc
 from headrace.engine.store.protocol import AskKind, Page, Query
-from headrace.engine.store.sqlite.rows import Key, decode_doc, pack_key
+from headrace.engine.store.sqlite.rows import Key, pack_key
 
 MAX_LIMIT = 1000
 MAX_PATH = 32

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from headrace.engine.model import Doc, iso, new_id
+from headrace.engine.store.encoding import decode_doc, due_at, encode_doc
 from headrace.engine.store.protocol import DueKind, Leased
-from headrace.engine.store.sqlite.rows import decode_doc, due_at, encode_doc, pack_key, unpack_key
+from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 
 _TABLES = {"effect": "effects", "timer": "timers"}
 

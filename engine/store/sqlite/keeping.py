@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from headrace.engine.model import Doc, iso, make_key
-from headrace.engine.store.sqlite.rows import decode_doc, encode_doc, pack_key
+from headrace.engine.store.encoding import decode_doc, encode_doc
+from headrace.engine.store.sqlite.rows import pack_key
 
 BATCH = 500
 """How many documents one transaction changes at most, so that commits come in between."""

@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Sequence
 
+from headrace.engine.store.encoding import decode_doc
 from headrace.engine.store.protocol import Ref, Stored
 from headrace.engine.store.sqlite.apply import select_by_key
-from headrace.engine.store.sqlite.rows import Key, decode_doc, pack_key
+from headrace.engine.store.sqlite.rows import Key, pack_key
 
 _NO_VERSION = (0, 0)
 

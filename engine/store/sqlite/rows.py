@@ -1,14 +1,11 @@
 """Changes and documents as rows of tables, and back."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from headrace.engine.errors import StoreError
-from headrace.engine.model import Doc, iso_now
+from headrace.engine.model import iso_now
+from headrace.engine.store.encoding import due_at, encode_doc, text_or_none, time_in
 from headrace.engine.store.protocol import Change, Row, Version, Write
 
 Key = bytes | str
@@ -16,8 +13,6 @@ Key = bytes | str
 
 Values = tuple[Any, ...]
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "profiles": ("key", "version", "change", "tenant", "created", "updated", "doc"),
@@ -54,47 +49,6 @@ def pack_key(key: str) -> Key:
 def unpack_key(key: Key) -> str:
     """Return a stored key as the rest of the engine knows it."""
     return key if isinstance(key, str) else key.hex()
-
-
-def encode_doc(doc: Doc) -> bytes:
-    """Return a document as JSON. Raises StoreError when it is none."""
-    try:
-        return _encode(doc)
-    except UnicodeEncodeError:
-        # Half of a surrogate pair, which UTF-8 cannot say, is kept as an escape.
-        return json.dumps(doc, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        msg = f"A document cannot be kept as JSON: {error}"
-        raise StoreError(msg) from error
-
-
-def decode_doc(data: bytes) -> Doc:
-    """Return the document that `encode_doc` wrote."""
-    try:
-        doc: Doc = _decode(data)
-    except msgspec.DecodeError:
-        doc = json.loads(data)
-    return doc
-
-
-def due_at(doc: Doc, created: str) -> str | None:
-    """Return when a worker should take an effect or timer; None when nothing is left to do for it."""
-    if doc.get("status", "pending") != "pending":
-        return None
-    due = doc.get("due")
-    return due if isinstance(due, str) else created
-
-
-def _text(value: Any) -> str | None:
-    """Return a text, or None for whatever else stands where an id should."""
-    return value if isinstance(value, str) else None
-
-
-def _time(doc: Doc, name: str, default: str) -> str:
-    """Return a document's time by its name, from `time` or the top."""
-    times = doc.get("time")
-    time = times.get(name) if isinstance(times, dict) else doc.get(name)
-    return time if isinstance(time, str) else default
 
 
 @dataclass(slots=True)
@@ -150,16 +104,16 @@ def listed_rows(rows: Sequence[Row], table: str, tenant: str, owner: str | None,
     """Encode failed events, effects, timers or traces; `owner` is the profile of those that name none."""
     made = []
     for key, doc in rows:
-        created = _time(doc, "received", "") or _time(doc, "created", "") or now
+        created = time_in(doc, "received", "") or time_in(doc, "created", "") or now
         values = (
             pack_key(key),
             tenant,
-            _text(doc.get("type")),
-            _text(doc.get("source")),
-            _text(doc.get("profile")) or owner,
-            _text(doc.get("session")),
-            _text(doc.get("event")),
-            _text(doc.get("status")),
+            text_or_none(doc.get("type")),
+            text_or_none(doc.get("source")),
+            text_or_none(doc.get("profile")) or owner,
+            text_or_none(doc.get("session")),
+            text_or_none(doc.get("event")),
+            text_or_none(doc.get("status")),
             created,
             due_at(doc, created) if table in ("effects", "timers") else None,
             encode_doc(doc),
@@ -171,17 +125,17 @@ def listed_rows(rows: Sequence[Row], table: str, tenant: str, owner: str | None,
 def _owner(change: Change) -> str | None:
     """Return the id of the profile that a change is about, if any."""
     if change.profile:
-        return _text(change.profile.doc.get("id"))
+        return text_or_none(change.profile.doc.get("id"))
     if change.session:
-        return _text(change.session.doc.get("profile"))
-    return _text(change.events[0].doc.get("profile")) if change.events else None
+        return text_or_none(change.session.doc.get("profile"))
+    return text_or_none(change.events[0].doc.get("profile")) if change.events else None
 
 
 def _profile_row(write: Write, change: Key, tenant: str, now: str) -> Values:
     doc = write.doc
-    created = _time(doc, "created", now)
+    created = time_in(doc, "created", now)
     data = encode_doc(doc) if write.changed or write.version is None else b""
-    return (pack_key(write.key), 0, change, tenant, created, _time(doc, "updated", now), data)
+    return (pack_key(write.key), 0, change, tenant, created, time_in(doc, "updated", now), data)
 
 
 def _session_row(write: Write, change: Key, tenant: str, now: str) -> Values:
@@ -191,18 +145,18 @@ def _session_row(write: Write, change: Key, tenant: str, now: str) -> Values:
         0,
         change,
         tenant,
-        _text(doc.get("source")),
-        _text(doc.get("profile")),
+        text_or_none(doc.get("source")),
+        text_or_none(doc.get("profile")),
         int(doc.get("hidden") is True),
-        _time(doc, "created", now),
-        _time(doc, "updated", now),
+        time_in(doc, "created", now),
+        time_in(doc, "updated", now),
         encode_doc(doc) if write.changed or write.version is None else b"",
     )
 
 
 def _event_row(row: Row, change: Key, tenant: str, now: str) -> Values:
     key, doc = row
-    received = _time(doc, "received", now)
+    received = time_in(doc, "received", now)
     return (
         pack_key(key),
         change,
@@ -213,7 +167,7 @@ def _event_row(row: Row, change: Key, tenant: str, now: str) -> Values:
         doc.get("profile"),
         doc.get("session"),
         received,
-        _time(doc, "happened", received),
+        time_in(doc, "happened", received),
         doc.get("content"),
         doc.get("id"),
         encode_doc(doc),
@@ -222,7 +176,7 @@ def _event_row(row: Row, change: Key, tenant: str, now: str) -> Values:
 
 def _mark_row(row: Row, change: Key, tenant: str, now: str) -> Values:
     key, doc = row
-    received = _time(doc, "received", now)
+    received = time_in(doc, "received", now)
     return (
         *(pack_key(key), change, tenant, None, None, doc.get("profile"), None),
         *(received, None, doc.get("content"), doc.get("id"), None),

@@ -1,0 +1,53 @@
+"""Documents as JSON, true to the byte, and what stores read off them."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from headrace.engine.errors import StoreError
+from headrace.engine.model import Doc
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def encode_doc(doc: Doc) -> bytes:
+    """Return a document as JSON. Raises StoreError when it is none."""
+    try:
+        return _encode(doc)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which UTF-8 cannot say, is kept as an escape.
+        return json.dumps(doc, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        msg = f"A document cannot be kept as JSON: {error}"
+        raise StoreError(msg) from error
+
+
+def decode_doc(data: bytes | memoryview) -> Doc:
+    """Return the document that `encode_doc` wrote."""
+    try:
+        doc: Doc = _decode(data)
+    except msgspec.DecodeError:
+        doc = json.loads(bytes(data))
+    return doc
+
+
+def due_at(doc: Doc, created: str) -> str | None:
+    """Return when a worker should take an effect or timer; None when nothing is left to do for it."""
+    if doc.get("status", "pending") != "pending":
+        return None
+    due = doc.get("due")
+    return due if isinstance(due, str) else created
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return a text, or None for whatever else stands where an id should."""
+    return value if isinstance(value, str) else None
+
+
+def time_in(doc: Doc, name: str, default: str) -> str:
+    """Return a document's time by its name, from `time` or the top."""
+    times = doc.get("time")
+    time = times.get(name) if isinstance(times, dict) else doc.get(name)
+    return time if isinstance(time, str) else default
