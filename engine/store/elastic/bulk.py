@@ -1,0 +1,209 @@
+"""Writes of many requests in few bulks."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.store.elastic.cluster import AwayError, Cluster, RefusedError
+
+MAX_OPERATIONS = 2_000
+MAX_BYTES = 8 << 20
+"""Of one bulk; a group that is larger goes alone."""
+
+IN_FLIGHT = 3
+"""Bulks under way at once. While they are, what comes is gathered for the next."""
+
+MAX_WAITING_BYTES = 96 << 20
+PATIENCE_SECONDS = 8.0
+"""How long a write is tried again when the cluster is away or too busy; less than a request's deadline."""
+
+_ITEMS = "items.*.status,items.*._seq_no,items.*._primary_term,items.*.error.type,items.*.error.reason"
+_PATH = f"/_bulk?filter_path={_ITEMS}"
+_AGAIN = frozenset((429, 503, 502, 504, 408))
+
+
+class Operation(NamedTuple):
+    """One line of a bulk, and the source that it writes (None: it deletes)."""
+
+    line: bytes
+    source: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return len(self.line) + len(self.source or b"") + 2
+
+
+class _Fault(msgspec.Struct):
+    type: str = ""
+    reason: str | None = None
+
+
+class Done(msgspec.Struct, rename={"seq_no": "_seq_no", "term": "_primary_term"}):
+    """What became of one operation: an HTTP status, and the version that was written."""
+
+    status: int
+    seq_no: int = -1
+    term: int = 0
+    error: _Fault | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it was refused."""
+        return "" if self.error is None else f"{self.error.type}: {self.error.reason or ''}"[:400]
+
+
+class _Answer(msgspec.Struct):
+    items: list[dict[str, Done]] = []
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class _Group:
+    """Operations that somebody waits for together."""
+
+    __slots__ = ("done", "ends", "future", "left", "operations", "size", "tries")
+
+    def __init__(self, operations: Sequence[Operation], future: asyncio.Future[Any], ends: float) -> None:
+        self.operations = operations
+        self.future = future
+        self.ends = ends
+        self.size = sum(operation.size for operation in operations)
+        self.done: list[Done | None] = [None] * len(operations)
+        self.left = list(range(len(operations)))
+        self.tries = 0
+
+
+class Bulk:
+    """Gathers operations and sends them, some bulks at a time. Used from one event loop."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._queue: deque[_Group] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self.waiting_bytes = 0
+
+    async def write(
+        self, operations: Sequence[Operation], *, patience: float = PATIENCE_SECONDS
+    ) -> list[Done]:
+        """Write operations, in no particular order, and return what became of each.
+
+        What the cluster is too busy for, or was away for, is sent again for `patience` seconds: give only operations
+        that are harmless when they are done twice. Raises StoreError when it did not answer in that time: then they
+        may have been done or not. Raises BusyError when too much waits already.
+        """
+        if not operations:
+            return []
+        if self.waiting_bytes > MAX_WAITING_BYTES:
+            raise BusyError(f"{self.waiting_bytes >> 20} MiB wait for Elasticsearch already.")
+        future: asyncio.Future[list[Done]] = asyncio.get_running_loop().create_future()
+        group = _Group(operations, future, monotonic() + patience)
+        self.waiting_bytes += group.size
+        try:
+            self._enqueue(group)
+            return await future
+        finally:
+            self.waiting_bytes -= group.size
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        while self._tasks or self._queue:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)
+
+    def _enqueue(self, group: _Group) -> None:
+        self._queue.append(group)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Send at the end of this turn of the loop, with what else comes in it."""
+        if not self._scheduled and len(self._tasks) < IN_FLIGHT:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_next)
+
+    def _send_next(self) -> None:
+        self._scheduled = False
+        if not self._queue or len(self._tasks) >= IN_FLIGHT:
+            return
+        batch: list[_Group] = []
+        operations = size = 0
+        while self._queue:
+            group = self._queue[0]
+            if batch and (operations + len(group.left) > MAX_OPERATIONS or size + group.size > MAX_BYTES):
+                break
+            batch.append(self._queue.popleft())
+            operations += len(group.left)
+            size += group.size
+        self._start(batch)
+        if self._queue:
+            self._schedule()
+
+    def _start(self, batch: list[_Group]) -> None:
+        task = asyncio.get_running_loop().create_task(self._send(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._queue:
+            self._schedule()
+
+    async def _send(self, batch: list[_Group]) -> None:
+        lines = [part for group in batch for at in group.left for part in group.operations[at] if part]
+        lines.append(b"")
+        try:
+            answer = _decode(await self._cluster.ask("POST", _PATH, b"\n".join(lines), lines=True)).items
+            if len(answer) != sum(len(group.left) for group in batch):
+                raise AwayError("Elasticsearch's answer to a bulk was cut short.")
+        except RefusedError as error:
+            self._refused(batch, error)
+            return
+        except msgspec.DecodeError as error:
+            self._again(batch, AwayError(f"Elasticsearch's answer to a bulk could not be read: {error}"))
+            return
+        except AwayError as error:
+            self._again(batch, error)
+            return
+        at = iter(answer)
+        for group in batch:
+            self._take(group, [next(iter(next(at).values())) for _ in group.left])
+
+    def _take(self, group: _Group, results: list[Done]) -> None:
+        """Keep a group's results; what the cluster was too busy for is sent again."""
+        left = []
+        for place, result in zip(group.left, results, strict=True):
+            group.done[place] = result
+            if result.status in _AGAIN:
+                left.append(place)
+        group.left = left
+        if left:
+            reason = next(result.reason for result in results if result.status in _AGAIN)
+            self._again([group], AwayError(f"Elasticsearch is too busy: {reason}"))
+        elif not group.future.done():
+            group.future.set_result(group.done)
+
+    def _refused(self, batch: list[_Group], error: RefusedError) -> None:
+        """End a bulk that was refused as a whole: only one of its groups may be to blame."""
+        if len(batch) > 1:
+            for group in batch:
+                self._start([group])
+        elif not batch[0].future.done():
+            batch[0].future.set_exception(error)
+
+    def _again(self, batch: list[_Group], error: StoreError) -> None:
+        """Send groups again after a while, or give up those whose time is over."""
+        loop = asyncio.get_running_loop()
+        for group in batch:
+            wait = min(1.0, 0.05 * 2**group.tries)
+            group.tries += 1
+            if monotonic() + wait < group.ends and not group.future.done():
+                loop.call_later(wait, self._enqueue, group)
+            elif not group.future.done():
+                group.future.set_exception(error)

@@ -1,0 +1,143 @@
+"""Reads by id of many requests in few requests."""
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import NamedTuple
+
+import msgspec
+
+from headrace.engine.store.elastic.cluster import AwayError, Cluster
+
+MAX_DOCS = 1_000
+IN_FLIGHT = 3
+PATIENCE_SECONDS = 5.0
+
+_FIELDS = "docs._seq_no,docs._primary_term,docs.found,docs._source,docs.error.type"
+_PATH = f"/_mget?filter_path={_FIELDS}"
+_ONLY = ("profile", "content", "id", "change")
+_NO_INDEX = "index_not_found_exception"
+
+
+class Get(NamedTuple):
+    """A document to read: its index (`where`) and `_id`; `light` asks only for what says whose an event is."""
+
+    where: str
+    id: str
+    light: bool = False
+
+
+class _Fault(msgspec.Struct):
+    type: str = ""
+
+
+class Got(msgspec.Struct, rename={"seq_no": "_seq_no", "term": "_primary_term", "source": "_source"}):
+    """A document that was found: its version, its source as bytes."""
+
+    seq_no: int = -1
+    term: int = 0
+    found: bool = False
+    source: msgspec.Raw = msgspec.Raw(b"")
+    error: _Fault | None = None
+
+
+class _Answer(msgspec.Struct):
+    docs: list[Got] = []
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Group(NamedTuple):
+    gets: Sequence[Get]
+    future: asyncio.Future[list[Got | None]]
+
+
+class Gets:
+    """Gathers reads and sends them, some at a time. Used from one event loop."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._queue: list[_Group] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+
+    async def read(self, gets: Sequence[Get]) -> list[Got | None]:
+        """Return each document as it is now, or None. Raises StoreError when the cluster cannot say."""
+        if not gets:
+            return []
+        future: asyncio.Future[list[Got | None]] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Group(gets, future))
+        self._schedule()
+        return await future
+
+    def _schedule(self) -> None:
+        if not self._scheduled and len(self._tasks) < IN_FLIGHT:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._send_next)
+
+    def _send_next(self) -> None:
+        self._scheduled = False
+        if not self._queue or len(self._tasks) >= IN_FLIGHT:
+            return
+        size = at = 0
+        while at < len(self._queue) and (not at or size + len(self._queue[at].gets) <= MAX_DOCS):
+            size += len(self._queue[at].gets)
+            at += 1
+        batch, self._queue = self._queue[:at], self._queue[at:]
+        task = asyncio.get_running_loop().create_task(self._send(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        if self._queue:
+            self._schedule()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._queue:
+            self._schedule()
+
+    async def _send(self, batch: list[_Group]) -> None:
+        try:
+            docs = await self._ask([get for group in batch for get in group.gets])
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            for group in batch:
+                if not group.future.done():
+                    group.future.set_exception(error)
+            return
+        at = 0
+        for group in batch:
+            found = docs[at : at + len(group.gets)]
+            at += len(group.gets)
+            if not group.future.done():
+                group.future.set_result([one if one.found else None for one in found])
+
+    async def _ask(self, gets: list[Get]) -> list[Got]:
+        """Ask until there is an answer for every document, or patience ends."""
+        wanted = [
+            {"_index": get.where, "_id": get.id} | ({"_source": _ONLY} if get.light else {}) for get in gets
+        ]
+        body = _encode({"docs": wanted})
+        ends, tries = monotonic() + PATIENCE_SECONDS, 0
+        while True:
+            try:
+                return self._whole(await self._cluster.ask("POST", _PATH, body), len(gets))
+            except AwayError:
+                wait = min(1.0, 0.05 * 2**tries)
+                tries += 1
+                if monotonic() + wait > ends or self._cluster.is_away:
+                    raise
+            await asyncio.sleep(wait)
+
+    def _whole(self, answer: bytes, asked: int) -> list[Got]:
+        try:
+            docs = _decode(answer).docs
+        except msgspec.DecodeError as error:
+            raise AwayError(f"Elasticsearch's answer to a read could not be read: {error}") from None
+        if len(docs) != asked:
+            raise AwayError("Elasticsearch's answer to a read was cut short.")
+        for one in docs:
+            # An index that nothing was written to yet holds nothing; any other fault is no answer.
+            if one.error is not None and one.error.type != _NO_INDEX:
+                raise AwayError(f"Elasticsearch cannot read a document now: {one.error.type}")
+        return docs

@@ -1,0 +1,153 @@
+"""Names, mappings and templates of the indices."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from headrace.engine.store.elastic.place import Place
+
+VERSION = 1
+"""Of the mappings. One more whenever what is said here changes; `store migrate` brings a cluster to it."""
+
+MARGIN = timedelta(hours=1)
+"""How far the clocks of several servers may differ."""
+
+WHOLE = ("about", "profiles", "sessions", "claims", "effects", "timers")
+"""Kinds that are kept in one index each; `about` holds facts about the store itself."""
+
+MONTHLY = ("events", "failed", "traces")
+"""Kinds that are kept by the month (UTC) in which they were received, so that old ones go with their index."""
+
+INDEX_OF = {
+    "profile": "profiles",
+    "session": "sessions",
+    "claim": "claims",
+    "seen": "events",
+    "event": "events",
+    "failed": "failed",
+    "effect": "effects",
+    "timer": "timers",
+    "trace": "traces",
+}
+
+Mapping = dict[str, Any]
+
+_NAME: Mapping = {"type": "keyword", "ignore_above": 1024}
+_DATE: Mapping = {"type": "date", "format": "strict_date_optional_time", "ignore_malformed": True}
+_KEPT: Mapping = {"type": "object", "enabled": False}
+"""Kept as it was sent and never looked into: whatever stands in it, no document is refused for it."""
+_SILENT: Mapping = {"type": "keyword", "index": False, "doc_values": False}
+
+_COMMON: Mapping = {
+    # The key that the engine knows it by; with it pages have an order that is the same at every asking.
+    "key": {"type": "keyword"},
+    "tenant": _NAME,
+    # Which change wrote it: says whether a write whose answer was lost has been done.
+    "change": _SILENT,
+    "facets": {"type": "keyword"},
+    "doc": _KEPT,
+    # Stands for `doc` where JSON for Elasticsearch cannot say it, such as half of a surrogate pair.
+    "text": _SILENT,
+}
+_RECORD: Mapping = {"pending": _KEPT, "pending_since": _DATE}
+"""Of a commit record: the other documents of its last changes, and since when they wait."""
+
+_OF: dict[str, Mapping] = {
+    "about": {"version": {"type": "integer"}, "until": _DATE, "holder": _SILENT},
+    "profiles": {"id": _NAME, "ids": _NAME, "created": _DATE, "updated": _DATE, "segments": _NAME} | _RECORD,
+    "sessions": {
+        "id": _NAME,
+        "profile": _NAME,
+        "source": _NAME,
+        "hidden": {"type": "boolean"},
+        "created": _DATE,
+        "updated": _DATE,
+        "n": {"type": "integer"},
+    }
+    | _RECORD,
+    "claims": {"profile": _NAME},
+    "events": {
+        "id": _NAME,
+        "type": _NAME,
+        "source": _NAME,
+        "profile": _NAME,
+        "session": _NAME,
+        "received": _DATE,
+        "happened": _DATE,
+        "content": _SILENT,
+    }
+    | _RECORD,
+}
+_LISTED: Mapping = {
+    **dict.fromkeys(("type", "source", "profile", "session", "event", "status"), _NAME),
+    "created": _DATE,
+}
+_DUE: Mapping = {"next": _DATE, "lease": _SILENT}
+_OF |= {"failed": _LISTED, "traces": _LISTED, "effects": _LISTED | _DUE, "timers": _LISTED | _DUE}
+
+
+def mapping(kind: str) -> Mapping:
+    """Return the mapping of a kind's indices. Members that it does not name are kept and not indexed."""
+    return {"dynamic": False, "_meta": {"version": VERSION}, "properties": _COMMON | _OF[kind]}
+
+
+def settings(place: Place) -> Mapping:
+    """Return the settings of every index."""
+    chosen: Mapping = {"number_of_shards": place.shards, "refresh_interval": place.refresh}
+    if place.replicas is None:
+        # One copy as soon as there is a second node to hold it.
+        return {"index": chosen | {"auto_expand_replicas": "0-1"}}
+    return {"index": chosen | {"number_of_replicas": place.replicas}}
+
+
+def component(place: Place) -> tuple[str, Mapping]:
+    """Return the name and body of the component template that all index templates share: the settings."""
+    return f"{place.prefix}-settings", {"version": VERSION, "template": {"settings": settings(place)}}
+
+
+def templates(place: Place) -> Iterator[tuple[str, Mapping]]:
+    """Yield the name and body of each index template."""
+    for kind in (*WHOLE, *MONTHLY):
+        pattern = f"{place.prefix}-{kind}-*"
+        body = {
+            "index_patterns": [pattern],
+            "version": VERSION,
+            # Above what a cluster brings along, and above others' templates for `*`.
+            "priority": 500,
+            "composed_of": [component(place)[0]],
+            "template": {"mappings": mapping(kind), "aliases": {f"{place.prefix}-{kind}": {}}},
+        }
+        yield f"{place.prefix}-{kind}", body
+
+
+def alias(place: Place, kind: str) -> str:
+    """Return the name by which a kind is searched, and a kind with one index is also written."""
+    return f"{place.prefix}-{kind}"
+
+
+def first_index(place: Place, kind: str) -> str:
+    """Return the name of the index that a kind with one index begins with; a migration makes the next."""
+    return f"{place.prefix}-{kind}-{VERSION:06}"
+
+
+def month_index(place: Place, kind: str, received: str) -> str:
+    """Return the index of what was received at a time, written as `model.iso` does."""
+    return f"{place.prefix}-{kind}-{received[:4]}.{received[5:7]}"
+
+
+def months_known(place: Place, kind: str, now: datetime, days: int) -> list[str]:
+    """Return the indices that hold what was received within the last days, the newest first."""
+    names: list[str] = []
+    time = now + MARGIN
+    oldest = now - timedelta(days=days) - MARGIN
+    while True:
+        names.append(month_index(place, kind, f"{time.year:04}-{time.month:02}"))
+        if (time.year, time.month) == (oldest.year, oldest.month):
+            return names
+        time = time.replace(day=1) - timedelta(days=1)
+
+
+def as_json(body: Mapping) -> bytes:
+    """Return a request's body."""
+    return json.dumps(body, separators=(",", ":")).encode()
