@@ -15,6 +15,7 @@ place with all other problems, and nothing is compiled when an event comes. `ste
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, Union, cast, get_args, get_origin
 
@@ -32,17 +33,18 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Compiled(Generic[T_co]):
-    """A config field that was compiled at load; `source` is what stands in the file."""
+    """A config field that was compiled at load.
 
-    __slots__ = ("source",)
+    `source` is what stands in the file; `evaluate` takes a scope and gives the field's value for one event. It is a
+    function that was made for this field, not a method, so that nothing stands between a plugin and its value.
+    """
+
+    __slots__ = ("evaluate", "source")
     json_schema: ClassVar[Mapping[str, Any]] = {"type": "string"}
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, evaluate: Callable[[Scope], T_co]) -> None:
         self.source = source
-
-    def evaluate(self, scope: Scope) -> T_co:
-        """Return the field's value for one event."""
-        raise NotImplementedError
+        self.evaluate = evaluate
 
     def reads(self) -> frozenset[tuple[str, ...]]:
         """Return the dotted paths that the field reads, for lint."""
@@ -76,7 +78,7 @@ class Compiled(Generic[T_co]):
 def _text_field(cls: type[Compiled[Any]], value: object) -> Compiled[Any]:
     if not isinstance(value, str):
         raise PydanticCustomError("string_type", "Input should be a text")
-    return compiling(lambda: cls(value))
+    return compiling(lambda: cls(value))  # type: ignore[call-arg]
 
 
 def compiling(make: Callable[[], T]) -> T:
@@ -95,26 +97,23 @@ def compiling(make: Callable[[], T]) -> T:
 class Text(Compiled[str]):
     """A template whose value is text."""
 
-    __slots__ = ("_template",)
+    __slots__ = ("_reads",)
     json_schema: ClassVar[Mapping[str, Any]] = {
         "type": "string",
         "description": "Text; {{ … }} is filled in.",
     }
 
     def __init__(self, source: str) -> None:
-        super().__init__(source)
-        self._template = self._compile(source)
+        compiled = self._compile(source)
+        super().__init__(source, compiled.render_text)
+        self._reads = compiled.reads
 
     def _compile(self, source: str) -> template.Template:
         return template.compile_template(source)
 
-    def evaluate(self, scope: Scope) -> str:
-        """Return the text with its expressions filled in."""
-        return self._template.render_text(scope)
-
     def reads(self) -> frozenset[tuple[str, ...]]:
         """Return the dotted paths that the template reads."""
-        return self._template.reads
+        return self._reads
 
 
 class Url(Text):
@@ -136,30 +135,30 @@ class Header(Text):
 
 
 class Expression(Compiled[Any]):
-    """A condition or formula; `test` gives its truth."""
+    """A condition or formula, None where something is missing; `test` gives its truth."""
 
-    __slots__ = ("_compiled", "test")
+    __slots__ = ("_reads",)
     json_schema: ClassVar[Mapping[str, Any]] = {
         "type": "string",
         "description": "An expression, such as event.properties.total >= 100.",
     }
 
     def __init__(self, source: str) -> None:
-        super().__init__(source)
-        self._compiled = expression.compile_expression(source)
-        self.test: Callable[[Scope], bool] = self._compiled.test
+        compiled = expression.compile_expression(source)
+        super().__init__(source, compiled.evaluate)
+        self._reads = compiled.reads
 
-    def evaluate(self, scope: Scope) -> Any:
-        """Return the expression's value; None where something is missing."""
-        return self._compiled.evaluate(scope)
+    def test(self, scope: Scope) -> bool:
+        """Say whether the value is true: not false, null, missing, 0 or empty."""
+        return bool(self.evaluate(scope))
 
     def reads(self) -> frozenset[tuple[str, ...]]:
         """Return the dotted paths that the expression reads."""
-        return self._compiled.reads
+        return self._reads
 
 
 class ReadPath(Compiled[Any]):
-    """Where a node reads: `event.properties.items`."""
+    """Where a node reads: `event.properties.items`; None where nothing stands."""
 
     __slots__ = ("path",)
     json_schema: ClassVar[Mapping[str, Any]] = {
@@ -168,13 +167,14 @@ class ReadPath(Compiled[Any]):
     }
 
     def __init__(self, source: str) -> None:
-        super().__init__(source)
-        self.path = path.compile_path(source)
+        compiled = self.path = path.compile_path(source)
+        root, read = compiled.root, compiled.reader
 
-    def evaluate(self, scope: Scope) -> Any:
-        """Return what stands at the path; None when nothing does."""
-        value = self.path.read({self.path.root: getattr(scope, self.path.root)})
-        return None if value is path.MISSING else value
+        def evaluate(scope: Scope) -> Any:
+            value = read(getattr(scope, root))
+            return None if value is path.MISSING else value
+
+        super().__init__(source, evaluate)
 
     def reads(self) -> frozenset[tuple[str, ...]]:
         """Return the path itself."""
@@ -191,46 +191,27 @@ class WritePath(Compiled[path.WritePath]):
     }
 
     def __init__(self, source: str) -> None:
-        super().__init__(source)
-        self.path = path.compile_write_path(source)
-
-    def evaluate(self, scope: Scope) -> path.WritePath:  # noqa: ARG002 - the same for every event
-        """Return the compiled path."""
-        return self.path
+        compiled = self.path = path.compile_write_path(source)
+        super().__init__(source, lambda _: compiled)
 
 
 class Value(Compiled[T]):
     """A literal T, or a template that gives one; a lone `{{ … }}` keeps its type."""
 
-    __slots__ = ("_adapter", "_literal", "_plain", "_template")
-    _adapter: TypeAdapter[T]
+    __slots__ = ("_reads",)
 
     def __init__(self, source: Any, adapter: TypeAdapter[T], plain: frozenset[type] = frozenset()) -> None:
-        super().__init__(source)
-        self._adapter = adapter
-        self._plain = plain
-        self._template: template.Template | None = None
-        if isinstance(source, str):
-            compiled = template.compile_template(source)
-            self._template = None if compiled.is_literal else compiled
-        self._literal: T = adapter.validate_python(source) if self._template is None else None  # type: ignore[assignment]
-
-    def evaluate(self, scope: Scope) -> T:
-        """Return the value; raises NodeError when the template gives something of another type."""
-        if self._template is None:
-            return self._literal
-        value = self._template.render(scope)
-        if type(value) in self._plain:
-            return cast("T", value)
-        try:
-            return self._adapter.validate_python(value)
-        except ValidationError as error:
-            reason = error.errors(include_url=False)[0]["msg"]
-            raise NodeError(f"{self.source} gave {_short(value)}: {reason}") from None
+        compiled = template.compile_template(source) if isinstance(source, str) else None
+        if compiled is None or compiled.is_literal:
+            literal = adapter.validate_python(source)
+            super().__init__(source, lambda _: literal)
+        else:
+            super().__init__(source, _typed(source, compiled.render, adapter, plain))
+        self._reads = compiled.reads if compiled else frozenset()
 
     def reads(self) -> frozenset[tuple[str, ...]]:
         """Return the dotted paths that the template reads."""
-        return self._template.reads if self._template else frozenset()
+        return self._reads
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -238,9 +219,8 @@ class Value(Compiled[T]):
     ) -> core_schema.CoreSchema:
         (item,) = get_args(source) or (Any,)
         adapter: TypeAdapter[Any] = TypeAdapter(item, config={"strict": True, "allow_inf_nan": False})
-        # A text, whole number or flag of the very type that is asked for needs no look by pydantic.
         of_union = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
-        plain = frozenset(kind for kind in of_union if kind in (str, int, bool))
+        plain = frozenset(kind for kind in of_union if kind in (str, int, float, bool))
 
         def validate(value: object, check: core_schema.ValidatorFunctionWrapHandler) -> "Value[Any]":
             if isinstance(value, Value):
@@ -264,21 +244,37 @@ class Value(Compiled[T]):
         return {"anyOf": [literal, template]} if literal else {}
 
 
+def _typed(
+    source: str, render: Callable[[Scope], Any], adapter: TypeAdapter[T], plain: frozenset[type]
+) -> Callable[[Scope], T]:
+    """Return what renders a template and raises NodeError when it gives something of another type than T.
+
+    A value of a `plain` type, one that T names itself, needs no look by pydantic, if it is a finite number.
+    """
+
+    def evaluate(scope: Scope) -> T:
+        value = render(scope)
+        if type(value) in plain and (type(value) is not float or isfinite(value)):
+            return cast("T", value)
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]["msg"]
+            raise NodeError(f"{source} gave {_short(value)}: {reason}") from None
+
+    return evaluate
+
+
 class Body(Compiled[Any]):
     """Any JSON; every text in it is a template. It is built from values, never by text."""
 
-    __slots__ = ("_build", "_reads")
+    __slots__ = ("_reads",)
     json_schema: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, source: Any) -> None:
-        super().__init__(source)
         reads: set[tuple[str, ...]] = set()
-        self._build = _compile_body(source, reads)
+        super().__init__(source, _compile_body(source, reads))
         self._reads = frozenset(reads)
-
-    def evaluate(self, scope: Scope) -> Any:
-        """Return the JSON with its templates filled in."""
-        return self._build(scope)
 
     def reads(self) -> frozenset[tuple[str, ...]]:
         """Return the dotted paths that its templates read."""
@@ -361,11 +357,10 @@ class Secret(Compiled[str]):
     }
 
     def __init__(self, source: Mapping[str, str]) -> None:
-        super().__init__(source)
         self.name = source["secret"]
+        super().__init__(source, self._refuse)
 
-    def evaluate(self, scope: Scope) -> str:  # noqa: ARG002 - never called
-        """Not used: `step.value` reads a secret from the environment."""
+    def _refuse(self, _: Scope) -> str:
         raise NodeError(f"the secret {self.name} is read by step.value only")
 
     @classmethod

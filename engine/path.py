@@ -84,19 +84,19 @@ def _next_key(text: str, offset: int) -> tuple[str, int]:
 
 
 class Path:
-    """A compiled path to read: `text` as written, `root`, and `keys` below it."""
+    """A compiled path to read: `text` as written, `root`, `keys` below it; `reader` follows them from the root."""
 
-    __slots__ = ("_read", "keys", "root", "text")
+    __slots__ = ("keys", "reader", "root", "text")
 
     def __init__(self, text: str, root: str, keys: tuple[str, ...]) -> None:
         self.text = text
         self.root = root
         self.keys = keys
-        self._read = reader(keys)
+        self.reader = reader(keys)
 
     def read(self, docs: Mapping[str, Any]) -> Any:
         """Return what stands at the path in documents by root name, or MISSING."""
-        return self._read(docs.get(self.root, MISSING))
+        return self.reader(docs.get(self.root, MISSING))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.text!r})"

@@ -274,13 +274,13 @@ class Step:
     def value(self, field: Compiled[T]) -> T: ...
     def value(self, field: Compiled[Any]) -> Any:
         """Return the value of a config field for this event."""
-        if isinstance(field, Secret):
+        if type(field) is Secret:
             return self._passage.secret(field.name)
         return field.evaluate(self._passage.scope)
 
     def test(self, condition: Expression) -> bool:
         """Return the truth of a condition."""
-        return condition.test(self._passage.scope)
+        return bool(condition.evaluate(self._passage.scope))
 
     def read(self, path: str | ReadPath | WritePath) -> Any:
         """Return what stands at a path, as a view, or None."""

@@ -1,23 +1,20 @@
 """Templates: texts with values in them, compiled once."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote, unquote
 
 from jinja2 import nodes
 
 from headrace.engine.language.check import Checker
-from headrace.engine.language.code import Root, build
-from headrace.engine.language.limits import RESULT_BYTES, EvaluationError
-from headrace.engine.language.outcome import FAILURES, bounded, failed, makes_data
+from headrace.engine.language.code import build
+from headrace.engine.language.limits import EvaluationError
+from headrace.engine.language.outcome import FAILURES, Check, Root, failed, json_ending, text_ending
 from headrace.engine.language.runtime import Show, show
 from headrace.engine.language.scope import Scope
 from headrace.engine.language.syntax import parse_template, place, refuse
-from headrace.engine.language.values import plain, to_text
-
-Check = Callable[[str], str]
-"""What looks at a rendered text: gives a reason to refuse it, or an empty text."""
+from headrace.engine.language.values import to_text
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NO_URL_TEXT = re.compile(r"[\x00-\x20\x7f\\]")
@@ -31,56 +28,21 @@ class Template:
     `text` is what the author wrote; `is_literal`: nothing in it is Jinja, it renders as itself; `is_lone`: it is one
     lone `{{ … }}`, which gives the value with its type. `reads` are the paths that it reads and `places` the line and
     column of the first use of each.
+
+    `render` takes a scope and gives the value of a lone `{{ … }}` as JSON (missing is null, a time its ISO 8601
+    text), else the text; `render_text` gives the text, also of a lone one. Both raise NodeError.
     """
 
-    __slots__ = ("_check", "_root", "is_literal", "is_lone", "places", "reads", "text")
+    __slots__ = ("is_literal", "is_lone", "places", "reads", "render", "render_text", "text")
 
-    def __init__(
-        self,
-        text: str,
-        root: Root | None,
-        checker: Checker,
-        *,
-        is_lone: bool = False,
-        check: Check | None = None,
-    ) -> None:
+    def __init__(self, text: str, root: Root | None, checker: Checker, *, is_lone: bool = False) -> None:
         self.text = text
         self.is_literal = root is None
         self.is_lone = is_lone
         self.places = {path: place(text, offset) for path, offset in checker.reads.items()}
         self.reads = frozenset(self.places)
-        self._root = root
-        self._check = check
-
-    def render(self, scope: Scope) -> Any:
-        """Return the value of a lone `{{ … }}` as JSON (missing is null, a time its ISO 8601 text), else the text.
-
-        Raises NodeError.
-        """
-        if self._root is None:
-            return self.text
-        try:
-            value = self._root(scope)
-            return plain(value) if self.is_lone else self._checked(value)
-        except FAILURES as error:
-            raise failed(self.text, error) from error
-
-    def render_text(self, scope: Scope) -> str:
-        """Return the text, also of a lone `{{ … }}`. Raises NodeError."""
-        if self._root is None:
-            return self.text
-        try:
-            return self._checked(to_text(self._root(scope)))
-        except FAILURES as error:
-            raise failed(self.text, error) from error
-
-    def _checked(self, text: str) -> str:
-        # A character takes at most four bytes, so most texts need not be encoded to be measured.
-        if len(text) * 4 > RESULT_BYTES and len(text.encode("utf-8", "surrogatepass")) > RESULT_BYTES:
-            raise EvaluationError("the result is larger than 1 MiB")
-        if self._check is not None and (reason := self._check(text)):
-            raise EvaluationError(reason)
-        return text
+        self.render: Root = root or (lambda _: text)
+        self.render_text: Root = _as_text(text, self.render) if is_lone else self.render
 
     def __repr__(self) -> str:
         return f"Template({self.text!r})"
@@ -96,10 +58,24 @@ def compile_template(text: str, *, extra_names: Collection[str] = ()) -> Templat
         return Template(text, None, checker)
     checker.check_template(tree)
     lone = _lone_expression(tree)
-    root = build(tree, checker, lone=lone is not None)
-    if lone is not None and makes_data(lone):
-        root = bounded(root)
-    return Template(text, root, checker, is_lone=lone is not None)
+    if lone is None:
+        return Template(text, build(tree, checker, text_ending(), lone=False), checker)
+    return Template(text, build(tree, checker, json_ending(lone), lone=True), checker, is_lone=True)
+
+
+def _as_text(source: str, render: Root) -> Root:
+    """Return the function that gives the text of what a lone `{{ … }}` gives."""
+    finish = text_ending().finish
+
+    def render_text(scope: Scope) -> str:
+        value = render(scope)
+        try:
+            text: str = finish(to_text(value))
+        except FAILURES as error:
+            raise failed(source, error) from error
+        return text
+
+    return render_text
 
 
 def compile_url_template(text: str, *, extra_names: Collection[str] = ()) -> Template:
@@ -145,7 +121,7 @@ def _compile_checked(
         if reason := check(text):
             refuse(text, 0, reason)
         return Template(text, None, checker)
-    return Template(text, build(tree, checker, lone=False, show=show), checker, check=check)
+    return Template(text, build(tree, checker, text_ending(check), lone=False, show=show), checker)
 
 
 def _literal_text(tree: nodes.Template) -> str | None:

@@ -1,8 +1,8 @@
 """Turning a checked syntax tree into one plain Python function."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
@@ -10,26 +10,47 @@ from jinja2.idtracking import VAR_LOAD_ALIAS, VAR_LOAD_PARAMETER
 
 from headrace.engine.language.check import Checker, flat_operands, path_of, split_path
 from headrace.engine.language.library import FUNCTIONS
-from headrace.engine.language.lookup import holds_times, is_time, reader
+from headrace.engine.language.lookup import LookUps, holds_times, is_time, reader
+from headrace.engine.language.outcome import FAILURES, Ending, Root, failed
 from headrace.engine.language.registry import Function
-from headrace.engine.language.runtime import RUNTIME, Show, show
-from headrace.engine.language.scope import NAMES, Scope
+from headrace.engine.language.runtime import RUNTIME, Show
+from headrace.engine.language.runtime import show as plain_show
+from headrace.engine.language.scope import NAMES
 from headrace.engine.language.syntax import environment
 from headrace.engine.language.values import ARITHMETIC, COMPARISONS
 
-Root = Callable[[Scope], Any]
+_FUNCTION: Final = """\
+def root(scope):
+    try:
+        scope.spent = scope.rounds = 0{reads}{body}
+        return value if {passes} else finish(value)
+    except failures as error:
+        raise failed(source, error) from error
+"""
+_SIGNS: Final = {"eq": "==", "ne": "!=", "lt": "<", "lteq": "<=", "gt": ">", "gteq": ">="}
 
 
-def build(tree: nodes.Template, checker: Checker, *, lone: bool, show: Show = show) -> Root:
-    """Return the function that evaluates a checked tree in a scope.
+def build(
+    tree: nodes.Template, checker: Checker, ending: Ending, *, lone: bool, show: Show = plain_show
+) -> Root:
+    """Return the function that evaluates a checked tree in a scope and raises NodeError when it cannot.
 
     It gives the value of the one expression when `lone`, else a text, in which values are written by `show`.
+    What the tree reads by path is looked up first, each path once and without a call.
     """
-    generator = Generator(checker, lone=lone)
+    generator = Generator(checker, lone=lone, has_own_show=show is not plain_show)
     generator.visit(tree)
-    namespace = {**RUNTIME, **generator.constants, "show": show}
-    code = compile(generator.stream.getvalue(), "<expression>", "exec")  # type: ignore[attr-defined]
-    exec(code, namespace)  # noqa: S102 - made from the checked tree; texts of authors stand in it as literals only
+    body = generator.stream.getvalue()  # type: ignore[attr-defined]
+    code = _FUNCTION.format(reads=generator.reads.code, body=body, passes=ending.passes)
+    namespace = {
+        **RUNTIME,
+        **generator.constants,
+        **generator.reads.constants,
+        "show": show,
+        "finish": ending.finish,
+    }
+    namespace |= {"failures": FAILURES, "failed": failed, "source": checker.text}
+    exec(compile(code, "<expression>", "exec"), namespace)  # noqa: S102 - of authors it holds literals only
     root: Root = namespace["root"]
     return root
 
@@ -37,9 +58,11 @@ def build(tree: nodes.Template, checker: Checker, *, lone: bool, show: Show = sh
 class Generator(CodeGenerator):
     """Jinja's code generator for statements and the places of names, with our own code for all that has a value."""
 
-    def __init__(self, checker: Checker, *, lone: bool) -> None:
+    def __init__(self, checker: Checker, *, lone: bool, has_own_show: bool) -> None:
         super().__init__(environment(), None, None, optimized=False)
         self.constants: dict[str, Any] = {}
+        self.reads = LookUps()
+        self._has_own_show = has_own_show
         self._checker = checker
         self._lone = lone
         self._loops = 0
@@ -80,21 +103,45 @@ class Generator(CodeGenerator):
         frame = Frame(nodes.EvalContext(self.environment))
         frame.symbols.analyze_node(node)
         frame.toplevel = frame.rootlevel = True
-        self.writeline("def root(scope):")
         self.indent()
-        self.writeline("scope.spent = scope.rounds = 0")
+        self.indent()
+        self._first_write = False
         self.enter_frame(frame)
         if self._lone:
-            self.writeline("return ")
+            self.writeline("value = ")
             output = node.body[0]
             assert isinstance(output, nodes.Output)  # noqa: S101 - for the type checker
             self.visit(output.nodes[0], frame)
+        elif all(isinstance(part, nodes.Output) for part in node.body):
+            self._write_text([part for output in node.body for part in output.nodes], frame)  # type: ignore[attr-defined]
         else:
             frame.buffer = "out"
             self.writeline("out = []")
             self.blockvisit(node.body, frame)
-            self.writeline("return join(out)")
-        self.outdent()
+            self.writeline("value = join(out)")
+
+    def _write_text(self, parts: Sequence[nodes.Node], frame: Frame) -> None:
+        """Write a text without statements as one join."""
+        self.writeline("value = join((")
+        for part in parts:
+            if isinstance(part, nodes.TemplateData):
+                self.write(repr(part.data))
+            else:
+                self._write_shown(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def _write_shown(self, node: nodes.Node, frame: Frame) -> None:
+        """Write a value as text. Outside of loops a short text needs no call and is too little work to be counted."""
+        if self._loops or self._has_own_show:
+            self.write("show(scope, ")
+            self.visit(node, frame)
+            self.write(")")
+            return
+        name = f"part_{next(self._numbers)}"
+        self.write(f"{name} if kind({name} := ")
+        self.visit(node, frame)
+        self.write(f") is Text and size({name}) < 100 else show(scope, {name})")
 
     def visit_Output(self, node: nodes.Output, frame: Frame) -> None:  # noqa: N802
         """Write texts and shown values to the output."""
@@ -104,9 +151,9 @@ class Generator(CodeGenerator):
                     self.writeline(f"scope.spend({len(child.data)})")
                 self.writeline(f"out.append({child.data!r})")
             else:
-                self.writeline("out.append(show(scope, ")
-                self.visit(child, frame)
-                self.write("))")
+                self.writeline("out.append(")
+                self._write_shown(child, frame)
+                self.write(")")
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
         """Write a loop whose rounds are counted."""
@@ -154,9 +201,7 @@ class Generator(CodeGenerator):
         if node.ctx == "store":
             super().visit_Tuple(node, frame)
         else:
-            self.write("made(scope, ")
-            self._write_call("new_list", *node.items, frame=frame)
-            self.write(")")
+            self.visit_List(nodes.List(node.items), frame)
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
         """Write a new object."""
@@ -166,20 +211,16 @@ class Generator(CodeGenerator):
             self.write(", ")
         self.write(")")
 
-    def _write_flat(self, node: nodes.Expr, word: str, frame: Frame) -> None:
+    def _write_flat(self, node: nodes.BinExpr, frame: Frame) -> None:
+        """Write a chain of `and` or `or` without nesting."""
+        word = "and" if isinstance(node, nodes.And) else "or"
         self.write("(")
         for number, operand in enumerate(flat_operands(node)):
             self.write(f" {word} " if number else "")
             self.visit(operand, frame)
         self.write(")")
 
-    def visit_And(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802
-        """Write a chain of `and` without nesting."""
-        self._write_flat(node, "and", frame)
-
-    def visit_Or(self, node: nodes.BinExpr, frame: Frame) -> None:  # noqa: N802
-        """Write a chain of `or` without nesting."""
-        self._write_flat(node, "or", frame)
+    visit_And = visit_Or = _write_flat  # noqa: N815
 
     def visit_Not(self, node: nodes.UnaryExpr, frame: Frame) -> None:  # noqa: N802
         """Write `not`."""
@@ -232,11 +273,27 @@ class Generator(CodeGenerator):
             self._write_side(sides[0] if none[1] else sides[1], "", frame)
             self.write(")" if operand.op == "eq" else "))")
             return
+        if operand.op in _SIGNS and not again and self._write_sign(sides, _SIGNS[operand.op], frame):
+            return
         self.write(f"{COMPARISONS[operand.op][0]}(scope, ")
         self._write_side(left, "", frame)
         self.write(", ")
         self._write_side(operand.expr, again, frame)
         self.write(")")
+
+    def _write_sign(self, sides: tuple[nodes.Expr | str, nodes.Expr], sign: str, frame: Frame) -> bool:
+        """Write a comparison with a literal number or text without a call; says whether there is one."""
+        literal = [type(side.value) if isinstance(side, nodes.Const) else None for side in sides]
+        kind = literal[0] or literal[1]
+        if kind not in (int, float, str) or all(literal):
+            return False
+        name = f"side_{next(self._numbers)}"
+        self.write(f"(kind({name} := ")
+        self._write_side(sides[0 if literal[1] else 1], "", frame)
+        self.write(") is Text and " if kind is str else ") in numbers and ")
+        shown = [repr(side.value) if isinstance(side, nodes.Const) else name for side in sides]
+        self.write(f"{shown[0]} {sign} {shown[1]})")
+        return True
 
     def _write_side(self, side: nodes.Expr | str, name: str, frame: Frame) -> None:
         if isinstance(side, str):
@@ -253,7 +310,9 @@ class Generator(CodeGenerator):
             return
         path = path_of(node)
         self.write("as_time(" if is_time(path) else "")
-        if keys:
+        if path:
+            self.write(self.reads.name_of(path))
+        elif keys:
             self._write_call(self._constant("read", reader(keys)), start, frame=frame)
         else:
             assert isinstance(start, nodes.Getitem)  # noqa: S101 - what else has no key

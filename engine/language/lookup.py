@@ -136,3 +136,40 @@ def is_time(path: tuple[str, ...]) -> bool:
     if path[:-1] in _TIME_PARENTS:
         return True
     return len(path) == 4 and path[:2] == ("profile", "consents") and path[3] in _CONSENT_TIMES
+
+
+_LOOK_UP: Final = """
+        try: {name} = {look_up}
+        except absent: {name} = missing"""
+_SPELLED_OUT: Final = 6
+"""Keys of a path that compiled code spells out; a longer one is read by a function."""
+
+
+class LookUps:
+    """The look-ups that a compiled function does at its start: every path once, and most without a call.
+
+    `code` are its lines, `constants` what they name.
+    """
+
+    def __init__(self) -> None:
+        self.code = ""
+        self.constants: dict[str, Reader] = {}
+        self._names: dict[tuple[str, ...], str] = {}
+
+    def name_of(self, path: tuple[str, ...]) -> str:
+        """Return the variable that holds what a path, with its root first, leads to."""
+        if path in self._names:
+            return self._names[path]
+        root, *parents, last = path
+        name = self._names[path] = f"found_{len(self._names)}"
+        look_up = f"scope.{root}"
+        if len(parents) > _SPELLED_OUT:
+            self.constants[f"look_{name}"] = reader(path[1:])
+            look_up = f"look_{name}({look_up})"
+        else:
+            for number, key in enumerate(parents):
+                # The first key of a document is nearly always there, and this is the fastest way to it.
+                look_up += f".get({key!r}, nothing)" if number else f"[{key!r}]"
+            look_up += f".get({last!r}, missing)"
+        self.code += _LOOK_UP.format(name=name, look_up=look_up)
+        return name

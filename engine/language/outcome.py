@@ -1,13 +1,21 @@
 """How an evaluation ends: with a bounded value or a NodeError."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from jinja2 import nodes
 
 from headrace.engine.errors import NodeError
-from headrace.engine.language.code import Root
-from headrace.engine.language.limits import EvaluationError, check_value
+from headrace.engine.language.limits import RESULT_BYTES, EvaluationError, check_value
+from headrace.engine.language.lookup import MISSING
 from headrace.engine.language.scope import Scope
+from headrace.engine.language.values import plain
+
+Root = Callable[[Scope], Any]
+"""What an expression or template was compiled to."""
+
+Check = Callable[[str], str]
+"""What looks at a rendered text: gives a reason to refuse it, or an empty text."""
 
 FAILURES = (
     EvaluationError,
@@ -37,13 +45,44 @@ def makes_data(tree: nodes.Expr) -> bool:
     return isinstance(tree, made) or any(tree.find_all(made))
 
 
-def bounded(root: Root) -> Root:
-    """Return a function that does the same and raises EvaluationError for a value that is too large."""
+class Ending(NamedTuple):
+    """What is done with an evaluated `value`: nothing where the condition `passes`, in compiled code, holds for it."""
 
-    def run(scope: Scope) -> Any:
-        value = root(scope)
-        if isinstance(value, str | list | dict):
-            check_value(value)
-        return value
+    passes: str
+    finish: Callable[[Any], Any]
 
-    return run
+
+def value_ending(tree: nodes.Expr) -> Ending:
+    """Return how an expression ends: what is missing is None, lists and objects that it makes are not too large."""
+    return Ending("False", _bounded_value) if makes_data(tree) else Ending("value is not missing", _value)
+
+
+def json_ending(tree: nodes.Expr) -> Ending:
+    """Return how a lone template ends: as JSON, of a size that is looked at where the template makes it."""
+    if makes_data(tree):
+        return Ending("False", lambda value: plain(_bounded_value(value)))
+    return Ending("kind(value) in scalars", plain)
+
+
+def text_ending(check: Check | None = None) -> Ending:
+    """Return how a text ends: at most 1 MiB, and as `check` wants it."""
+
+    def finish(text: str) -> str:
+        # A character takes at most four bytes, so most texts need not be encoded to be measured.
+        if len(text) * 4 > RESULT_BYTES and len(text.encode("utf-8", "surrogatepass")) > RESULT_BYTES:
+            raise EvaluationError("the result is larger than 1 MiB")
+        if check is not None and (reason := check(text)):
+            raise EvaluationError(reason)
+        return text
+
+    return Ending(f"size(value) <= {RESULT_BYTES // 4}" if check is None else "False", finish)
+
+
+def _value(value: Any) -> Any:
+    return None if value is MISSING else value
+
+
+def _bounded_value(value: Any) -> Any:
+    if isinstance(value, str | list | dict):
+        check_value(value)
+    return _value(value)

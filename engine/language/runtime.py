@@ -22,6 +22,7 @@ from headrace.engine.language.values import (
     positive,
     to_text,
 )
+from headrace.engine.view import SCALARS
 
 Show = Callable[[Scope, Any], str]
 
@@ -73,6 +74,13 @@ RUNTIME: Final[dict[str, Any]] = {
     "__builtins__": {},
     "missing": MISSING,
     "undefined": None,
+    "nothing": {},
+    "absent": (AttributeError, KeyError, TypeError),
+    "kind": type,
+    "size": len,
+    "Text": str,
+    "numbers": frozenset({int, float}),
+    "scalars": SCALARS,
     "LoopContext": LoopContext,
     "as_time": as_time,
     "get_item": get_item,

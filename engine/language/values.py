@@ -119,6 +119,8 @@ def contains(work: Work, container: Any, item: Any) -> bool | None:
 
 def within(work: Work, item: Any, container: Any) -> bool:
     """`in`."""
+    if type(item) is str and type(container) is list and len(container) <= _FEW:
+        return item in container
     return contains(work, container, item) is True
 
 
@@ -220,8 +222,9 @@ def iso_text(time: datetime) -> str:
 
 def to_text(value: Any) -> str:
     """Show a value in a text: missing and null as nothing, true as `true`, times as ISO 8601, the rest as JSON."""
-    if isinstance(value, str):
-        return value
+    kind = type(value)
+    if kind is str or kind is float or kind is int:
+        return str(value)
     if value is MISSING or value is None:
         return ""
     if value is True:
@@ -230,7 +233,7 @@ def to_text(value: Any) -> str:
         return "false"
     if isinstance(value, datetime):
         return iso_text(value)
-    if isinstance(value, int | float):
+    if isinstance(value, str | int | float):
         return str(value)
     return json_text(value)
 
