@@ -11,6 +11,8 @@ from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Store
 from tests.makers import Files, Lab, make_engine, write_workspace
 
+pytest_plugins = ["tests.parts.fixtures"]
+
 # Assertions in the suites that several test files use explain themselves too.
 pytest.register_assert_rewrite("tests.store_contract")
 
