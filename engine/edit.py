@@ -21,6 +21,9 @@ INTEGER_BITS: Final = 64
 """Largest integer that may be written."""
 
 
+_SMALL: Final = 1 << 53
+"""Numbers below this, and above its opposite, need no other look."""
+
 Operation = Callable[[Any, Any], Any]
 
 
@@ -113,6 +116,8 @@ def _check_number(value: Any) -> Any:
     return value
 
 
+_NUMBERS: Final = frozenset({int, float})
+
 _KINDS: Final = {
     type(None): "null",
     bool: "true or false",
@@ -129,8 +134,11 @@ def _kind(value: Any) -> str:
 
 
 def _set(before: Any, value: Any) -> Any:
-    if type(before) is str and type(value) is str:
+    if type(value) is str:
+        if len(value) >= VALUE_SIZE or not value.isascii():
+            json_copy(value)
         return before if before == value else value
+    value = json_copy(value)
     return before if before is not MISSING and same(before, value) else value
 
 
@@ -139,12 +147,15 @@ def _unset(before: Any, value: Any) -> Any:  # noqa: ARG001 - all operations are
 
 
 def _increment(before: Any, value: Any) -> Any:
-    if type(value) not in (int, float):
-        raise PathError(f"cannot increment by {_kind(value)}")
+    if type(value) not in _NUMBERS:
+        raise PathError(f"cannot increment by {_kind(json_copy(value))}")
+    if not -_SMALL < value < _SMALL:
+        _check_number(value)
     start = 0 if before is MISSING or before is None else before
-    if type(start) not in (int, float):
+    if type(start) not in _NUMBERS:
         raise PathError(f"cannot increment {_kind(start)}")
-    return _check_number(start + value)
+    after = start + value
+    return after if -_SMALL < after < _SMALL else _check_number(after)
 
 
 def _list_of(before: Any, verb: str) -> list[Any]:
@@ -156,6 +167,7 @@ def _list_of(before: Any, verb: str) -> list[Any]:
 
 
 def _append(before: Any, value: Any) -> Any:
+    value = json_copy(value)
     items = _list_of(before, "append to")
     if len(items) >= LIST_ITEMS:
         raise PathError(f"the list has {LIST_ITEMS:,} items already")
@@ -163,11 +175,14 @@ def _append(before: Any, value: Any) -> Any:
 
 
 def _add(before: Any, value: Any) -> Any:
+    value = json_copy(value)
     items = _list_of(before, "add to")
-    return before if any(same(item, value) for item in items) else _append(before, value)
+    there = value in items if type(value) is str else any(same(item, value) for item in items)
+    return before if there else _append(before, value)
 
 
 def _remove(before: Any, value: Any) -> Any:
+    value = json_copy(value)
     items = _list_of(before, "remove from")
     left = [item for item in items if not same(item, value)]
     return before if len(left) == len(items) else left
@@ -181,4 +196,5 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "add": _add,
     "remove": _remove,
 }
-"""What an operation makes of what was there: the same object when nothing changes, MISSING when it goes away."""
+"""What an operation makes of what was there, with a copy of the value: the same object when nothing changes, MISSING
+when it goes away."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from headrace.engine import path
-from headrace.engine.edit import json_copy
+from headrace.engine.edit import OPERATIONS, json_copy
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
 from headrace.engine.model import iso, make_key
@@ -17,8 +17,6 @@ from headrace.engine.workflow import Workflow
 
 MAX_EMIT_DEPTH = 3
 """How deep internal events may cause others; DESIGN §4.1."""
-
-FIELD_OPS = frozenset(("set", "unset", "add", "remove", "increment", "append"))
 
 LEVELS = frozenset(get_args(LogLevel))
 
@@ -39,15 +37,16 @@ NOTHING = Asked()
 
 def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, journal: list[Entry]) -> Asked:
     """Do every entry of a node's journal in order; raises NodeError, with nothing done, when one cannot be."""
-    start = len(passage.edits)
+    docs, edits = passage.docs, passage.edits
+    start = len(edits)
     writer: Writer | None = None
     try:
         for op, where, value in journal:
-            if op in FIELD_OPS:
+            if op in OPERATIONS:
                 target = where.path if type(where) is WritePath else path.compile_write_path(str(where))
-                edit = target.apply(passage.docs, op, value if type(value) in SCALARS else plain(value))
+                edit = target.changes[op](docs, value if type(value) in SCALARS else plain(value))
                 if edit is not None:
-                    passage.edits.append(edit)
+                    edits.append(edit)
             else:
                 writer = writer or Writer(passage, workflow, node, port)
                 OTHERS[op](writer, where, value)

@@ -1,7 +1,7 @@
 """Paths: where nodes read and write, compiled once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, NoReturn
@@ -13,6 +13,9 @@ from headrace.engine.language.values import same
 from headrace.engine.writable import RULES, Rule, root_of, rule_of
 
 __all__ = ["MISSING", "Edit", "Path", "WritePath", "compile_path", "compile_write_path", "path_text", "undo"]
+
+Change = Callable[[Mapping[str, Any], Any], Edit | None]
+"""What writes at one place by one operation."""
 
 ROOTS: Final = ("event", "profile", "session", "source", "nodes", "vars")
 """Where a path may begin."""
@@ -114,18 +117,24 @@ def compile_path(text: str) -> Path:
 
 
 class WritePath(Path):
-    """A compiled path to write; `rule` says which operations and values it takes."""
+    """A compiled path to write; `rule` says which operations and values it takes.
 
-    __slots__ = ("_check", "_last", "_operations", "_parents", "rule")
+    `changes` holds a function for each operation, which was made for this place; given the documents and the value
+    it does what `apply` says.
+    """
+
+    __slots__ = ("_check", "_last", "_parents", "changes", "rule")
 
     def __init__(self, root: str, keys: tuple[str, ...], rule: Rule) -> None:
         # As it is always written: what an edit says must not depend on how an author wrote the path.
         super().__init__(path_text(root, keys), root, keys)
-        self._operations = {op: OPERATIONS[op] for op in rule.operations}
         self._parents = keys[:-1]
         self._last = keys[-1]
         self.rule = rule
         self._check = rule.check
+        self.changes = {
+            op: self._change_by(op) if op in rule.operations else self._refusal(op) for op in OPERATIONS
+        }
 
     def apply(self, docs: Mapping[str, Any], op: str, value: Any = None) -> Edit | None:
         """Change what stands at the path in documents by root name; None when nothing changes.
@@ -134,40 +143,55 @@ class WritePath(Path):
         item). Objects on the way are made, lists are replaced by new ones, and the documents keep a copy of the
         value. Raises PathError, and changes nothing then.
         """
-        operation = self._operations.get(op)
-        if operation is None:
+        return (self.changes.get(op) or self._refusal(op))(docs, value)
+
+    def _refusal(self, op: str) -> Change:
+        def refuse(docs: Mapping[str, Any], value: Any) -> NoReturn:  # noqa: ARG001 - called like those that write
             takes = ", ".join(self.rule.operations)
             raise PathError(f"{self.text} cannot be written by {op}; it takes {takes}")
-        try:
-            return self._change(docs, operation, json_copy(value))
-        except PathError as error:
-            raise PathError(f"{error.message} at {self.text}") from None
 
-    def _change(self, docs: Mapping[str, Any], operation: Operation, value: Any) -> Edit | None:
-        last = self._last
-        try:
-            # What is there already, as most often, needs no look at each object on the way.
-            container = docs[self.root]
-            for key in self._parents:
-                container = container[key]
-            before = container.get(last, MISSING)
-        except (KeyError, TypeError, AttributeError, IndexError):
-            return self._change_deep(docs, operation, value)
-        after = operation(before, value)
+        return refuse
+
+    def _change_by(self, op: str) -> Change:
+        operation, root, parents, last, text = OPERATIONS[op], self.root, self._parents, self._last, self.text
+        # What increment makes is a number, which may stand wherever increment is taken.
+        check = None if op == "increment" else self._check
+
+        def change(docs: Mapping[str, Any], value: Any) -> Edit | None:
+            try:
+                try:
+                    # What is there already, as most often, needs no look at each object on the way.
+                    container = docs[root]
+                    for key in parents:
+                        container = container[key]
+                    before = container.get(last, MISSING)
+                except (KeyError, TypeError, AttributeError, IndexError):
+                    return self._change_deep(docs, operation, value)
+                after = operation(before, value)
+                if after is before:
+                    return None
+                if after is MISSING:
+                    return self._remove(container, before)
+                if check is not None:
+                    check(after)
+                # An object that is kept may be changed by a later edit, so what this edit shows is another copy.
+                container[last] = json_copy(after) if type(after) is dict else after
+                return Edit(container, last, before, after, text)
+            except PathError as error:
+                raise PathError(f"{error.message} at {text}") from None
+
+        return change
+
+    def _remove(self, container: dict[str, Any], before: Any) -> Edit | None:
+        """Take a member away, or put the empty value there of a place that is always there."""
+        after = self._emptied(before)
         if after is before:
             return None
         if after is MISSING:
-            after = self._emptied(before)
-            if after is before:
-                return None
-            if after is MISSING:
-                del container[last]
-                return Edit(container, last, before, after, self.text)
-        if self._check is not None:
-            self._check(after)
-        # An object that is kept may be changed by a later edit, so what this edit shows is another copy.
-        container[last] = json_copy(after) if type(after) is dict else after
-        return Edit(container, last, before, after, self.text)
+            del container[self._last]
+        else:
+            container[self._last] = json_copy(after)
+        return Edit(container, self._last, before, after, self.text)
 
     def _emptied(self, before: Any) -> Any:
         """Return what unset leaves: MISSING, or the empty value of a place that is always there."""
@@ -178,6 +202,7 @@ class WritePath(Path):
 
     def _change_deep(self, docs: Mapping[str, Any], operation: Operation, value: Any) -> Edit | None:
         """Change a member whose parents are not all there: they are made."""
+        value = json_copy(value)
         container, depth = self._container(docs)
         after = operation(MISSING, value)
         if after is MISSING:
