@@ -215,18 +215,15 @@ Entry = tuple[str, Any, Any]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-class Step:
+class Step(msgspec.Struct, eq=False):
     """One node at work for one event: read-only views, a journal for what it wants changed, and a few reads.
 
     Nothing that is written here happens before `run` has returned; when the node fails, all of it is dropped.
     """
 
-    __slots__ = ("_passage", "journal", "name")
-
-    def __init__(self, passage: Passage, name: str) -> None:
-        self._passage = passage
-        self.name = name
-        self.journal: list[Entry] = []
+    _passage: Passage
+    name: str
+    journal: list[Entry] = []
 
     @property
     def event(self) -> View:

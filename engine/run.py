@@ -1,20 +1,27 @@
 """Walks one compiled workflow for one event, wave by wave."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from operator import attrgetter
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
+from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
 from headrace.engine.journal import NOTHING, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
 from headrace.engine.view import SCALARS, plain
-from headrace.engine.workflow import Node, Workflow
+from headrace.engine.workflow import Node, Way, Workflow
 
 WIDE_WAVE = 8
 """A wave of more nodes than this looks at the clock after each of them, so that the loop is given back in time."""
+
+
+FILE_ORDER = attrgetter("index")
 
 
 class NodeRun(msgspec.Struct, gc=False):
@@ -28,34 +35,30 @@ class NodeRun(msgspec.Struct, gc=False):
     edits_to: int = 0
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
-    An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` hold
-    the nodes with several edges of which one is such. `held` names the nodes that wait for a time. Of the passage it
-    keeps what a trace shows, not the passage itself: two that hold each other wait for the garbage collector.
+    An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` are the
+    bits of the nodes with several edges of which one is such. `labels` say which node was left by which port; `held`
+    names the nodes that wait for a time. Of the passage it keeps what a trace shows, not the passage itself: two that
+    hold each other wait for the garbage collector.
     """
 
-    __slots__ = (
-        "dead", "done", "edits", "error", "failed", "held", "ms", "now", "started", "stopped", "taken", "times",
-        "waiting", "workflow",
-    )  # fmt: skip
-
-    def __init__(self, workflow: Workflow, passage: Passage) -> None:
-        self.workflow = workflow
-        self.edits = passage.edits
-        self.now = passage.now
-        self.waiting = workflow.edges_in.copy()
-        self.taken: set[int] = set()
-        self.dead: set[int] = set()
-        self.done: list[NodeRun] = []
-        self.held: list[str] = []
-        self.error = ""
-        self.failed = False
-        self.stopped = False
-        self.times = passage.times = {}
-        self.ms = 0.0
-        self.started = perf_counter()
+    workflow: Workflow
+    edits: list[Edit]
+    now: datetime
+    waiting: list[int]
+    times: dict[str, tuple[float, float]]
+    started: float
+    taken: int = 0
+    dead: int = 0
+    done: list[NodeRun] = []
+    labels: list[str] = []
+    held: list[str] = []
+    error: str = ""
+    failed: bool = False
+    stopped: bool = False
+    ms: float = 0.0
 
 
 async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
@@ -64,7 +67,8 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     Raises Needs when a node attaches a profile or session that the request has not locked, StoreError when one
     looks something up and the store cannot answer now.
     """
-    run = Run(workflow, passage)
+    times = passage.times = {}
+    run = Run(workflow, passage.edits, passage.now, workflow.edges_in.copy(), times, perf_counter())
     passage.begin_run(run)
     wave = starting_nodes(run)
     budget = passage.budget
@@ -74,32 +78,24 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
             run.error = "stopped: the event has used all of its node runs"
             run.stopped = True
             break
-        ready: list[Node] = []
         if workflow.has_io or len(wave) > WIDE_WAVE:
-            for done in await execute_wave(passage, wave):
-                settle(passage, run, done, ready)
-        elif len(wave) == 1:
-            settle(passage, run, execute(passage, wave[0]), ready)
+            ran = await execute_wave(passage, wave)
         else:
-            for done in [execute(passage, node) for node in wave]:
-                settle(passage, run, done, ready)
-        if len(ready) > 1:
-            # File order, not arrival order: two runs of one event give one trace.
-            ready.sort(key=file_order)
-        wave = [] if run.stopped else ready
+            ran = execute(passage, wave)
+        wave = settle(passage, run, ran)
         if perf_counter() > budget.turn_ends:
             await budget.breathe()
     run.ms = (perf_counter() - run.started) * 1000
     return run
 
 
-async def execute_wave(passage: Passage, wave: list[Node]) -> list[NodeRun]:
+async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     """Execute the nodes of a wave, those that do I/O at the same time; returns what they did, in order."""
     with_io = [node for node in wave if node.is_async]
     without: dict[int, NodeRun] = {}
     for node in wave:
         if not node.is_async:
-            without[node.index] = execute(passage, node)
+            (without[node.index],) = execute(passage, (node,))
             if perf_counter() > passage.budget.turn_ends:
                 await passage.budget.breathe()
     found = await asyncio.gather(*(execute_io(passage, node) for node in with_io))
@@ -107,13 +103,16 @@ async def execute_wave(passage: Passage, wave: list[Node]) -> list[NodeRun]:
     return [without.get(node.index) or waited[node.index] for node in wave]
 
 
-def execute(passage: Passage, node: Node) -> NodeRun:
-    """Execute a node that does no I/O."""
-    step = Step(passage, node.name)
-    try:
-        return checked(node, step, node.run(step))
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
-        return failed(node, step, error)
+def execute(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
+    """Execute nodes that do no I/O, one after another."""
+    ran: list[NodeRun] = []
+    for node in wave:
+        step = Step(passage, node.name)
+        try:
+            ran.append(NodeRun(node, checked(node, node.run(step)), step.journal))
+        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
+            ran.append(failed(node, step, error))
+    return ran
 
 
 async def execute_io(passage: Passage, node: Node) -> NodeRun:
@@ -124,7 +123,7 @@ async def execute_io(passage: Passage, node: Node) -> NodeRun:
         seconds = min(node.timeout_seconds, passage.around.ends - perf_counter())
         try:
             async with asyncio.timeout(seconds) as timeout:
-                return checked(node, step, await node.run(step))  # type: ignore[misc]
+                return NodeRun(node, checked(node, await node.run(step)), step.journal)  # type: ignore[misc]
         except StoreError:
             # Not the node's failure: the request is refused whole, and can be sent again.
             raise
@@ -146,18 +145,15 @@ def has_been_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def checked(node: Node, step: Step, out: Any) -> NodeRun:
-    """Return what a plugin did, or its failure when it gave no way out of its node.
+def checked(node: Node, out: Any) -> Out:
+    """Return what a plugin gave, if it is a way out of its node. Raises NodeError.
 
     The result is copied: what it was taken from may change later in the run.
     """
-    if type(out) is Out and out.port in node.ports:
-        if type(out.result) not in SCALARS:
-            out = Out(out.port, plain(out.result))
-        return NodeRun(node, out, step.journal)
+    if type(out) is Out and out.port in node.ways:
+        return out if type(out.result) in SCALARS else Out(out.port, plain(out.result))
     ports = ", ".join(sorted(node.ports))
-    text = f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}"
-    return failed(node, step, NodeError(text))
+    raise NodeError(f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}")
 
 
 def failed(node: Node, step: Step, error: Exception) -> NodeRun:
@@ -168,24 +164,35 @@ def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     return NodeRun(node, Out(ERROR_PORT, {"error": text}), step.journal, error=text)
 
 
-def settle(passage: Passage, run: Run, done: NodeRun, ready: list[Node]) -> None:
-    """Apply a node's journal, keep its result and follow its edges; adds the nodes that may run now to `ready`.
+def settle(passage: Passage, run: Run, ran: list[NodeRun]) -> Sequence[Node]:
+    """Apply the journals of a wave, keep its results and follow its edges; returns the next wave.
 
-    The nodes of a wave are settled in file order, when all of them have run.
+    The nodes are settled in file order, when all of them have run.
     """
-    node = done.node
-    waits = False
-    if done.journal and not done.error:
-        waits = keep(passage, run, done)
-    if done.error:
-        run.failed = True
-        if not node.then.get(ERROR_PORT):
-            run.error = run.error or f"{node.name}: {done.error}"
-    run.done.append(done)
-    out = done.out
-    passage.scope.nodes[node.name] = out.result
-    if node.targets and not waits:
-        follow_edges(run, node, out.port, ready)
+    results = passage.scope.nodes
+    ready: list[Node] = []
+    for done in ran:
+        node = done.node
+        waits = keep(passage, run, done) if done.journal and not done.error else False
+        if done.error:
+            run.failed = True
+            if not node.then.get(ERROR_PORT):
+                run.error = run.error or f"{node.name}: {done.error}"
+        out = done.out
+        results[node.name] = out.result
+        way = node.ways[out.port]
+        run.done.append(done)
+        run.labels.append(way.label)
+        if not waits:
+            ready += way.ready
+            if way.joins:
+                settle_joins(run, way, ready)
+    if run.stopped:
+        return ()
+    if len(ready) > 1:
+        # File order, not arrival order: two runs of one event give one trace.
+        ready.sort(key=FILE_ORDER)
+    return ready
 
 
 def keep(passage: Passage, run: Run, done: NodeRun) -> bool:
@@ -209,36 +216,29 @@ def keep(passage: Passage, run: Run, done: NodeRun) -> bool:
     return asked.waits
 
 
-def file_order(node: Node) -> int:
-    """Return the place of a node in its file."""
-    return node.index
-
-
-def follow_edges(run: Run, node: Node, port: str | None, ready: list[Node]) -> None:
-    """Settle the edges out of a node; `port` None says that it did not run. Adds the nodes that may run now."""
-    for by, to in node.targets:
-        if to.edges_in == 1:
-            runs = by == port
+def settle_joins(run: Run, way: Way, ready: list[Node]) -> None:
+    """Settle one edge into each of some nodes that have several; adds those that may run now to `ready`."""
+    for to, is_taken in way.joins:
+        if is_taken:
+            run.taken |= to.bit
         else:
-            (run.taken if by == port else run.dead).add(to.index)
-            run.waiting[to.index] -= 1
-            if run.waiting[to.index]:
-                continue
-            runs = to.index in run.taken and not (to.join_all and to.index in run.dead)
+            run.dead |= to.bit
+        run.waiting[to.index] -= 1
+        if run.waiting[to.index]:
+            continue
+        runs = run.taken & to.bit and not (to.join_all and run.dead & to.bit)
         if runs and not to.disabled:
             ready.append(to)
-        elif to.targets:
-            follow_edges(run, to, None, ready)
+        else:
+            settle_joins(run, to.skipped, ready)
 
 
-def starting_nodes(run: Run) -> list[Node]:
+def starting_nodes(run: Run) -> Sequence[Node]:
     """Return the nodes that no edge leads to; edges out of disabled ones are dead."""
     ready: list[Node] = []
     for node in run.workflow.starts:
         if not node.disabled:
             ready.append(node)
         else:
-            follow_edges(run, node, None, ready)
-    if len(ready) > 1:
-        ready.sort(key=file_order)
+            settle_joins(run, node.skipped, ready)
     return ready

@@ -34,7 +34,7 @@ WHY_NOT = {
 
 def run_record(run: Run) -> Doc:
     """Return a run as it is kept in its event, in at most 300 bytes; what was cut ends in `…`."""
-    steps = " ".join([done.node.labels[done.out.port] for done in run.done])
+    steps = " ".join(run.labels)
     record: Doc = {
         "workflow": run.workflow.name,
         "version": run.workflow.version,
@@ -176,6 +176,6 @@ def _why_not(run: Run, node: Node) -> str:
         return "the run was stopped"
     if run.held:
         return "waits"
-    if node.join_all and node.index in run.dead and node.index in run.taken:
+    if node.join_all and node.bit & run.dead & run.taken:
         return "not every branch into it was taken"
     return "branch not taken"

@@ -87,12 +87,28 @@ Work = Callable[[Step], "Out | Awaitable[Out]"]
 _PLAIN_LABEL = re2.compile(r"[a-zA-Z0-9_.-]+")
 
 
+class Way(NamedTuple):
+    """What follows when a node is left by one port, found out at load.
+
+    `ready` are the nodes that may run, in file order. `joins` are the nodes with several edges of which one is now
+    settled, and whether it was taken; edges that die because a node between does not run are among them.
+    """
+
+    label: str
+    ready: tuple["Node", ...]
+    joins: tuple[tuple["Node", bool], ...]
+
+
 class Node:
-    """A compiled node: what to call, and where each port leads (indexes into `Workflow.nodes`)."""
+    """A compiled node: what to call, and where each port leads.
+
+    `then` holds indexes into `Workflow.nodes`, `targets` all edges, `ways` what follows by each port, and `skipped`
+    what does when the node does not run. `bit` stands for the node in a set of nodes that is kept as a number.
+    """
 
     __slots__ = (
-        "disabled", "edges_in", "index", "is_async", "join_all", "labels", "name", "plugin", "plugin_name", "ports",
-        "retry", "run", "targets", "then", "timeout_seconds",
+        "bit", "disabled", "edges_in", "index", "is_async", "join_all", "name", "plugin", "plugin_name", "ports",
+        "retry", "run", "skipped", "targets", "then", "timeout_seconds", "ways",
     )  # fmt: skip
 
     def __init__(self, index: int, name: str, file: NodeFile, plugin: Plugin[Any]) -> None:
@@ -103,7 +119,7 @@ class Node:
         self.run: Work = plugin.run
         self.is_async = bool(plugin.uses)
         self.ports = frozenset(plugin.ports_for(plugin.config)) | {ERROR_PORT}
-        self.labels = {port: f"{name}.{port}" for port in self.ports}
+        self.bit = 1 << index
         self.disabled = file.disabled
         self.join_all = file.join == "all"
         self.timeout_seconds = file.timeout_seconds or 10.0
@@ -111,6 +127,27 @@ class Node:
         self.edges_in = 0
         self.then: Mapping[str, tuple[int, ...]] = {}
         self.targets: tuple[tuple[str, Node], ...] = ()
+        self.ways: Mapping[str, Way] = {}
+        self.skipped = Way("", (), ())
+
+    def find_ways(self) -> None:
+        """Find out what follows by each port; called when the edges of all nodes are known."""
+        self.skipped = self._way(None)
+        self.ways = {port: self._way(port) for port in self.ports}
+
+    def _way(self, port: str | None) -> Way:
+        ready: list[Node] = []
+        joins: list[tuple[Node, bool]] = []
+        edges = [(to, by == port) for by, to in reversed(self.targets)]
+        while edges:
+            to, is_taken = edges.pop()
+            if to.edges_in > 1:
+                joins.append((to, is_taken))
+            elif is_taken and not to.disabled:
+                ready.append(to)
+            else:
+                edges += [(beyond, False) for _, beyond in reversed(to.targets)]
+        return Way(f"{self.name}.{port}", tuple(ready), tuple(joins))
 
 
 class Takes(NamedTuple):
@@ -141,7 +178,7 @@ class Workflow:
         self.starts = tuple(node for node in nodes if node.edges_in == 0)
         self.has_io = any(node.is_async for node in nodes)
         self.has_plain_labels = all(
-            _PLAIN_LABEL.fullmatch(label) for node in nodes for label in node.labels.values()
+            _PLAIN_LABEL.fullmatch(way.label) for node in nodes for way in node.ways.values()
         )
         self._matches = _one_of(on.event)
 
@@ -183,6 +220,8 @@ def compile_workflow(
         node.targets = tuple((port, nodes[to]) for port, after in node.then.items() for to in after)
         for _, to in node.targets:
             to.edges_in += 1
+    for node in nodes:
+        node.find_ways()
     version = blake2b(text, digest_size=6).hexdigest()
     return Workflow(name, version, file, nodes)
 
@@ -195,6 +234,8 @@ def with_runs(workflow: Workflow, run_of: Callable[[Node], Work]) -> Workflow:
     for node, before in zip(nodes, workflow.nodes, strict=True):
         node.run = run_of(before)
         node.targets = tuple((port, nodes[to.index]) for port, to in before.targets)
+    for node in nodes:
+        node.find_ways()
     changed.nodes = tuple(nodes)
     changed.starts = tuple(nodes[node.index] for node in workflow.starts)
     return changed

@@ -15,12 +15,11 @@ class Scope(Work):
 
     `profile` and `session` may be None: all that is looked up in them is then missing. `nodes` holds the results of
     the nodes of the running workflow by name, `vars` what that workflow keeps for itself; both start empty for each
-    run. `docs` are the same documents by name, for paths. `now` is a UTC time. `extra` holds values for names beyond
+    run. `now` is a UTC time. `extra` holds values for names beyond
     these, where the place of an expression has some.
     """
 
     __slots__ = (
-        "docs",
         "event",
         "extra",
         "nodes",
@@ -43,14 +42,6 @@ class Scope(Work):
         self.nodes: Doc = {}
         self.vars: Doc = {}
         self.extra: Doc = {}
-        self.docs: dict[str, Any] = {
-            "event": event,
-            "profile": profile,
-            "session": session,
-            "source": source,
-            "nodes": self.nodes,
-            "vars": self.vars,
-        }
         self.spent = 0
         self.rounds = 0
 
@@ -58,6 +49,5 @@ class Scope(Work):
         """Give a name a new value, from the next evaluation on."""
         if name in NAMES:
             setattr(self, name, value)
-            self.docs[name] = value
         else:
             self.extra[name] = value
