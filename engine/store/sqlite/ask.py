@@ -1,42 +1,41 @@
 """Questions in SQL: get, find, count and report."""
 
-import base64
-import binascii
 import re
 import sqlite3
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-
-from headrace.engine.errors import InputError
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.store.encoding import decode_doc
 from headrace.engine.store.protocol import AskKind, Page, Query
+from headrace.engine.store.question import (
+    TIME,
+    asked_fields,
+    page_size,
+    read_cursor,
+    split_path,
+    write_cursor,
+)
 from headrace.engine.store.sqlite.rows import Key, pack_key
-
-MAX_LIMIT = 1000
-MAX_PATH = 32
 
 
 class _Kind(NamedTuple):
-    """Where a kind is kept: its table, the column of its time, what always holds, what it can be asked by."""
+    """Where a kind is kept: its table, the column of its time, and what always holds."""
 
     table: str
     time: str
     always: str
-    fields: frozenset[str]
 
 
-_LISTED = frozenset({"type", "source", "profile", "session", "event", "status"})
 _KINDS: dict[AskKind, _Kind] = {
-    "profile": _Kind("profiles", "created", "1", frozenset({"profile"})),
-    "session": _Kind("sessions", "created", "NOT hidden", frozenset({"source", "profile", "session"})),
-    "event": _Kind("events", "received", "type IS NOT NULL", _LISTED - {"status"} | {"happened_since"}),
-    "failed": _Kind("failed", "created", "1", _LISTED),
-    "effect": _Kind("effects", "created", "1", _LISTED),
-    "timer": _Kind("timers", "created", "1", _LISTED),
-    "trace": _Kind("traces", "created", "1", _LISTED),
+    "profile": _Kind("profiles", TIME["profile"], "1"),
+    "session": _Kind("sessions", TIME["session"], "NOT hidden"),
+    "event": _Kind("events", TIME["event"], "type IS NOT NULL"),
+    "failed": _Kind("failed", TIME["failed"], "1"),
+    "effect": _Kind("effects", TIME["effect"], "1"),
+    "timer": _Kind("timers", TIME["timer"], "1"),
+    "trace": _Kind("traces", TIME["trace"], "1"),
 }
 
 _LISTS = ("failed", "effects", "timers", "traces")
@@ -50,7 +49,7 @@ _INDICES = frozenset(
 
 def get_doc(connection: sqlite3.Connection, kind: AskKind, key: str) -> Doc | None:
     """Return one document by its key."""
-    table, _, always, _ = _KINDS[kind]
+    table, _, always = _KINDS[kind]
     sql = f"SELECT doc FROM {table} WHERE key = ? AND {always}"  # noqa: S608 - names of ours
     row = connection.execute(sql, (pack_key(key),)).fetchone()
     return decode_doc(row[0]) if row else None
@@ -60,10 +59,10 @@ def find_page(connection: sqlite3.Connection, query: Query) -> Page:
     """Return the newest documents that fit. Raises InputError for a bad cursor or question."""
     kind = _KINDS[query.kind]
     where, values = _conditions(query, kind)
-    limit = min(max(query.limit, 1), MAX_LIMIT)
+    limit = page_size(query)
     if query.cursor is not None:
         where += f" AND ({kind.time}, n) < (?, ?)"
-        values += read_cursor(query.cursor, query.kind)
+        values += read_cursor(query.cursor, query.kind, str, int)
     # The inner question is about small columns only, so that sorting carries no documents around.
     inner = f"SELECT n FROM {_table(query, kind)} WHERE {where} ORDER BY {kind.time} DESC, n DESC LIMIT ?"  # noqa: S608
     sql = (
@@ -99,28 +98,6 @@ def report_events(
     return [{"bucket": name, "events": events, "profiles": profiles} for name, events, profiles in rows]
 
 
-def write_cursor(kind: AskKind, time: str, n: int) -> str:
-    """Return the cursor of the page that follows a row."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((kind, time, n))).decode().rstrip("=")
-
-
-def read_cursor(cursor: str, kind: AskKind) -> list[Any]:
-    """Return the time and row that a cursor of a kind names. Raises InputError."""
-    try:
-        data = base64.b64decode(
-            cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
-        )
-        of, time, n = msgspec.json.decode(data, type=tuple[str, str, int])
-        # Larger numbers than a row can have would not go into a statement.
-        n.to_bytes(8, "big", signed=True)
-    except (UnicodeError, binascii.Error, msgspec.DecodeError, OverflowError) as error:
-        msg = "The cursor is none that this server gave. Ask without it for the first page."
-        raise InputError(422, "bad_cursor", msg) from error
-    if of != kind:
-        raise InputError(422, "bad_cursor", f"The cursor is of another list ({of[:20]}). Ask without it.")
-    return [time, n]
-
-
 def _table(query: Query, kind: _Kind) -> str:
     """Return the table to ask, with the index to use: without statistics SQLite does not know which one is narrow."""
     for name in ("profile", "session", "event"):
@@ -132,7 +109,7 @@ def _table(query: Query, kind: _Kind) -> str:
 def _conditions(query: Query, kind: _Kind) -> tuple[str, list[Any]]:
     """Return the WHERE of a question and the values that are bound to it."""
     clauses, values = [kind.always, "tenant = ?"], [query.tenant]
-    for clause, value in (*_fields(query, kind), *_times(query, kind)):
+    for clause, value in (*_fields(query), *_times(query, kind)):
         clauses.append(clause)
         values += value
     for path, text in query.where.items():
@@ -142,19 +119,11 @@ def _conditions(query: Query, kind: _Kind) -> tuple[str, list[Any]]:
     return " AND ".join(clauses), values
 
 
-def _fields(query: Query, kind: _Kind) -> list[tuple[str, list[Any]]]:
+def _fields(query: Query) -> list[tuple[str, list[Any]]]:
     """Return the equalities that are asked for. Raises InputError for one that the kind does not have."""
     made: list[tuple[str, list[Any]]] = []
-    for name in ("type", "source", "profile", "session", "event", "status", "happened_since"):
-        value = getattr(query, name)
-        if value is None:
-            continue
-        if name not in kind.fields:
-            known = ", ".join(sorted(kind.fields))
-            raise InputError(
-                422, "bad_query", f"A {query.kind} cannot be asked for by {name}; it can by: {known}."
-            )
-        if name == "happened_since":
+    for name, value in asked_fields(query):
+        if isinstance(value, datetime):
             made.append(("happened >= ?", [iso(value)]))
         elif name == query.kind == "event":
             made.append(("(key = ? OR id = ?)", [pack_key(value), value]))
@@ -172,25 +141,6 @@ def _times(query: Query, kind: _Kind) -> list[tuple[str, list[Any]]]:
 
 def _own_key(query: Query, value: str) -> Key:
     return pack_key(make_key(query.kind, query.tenant, value))
-
-
-_PART = re.compile(r"\.?([^.\[\]]+)|\['([^']*)'\]|\[\"([^\"]*)\"\]")
-
-
-def split_path(path: str) -> list[str]:
-    """Return the names in a dotted path; `['…']` holds a name with dots. Raises InputError."""
-    names: list[str] = []
-    at = 0
-    while at < len(path):
-        match = _PART.match(path, at)
-        if match is None or (at == 0 and path[0] == "."):
-            break
-        names.append(next(group for group in match.groups() if group is not None))
-        at = match.end()
-    if at < len(path) or not 0 < len(names) <= MAX_PATH:
-        msg = f"{path[:80]!r} is not a path. Write names with dots between them, such as traits.email"
-        raise InputError(422, "bad_path", msg)
-    return names
 
 
 def _fits(names: Sequence[str], text: str) -> tuple[str, list[Any]]:
