@@ -32,7 +32,8 @@ from headrace.engine.store.protocol import (
     Write,
 )
 
-NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+# Events are received now: only keys of the last weeks are known for certain.
+NOW = datetime.now(UTC).replace(microsecond=0)
 WORKER = Path(__file__).with_name("store_worker.py")
 
 

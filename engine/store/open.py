@@ -6,13 +6,22 @@ from headrace.engine.errors import StoreRefused
 from headrace.engine.store.protocol import Store
 
 FILE_NAME = "headrace.db"
+CLUSTERS = ("elasticsearch", "elasticsearch+https")
 
 
-def open_store(url: str, *, data: Path, dedup_days: int = 28, busy_seconds: float = 5.0) -> Store:
+def open_store(
+    url: str,
+    *,
+    data: Path,
+    dedup_days: int = 28,
+    busy_seconds: float = 5.0,
+    request_seconds: float = 10.0,
+) -> Store:
     """Open the store of a URL; the caller closes it.
 
-    `sqlite:` is a file in the folder `data`, `sqlite:/path/file.db` any other. Event keys are remembered for
-    at least `dedup_days`. `busy_seconds` is how long to wait for another process's write.
+    `sqlite:` is a file in the folder `data`, `sqlite:/path/file.db` any other; `elasticsearch://…` is a cluster, which
+    need not be there yet. Event keys are remembered for at least `dedup_days`. `busy_seconds` is how long to wait for
+    another process's write, `request_seconds` how long a request may take between its reads and its commit.
     Raises StoreRefused, which says what to do.
     """
     scheme, colon, place = url.partition(":")
@@ -21,11 +30,28 @@ def open_store(url: str, *, data: Path, dedup_days: int = 28, busy_seconds: floa
         from headrace.engine.store.sqlite import SqliteStore  # noqa: PLC0415
 
         return SqliteStore(_sqlite_path(url, place, data), busy_seconds=busy_seconds, dedup_days=dedup_days)
+    if scheme in CLUSTERS and colon:
+        return _open_elastic(url, dedup_days, request_seconds)
     msg = (
         f"HEADRACE_STORE={_without_password(url)!r}: there is no such store. There is: sqlite: "
-        "(a file in the data folder) and sqlite:/path/to/file.db"
+        "(a file in the data folder), sqlite:/path/to/file.db, and elasticsearch://host:9200/prefix"
     )
     raise StoreRefused(msg)
+
+
+def _open_elastic(url: str, dedup_days: int, request_seconds: float) -> Store:
+    """Open a store in a cluster."""
+    try:
+        from headrace.engine.store.elastic import ElasticStore  # noqa: PLC0415 - as above
+    except ImportError as error:
+        msg = (
+            f"HEADRACE_STORE names Elasticsearch, and its client is not installed ({error.name}): "
+            "pip install 'headrace[elasticsearch]'"
+        )
+        raise StoreRefused(msg) from error
+    from headrace.engine.store.elastic.place import read_place  # noqa: PLC0415
+
+    return ElasticStore(read_place(url), dedup_days=dedup_days, request_seconds=request_seconds)
 
 
 def _sqlite_path(url: str, place: str, data: Path) -> Path:

@@ -1,1 +1,178 @@
 """The store beyond one machine: Elasticsearch."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Literal
+
+import structlog
+
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.model import Doc, utc_now
+from headrace.engine.store.elastic.bulk import Bulk, Operation
+from headrace.engine.store.elastic.cluster import AwayError, Cluster
+from headrace.engine.store.elastic.commit import Committer
+from headrace.engine.store.elastic.documents import doc_id, listed_source
+from headrace.engine.store.elastic.gets import Gets
+from headrace.engine.store.elastic.layout import month_index
+from headrace.engine.store.elastic.parts import create_line
+from headrace.engine.store.elastic.place import Place
+from headrace.engine.store.elastic.records import Records
+from headrace.engine.store.elastic.setup import Setup
+from headrace.engine.store.elastic.sweep import Sweeper
+from headrace.engine.store.protocol import (
+    AskKind,
+    Change,
+    DueKind,
+    Leased,
+    Outcome,
+    Page,
+    Query,
+    Ref,
+    Row,
+    Stored,
+)
+
+MAX_WAITING = 4096
+"""Changes at work at once; more are told to come again."""
+
+FIRST_SECONDS = 5.0
+"""How long the first requests wait for templates and indices."""
+
+LOOK_EVERY_SECONDS = 0.5
+SWEEP_EVERY_SECONDS = 5.0
+CLOSE_SECONDS = 15.0
+
+_log = structlog.get_logger(__name__)
+
+
+class ElasticStore:
+    """Keeps everything in a cluster. Open it by `open_store`; use it from one event loop at a time."""
+
+    def __init__(self, place: Place, *, dedup_days: int, request_seconds: float) -> None:
+        self._cluster = Cluster(place)
+        self._bulk = Bulk(self._cluster)
+        self._records = Records(place, Gets(self._cluster), dedup_days)
+        self._committer = Committer(place, self._bulk, self._records, int(request_seconds * 1500))
+        self._setup = Setup(self._cluster)
+        self._usable = asyncio.Event()
+        self._forever: list[asyncio.Task[None]] = []
+        self._waiting = 0
+        self._closed = False
+
+    # The write path
+
+    async def read(self, refs: Sequence[Ref]) -> list[Stored | None]:
+        """Return each document by its id, as it is now, or None. Raises StoreError."""
+        self._raise_closed()
+        await self._begin()
+        return await self._records.read(refs, utc_now())
+
+    async def commit(self, change: Change) -> Outcome:
+        """Write a change durably, whole or not at all. Raises StoreError, or BusyError when too many wait."""
+        if self._waiting >= MAX_WAITING:
+            raise BusyError(f"{self._waiting} changes wait for Elasticsearch already.")
+        async with self._working():
+            return await self._committer.commit(change)
+
+    async def keep_traces(self, traces: Sequence[Row]) -> None:
+        """Keep traces; a failure is logged, not raised."""
+        try:
+            operations = [self._trace(row) for row in traces]
+            async with self._working():
+                await self._bulk.write(operations)
+        except (StoreError, BusyError) as error:
+            _log.warning("store.traces_dropped", traces=len(traces), error=str(error))
+
+    def _trace(self, row: Row) -> Operation:
+        now = utc_now().isoformat()
+        where = month_index(self._cluster.place, "traces", now)
+        source = listed_source(row, "traces", row.doc.get("tenant") or "main", None, now)
+        return Operation(create_line(where, doc_id(row.key)), source)
+
+    # Coming and going
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        """Count a write, so that closing waits for it."""
+        self._raise_closed()
+        self._waiting += 1
+        try:
+            await self._begin()
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _begin(self) -> None:
+        """Wait until the store can be used. Raises StoreError when the cluster is away."""
+        if self._setup.done and self._forever:
+            self._cluster.check()
+            return
+        self._start()
+        if not self._usable.is_set():
+            try:
+                await asyncio.wait_for(self._usable.wait(), FIRST_SECONDS)
+            except TimeoutError:
+                raise AwayError(f"Elasticsearch cannot be used now: {self._setup.text}") from None
+
+    def _raise_closed(self) -> None:
+        if self._closed:
+            raise StoreError("The store is closed: the server is stopping.")
+
+    def _start(self) -> None:
+        """Begin the work beside the requests."""
+        if not self._forever:
+            sweeper = Sweeper(self._cluster, self._bulk, self._committer)
+            loop = asyncio.get_running_loop()
+            self._forever.append(loop.create_task(self._look(), name="headrace-look"))
+            self._forever.append(loop.create_task(sweeper.run(SWEEP_EVERY_SECONDS), name="headrace-sweep"))
+
+    async def _look(self) -> None:
+        """Set the store up, and look for a cluster that went away, so that requests need not try."""
+        while not await self._setup.run():
+            _log.warning("store.away", code=self._setup.code, error=self._setup.text)
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+        self._usable.set()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            if self._cluster.is_silent:
+                try:
+                    await self._cluster.ask("GET", "/")
+                except StoreError as error:
+                    _log.warning("store.away", error=str(error))
+
+    async def ready(self) -> str:
+        """Return "" when the store can take writes, else a short code."""
+        if self._closed:
+            return "closed"
+        try:
+            await self._begin()
+        except StoreError:
+            return self._setup.code or "store-away"
+        return ""
+
+    async def close(self) -> None:
+        """Write what waits, then close. Closing twice does nothing."""
+        self._closed, first = True, not self._closed
+        if not first:
+            return
+        ends = asyncio.get_running_loop().time() + CLOSE_SECONDS
+        while self._waiting and asyncio.get_running_loop().time() < ends:
+            await asyncio.sleep(0.01)
+        self._usable.set()
+        for task in self._forever:
+            task.cancel()
+        await asyncio.gather(*self._forever, return_exceptions=True)
+        await self._cluster.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for /readyz and logs: kind, place, version, changes that wait."""
+        return {
+            "kind": "elasticsearch",
+            "place": self._cluster.place.shown(),
+            "version": self._setup.version,
+            "waiting": self._waiting,
+            "waiting_bytes": self._bulk.waiting_bytes,
+            "failure": self._setup.code or (self._cluster.trouble if self._cluster.is_away else ""),
+        }

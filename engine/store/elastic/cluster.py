@@ -85,6 +85,11 @@ class Cluster:
         self.trouble = ""
 
     @property
+    def is_silent(self) -> bool:
+        """Say whether the last request was not answered."""
+        return self._silent_since is not None
+
+    @property
     def is_away(self) -> bool:
         """Say whether the cluster has answered nothing for a while."""
         return self._silent_since is not None and monotonic() - self._silent_since > AWAY_SECONDS

@@ -31,10 +31,17 @@ INDEX_OF = {
     "trace": "traces",
 }
 
+SESSION_VERSIONS = 1 << 20
+"""A session's document has this plus its number as its version: above what claiming its id counts up to."""
+
 Mapping = dict[str, Any]
 
 _NAME: Mapping = {"type": "keyword", "ignore_above": 1024}
-_DATE: Mapping = {"type": "date", "format": "strict_date_optional_time", "ignore_malformed": True}
+_DATE: Mapping = {
+    "type": "date",
+    "format": "strict_date_optional_time||epoch_millis",
+    "ignore_malformed": True,
+}
 _KEPT: Mapping = {"type": "object", "enabled": False}
 """Kept as it was sent and never looked into: whatever stands in it, no document is refused for it."""
 _SILENT: Mapping = {"type": "keyword", "index": False, "doc_values": False}

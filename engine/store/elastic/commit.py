@@ -1,0 +1,300 @@
+"""One change, whole or not at all, in a store that writes one document at a time.
+
+First the claims, by `create`; then the commit record with all other documents in its `pending`; then those documents.
+The record's write is the commit: before it nothing counts, after it everything does, whoever writes the rest.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+
+from headrace.engine.crash import crash_point
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.model import make_key, utc_now
+from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
+from headrace.engine.store.elastic.documents import as_text
+from headrace.engine.store.elastic.parts import (
+    REDO_MS,
+    Part,
+    Planned,
+    carried,
+    create_line,
+    delete_line,
+    pending_members,
+    replace_line,
+)
+from headrace.engine.store.elastic.place import Place
+from headrace.engine.store.elastic.recent import Recent
+from headrace.engine.store.elastic.records import Records
+from headrace.engine.store.elastic.turns import Turns
+from headrace.engine.store.elastic.work import Claiming, Record, Work
+from headrace.engine.store.protocol import Change, Committed, Conflict, Outcome, Ref, Taken
+
+COMMITTED = Committed()
+CONFLICT = Conflict()
+
+_WRITTEN = (200, 201)
+_THERE = 409
+
+_log = structlog.get_logger(__name__)
+
+
+class _Made(NamedTuple):
+    """A claim that this attempt made, to be given back if it loses."""
+
+    claiming: Claiming
+    seq_no: int
+    term: int
+
+
+class Committer:
+    """Commits changes. Used from one event loop; other processes commit to the same cluster.
+
+    `remember_ms` is how long a record says which events came lately: longer than any request may take.
+    """
+
+    def __init__(self, place: Place, bulk: Bulk, records: Records, remember_ms: int) -> None:
+        self._place = place
+        self._bulk = bulk
+        self._records = records
+        self._remember_ms = remember_ms
+        self._turns = Turns()
+        self._keys = Recent(200_000)
+        self.done = Recent(200_000)
+        """Changes of which this process knows that every document is written."""
+
+    async def commit(self, change: Change) -> Outcome:
+        """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
+        work = Work(change, self._place)
+        async with self._turns.of(work.turns()):
+            if change.id in self.done or work.is_idle:
+                return COMMITTED
+            return await self._commit(work)
+
+    async def _commit(self, work: Work) -> Outcome:
+        if (lost := await self._is_behind(work)) is not None:
+            return lost
+        made: list[_Made] = []
+        outcome = await self._claim(work, made)
+        crash_point("store.claimed")
+        if outcome is None:
+            outcome = await self._write_record(work)
+        if outcome is not COMMITTED:
+            await self._give_back(made)
+            return outcome
+        crash_point("store.after_commit")
+        await self._finish(work)
+        return COMMITTED
+
+    # Before
+
+    async def _is_behind(self, work: Work) -> Outcome | None:
+        """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
+        if work.session_base is not None:
+            # A session that was a commit record itself gives its documents up before it is written as another's.
+            await self.settle([part for part in work.session_base.parts if part.id not in self.done])
+        keys = set(work.keys)
+        for part in work.base_parts:
+            if keys.intersection(part.keys) or _is_newer(part, work):
+                await self.settle([part])
+                return CONFLICT
+        if any(self._keys.get(key) not in (None, work.change.id) for key in work.keys):
+            return await self._explain(work) or CONFLICT
+        return None
+
+    async def _explain(self, work: Work) -> Outcome | None:
+        """Return what a change lost first: its profile, then its session; None for neither."""
+        change = work.change
+        wanted = [Ref("profile", change.profile.key)] if change.profile is not None else []
+        if change.session is not None and change.session.version is None:
+            wanted.append(Ref("session", change.session.key))
+        for ref, stored in zip(wanted, await self._records.read(wanted, utc_now()), strict=True):
+            if ref.kind == "session" and stored is not None:
+                return Taken(ref.key, stored.doc.get("profile"))
+            base = work.record.base if work.record is not None else None
+            if ref.kind == "profile" and (stored and stored.version[:2]) != (base and base[:2]):
+                holds = stored is not None and any(part.id == change.id for part in stored.version[3])
+                return COMMITTED if holds else CONFLICT
+        return None
+
+    # The claims
+
+    async def _claim(self, work: Work, made: list[_Made]) -> Outcome | None:
+        """Make the change's claims; returns what it lost, or None when all are its own."""
+        if not work.claims:
+            return None
+        lines = [
+            create_line(one.where, one.id)
+            if one.base is None
+            else replace_line(one.where, one.id, one.base.seq_no, one.base.term)
+            for one in work.claims
+        ]
+        written = await self._bulk.write(
+            [Operation(line, one.source) for line, one in zip(lines, work.claims, strict=True)]
+        )
+        lost: Outcome | None = None
+        for one, done in zip(work.claims, written, strict=True):
+            if done.status in _WRITTEN:
+                if one.base is None:
+                    made.append(_Made(one, done.seq_no, done.term))
+            elif done.status == _THERE:
+                lost = lost or await self._owner_of(work, one, made)
+            else:
+                raise _refused(done)
+        return None if lost is None else await self._explain_profile(work) or lost
+
+    async def _owner_of(self, work: Work, one: Claiming, made: list[_Made]) -> Outcome | None:
+        """Return who has a claim that could not be made; None when it is this change's after all."""
+        found = await self._records.source(one.where, one.id)
+        if found is None or one.base is not None:
+            return CONFLICT
+        got, source = found
+        is_session = work.change.session is not None and one.key == work.change.session.key
+        if source.change == work.change.id:
+            if source.is_bare or not is_session:
+                made.append(_Made(one, got.seq_no, got.term))
+            return None
+        if source.profile == one.profile and not is_session:
+            return None
+        if one.key in work.keys and source.profile is not None:
+            return await self._event_of(one, source.profile, work)
+        return Taken(one.key, source.profile)
+
+    async def _event_of(self, one: Claiming, profile: str, work: Work) -> Outcome:
+        """Return what an event's claim means: it is written with its profile, or that one is still to be made."""
+        ref = Ref("profile", make_key("profile", work.change.tenant, profile))
+        (stored,) = await self._records.read([ref], utc_now())
+        if stored is None:
+            return Taken(one.key, profile)
+        await self.settle([part for part in stored.version[3] if one.key in part.keys])
+        return CONFLICT
+
+    async def _explain_profile(self, work: Work) -> Outcome | None:
+        """Return Conflict when the profile was written by another since it was read, else None."""
+        outcome = await self._explain(work)
+        return None if isinstance(outcome, Taken) else outcome
+
+    async def _give_back(self, made: Sequence[_Made]) -> None:
+        """Delete claims of an attempt that lost, unless somebody has taken them over."""
+        if not made:
+            return
+        try:
+            await self._bulk.write(
+                [
+                    Operation(delete_line(one.claiming.where, one.claiming.id, one.seq_no, one.term), None)
+                    for one in made
+                ]
+            )
+        except (StoreError, BusyError) as error:
+            # The next who wants them makes the profile that they name.
+            _log.warning("store.claims_left", claims=len(made), error=str(error))
+
+    # The record
+
+    async def _write_record(self, work: Work) -> Outcome:
+        record = work.record
+        if record is None:
+            for done in await self._bulk.write([Operation(one.line(), one.source) for one in work.planned]):
+                if done.status not in (*_WRITTEN, _THERE):
+                    raise _refused(done)
+            work.planned = []
+            return COMMITTED
+        if record.kind == "event" and await self._is_seen(work):
+            return CONFLICT
+        crash_point("store.before_commit")
+        done = await self._write_one(work, record)
+        if done.status == 400:
+            # Elasticsearch cannot read something in it: as a text it need not.
+            work.planned = [one.as_text() for one in work.planned]
+            record = record._replace(source=as_text(record.source + b"}")[:-1])
+            done = await self._write_one(work, record)
+        if done.status in _WRITTEN:
+            return COMMITTED
+        if done.status not in (_THERE, 404):
+            raise _refused(done)
+        return await self._after_conflict(work, record)
+
+    async def _write_one(self, work: Work, record: Record) -> Done:
+        session = work.session_number[0] if work.session_number else None
+        parts = carried(work.base_parts, self.done, work.now_ms, self._remember_ms, session)
+        if record.kind != "event" or work.planned:
+            parts.append(work.part())
+        source = record.source + pending_members(parts) + b"}"
+        line = (
+            create_line(record.where, record.id)
+            if record.base is None
+            else replace_line(record.where, record.id, record.base.seq_no, record.base.term)
+        )
+        (done,) = await self._bulk.write([Operation(line, source)])
+        return done
+
+    async def _after_conflict(self, work: Work, record: Record) -> Outcome:
+        """Return what a 409 means: lost, or that an answer of the cluster was."""
+        found = await self._records.source(record.where, record.id)
+        if found is None:
+            return CONFLICT
+        source = found[1]
+        if source.holds(work.change.id):
+            return COMMITTED
+        if record.kind == "session" and record.base is None and work.change.session is not None:
+            return Taken(work.change.session.key, source.profile)
+        return CONFLICT
+
+    async def _is_seen(self, work: Work) -> bool:
+        """Say whether an event of a change without profile and session is there already, by another change."""
+        rows = [*work.change.events, *work.change.marks]
+        if len(rows) == 1:
+            return False
+        found = await self._records.events([row.key for row in rows], utc_now())
+        return any(source is not None and source.change != work.change.id for source in found)
+
+    # After
+
+    async def _finish(self, work: Work) -> None:
+        """Write what stands in `pending`; the change is committed whether this succeeds or not."""
+        late = [
+            part
+            for part in work.base_parts
+            if part.left and part.id not in self.done and work.now_ms - part.at > REDO_MS
+        ]
+        planned = [*work.planned, *(one for part in late for one in part.planned())]
+        for key in work.keys:
+            self._keys.add(key, work.change.id)
+        if await self.write_planned(planned):
+            for id in (work.change.id, *(part.id for part in late)):
+                self.done.add(id)
+
+    async def settle(self, parts: Sequence[Part]) -> None:
+        """Write what parts of a record still hold."""
+        left = [part for part in parts if part.left]
+        if await self.write_planned([one for part in left for one in part.planned()]):
+            for part in left:
+                self.done.add(part.id)
+
+    async def write_planned(self, planned: Sequence[Planned]) -> bool:
+        """Write planned documents; says whether all of them are known to be there."""
+        try:
+            written = await self._bulk.write([Operation(one.line(), one.source) for one in planned])
+            unread = [one for one, done in zip(planned, written, strict=True) if done.status == 400]
+            again = [one.as_text() for one in unread]
+            written += await self._bulk.write([Operation(one.line(), one.source) for one in again])
+        except (StoreError, BusyError) as error:
+            _log.warning("store.documents_wait", documents=len(planned), error=str(error))
+            return False
+        refused = [done for done in written if done.status not in (*_WRITTEN, _THERE, 400)]
+        refused += [done for done in written[len(planned) :] if done.status == 400]
+        if refused:
+            _log.error("store.documents_refused", documents=len(refused), error=refused[0].reason)
+        return not refused
+
+
+def _is_newer(part: Part, work: Work) -> bool:
+    """Say whether a part has a later write of the change's session than the one that was read."""
+    if part.session is None or work.change.session is None or part.session[0] != work.change.session.key:
+        return False
+    return part.session[1] > (work.session_base.n if work.session_base else 0)
+
+
+def _refused(done: Done) -> StoreError:
+    return StoreError(f"Elasticsearch refused a document: {done.status} {done.reason}")

@@ -1,0 +1,133 @@
+"""What a commit record carries of its last changes: their other documents, until those are written.
+
+The record (a profile; without one a session; without both an event) is one document, so one write of it is the whole
+change. Its member `pending` is a list of parts, one for each change: the documents to write, whole; then, for as long
+as a request may take, only the keys of the change's events and the number of its session's write, which say what a
+reader who read those before the record did not see yet.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from headrace.engine.store.elastic.documents import as_text
+from headrace.engine.store.elastic.layout import SESSION_VERSIONS
+
+REDO_MS = 5_000
+"""A part that is older, of which nobody here knows that it is done, is done again by whoever meets it."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Planned(NamedTuple):
+    """A document to write after its record: by `create`, or a session by its number."""
+
+    kind: Literal["create", "session"]
+    where: str
+    id: str
+    n: int
+    source: bytes
+
+    def line(self) -> bytes:
+        """Return the line of a bulk. Doing it twice, or too late, is refused by the cluster and harmless."""
+        if self.kind == "create":
+            return create_line(self.where, self.id)
+        version = SESSION_VERSIONS + self.n
+        return (
+            f'{{"index":{{"_index":"{self.where}","_id":"{self.id}",'
+            f'"version":{version},"version_type":"external"}}}}'
+        ).encode()
+
+    def as_text(self) -> "Planned":
+        """Return the same with its document as a text."""
+        return self._replace(source=as_text(self.source))
+
+
+def create_line(where: str, id: str) -> bytes:
+    """Return the line that makes a document, if there is none."""
+    return f'{{"create":{{"_index":"{where}","_id":"{id}"}}}}'.encode()
+
+
+def replace_line(where: str, id: str, seq_no: int, term: int) -> bytes:
+    """Return the line that replaces a document, if it still has this version."""
+    return (
+        f'{{"index":{{"_index":"{where}","_id":"{id}","if_seq_no":{seq_no},"if_primary_term":{term}}}}}'
+    ).encode()
+
+
+def delete_line(where: str, id: str, seq_no: int, term: int) -> bytes:
+    """Return the line that deletes a document, if it still has this version."""
+    return (
+        f'{{"delete":{{"_index":"{where}","_id":"{id}","if_seq_no":{seq_no},"if_primary_term":{term}}}}}'
+    ).encode()
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """A planned document as a record keeps it."""
+
+    kind: Literal["create", "session"]
+    where: str
+    id: str
+    n: int
+    source: msgspec.Raw
+
+
+class Part(msgspec.Struct, omit_defaults=True):
+    """One change in its record: when it came (ms since 1970), its events' keys, its session's key and number.
+
+    `left` are the documents that are still to be written; empty when they are known to be.
+    """
+
+    id: str
+    at: int
+    keys: list[str] = []
+    session: tuple[str, int] | None = None
+    left: list[_Kept] = []
+
+    def planned(self) -> list[Planned]:
+        """Return the documents to write."""
+        return [Planned(one.kind, one.where, one.id, one.n, bytes(one.source)) for one in self.left]
+
+    def stub(self) -> "Part":
+        """Return what remains of it when its documents are written."""
+        return Part(self.id, self.at, self.keys, self.session)
+
+
+def part_of(
+    change: str, at: int, keys: list[str], session: tuple[str, int] | None, planned: Iterable[Planned]
+) -> Part:
+    """Return the part of a change."""
+    left = [_Kept(one.kind, one.where, one.id, one.n, msgspec.Raw(one.source)) for one in planned]
+    return Part(change, at, keys, session, left)
+
+
+def pending_members(parts: Sequence[Part]) -> bytes:
+    """Return the members that hold parts in a record's source, with a comma before them, or nothing."""
+    if not parts:
+        return b""
+    waiting = [part.at for part in parts if part.left]
+    since = b',"pending_since":%d' % min(waiting) if waiting else b""
+    return b',"pending":' + _encode(parts) + since
+
+
+def carried(
+    parts: Sequence[Part], mine: Container[str], now: int, remember_ms: int, session: str | None
+) -> list[Part]:
+    """Return what the next write of a record keeps of its parts.
+
+    Of the changes in `mine` this process knows that all is written; of others' only their record's next reader who
+    does it again. `session` is the key of the session that the next write numbers anew.
+    """
+    kept: list[Part] = []
+    for part in parts:
+        if part.left and part.id not in mine:
+            kept.append(part)
+        elif now - part.at < remember_ms and _says_something(part, part.id in mine, session):
+            kept.append(part.stub())
+    return kept
+
+
+def _says_something(part: Part, is_mine: bool, session: str | None) -> bool:
+    """Say whether a reader may still need a written part; its writer, if it is not us, looks for its own id."""
+    return not is_mine or bool(part.keys) or (part.session is not None and part.session[0] != session)

@@ -1,0 +1,111 @@
+"""Reads the write path's documents by id, in real time."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from headrace.engine.model import Doc
+from headrace.engine.store.elastic.documents import doc_id
+from headrace.engine.store.elastic.gets import Get, Gets, Got
+from headrace.engine.store.elastic.layout import INDEX_OF, alias, months_known
+from headrace.engine.store.elastic.parts import Part
+from headrace.engine.store.elastic.place import Place
+from headrace.engine.store.elastic.work import Base
+from headrace.engine.store.encoding import decode_doc
+from headrace.engine.store.protocol import Ref, Stored
+
+CLAIMED = "claimed"
+"""Marks a session whose id was claimed by a change that did not come: it begins anew, with the profile it names."""
+
+
+class Source(msgspec.Struct):
+    """What the write path reads of a document's source."""
+
+    doc: msgspec.Raw = msgspec.Raw(b"")
+    text: str | None = None
+    change: str = ""
+    pending: list[Part] = []
+    n: int = 0
+    profile: str | None = None
+    content: str | None = None
+    id: str | None = None
+
+    def whole(self) -> Doc | None:
+        """Return the document itself; None for a mark and for a claimed session."""
+        if self.doc:
+            return decode_doc(memoryview(self.doc))
+        return None if self.text is None else decode_doc(self.text.encode())
+
+    @property
+    def is_bare(self) -> bool:
+        """Say whether there is no document in it: a mark, or a session that is only claimed."""
+        return not self.doc and self.text is None
+
+    def holds(self, change: str) -> bool:
+        """Say whether a change was written here."""
+        return self.change == change or any(part.id == change for part in self.pending)
+
+
+_decode = msgspec.json.Decoder(Source).decode
+
+
+def source_of(got: Got) -> Source:
+    """Return a source decoded."""
+    return _decode(got.source)
+
+
+class Records:
+    """Reads profiles, sessions, claims, and what is known of events' keys."""
+
+    def __init__(self, place: Place, gets: Gets, dedup_days: int) -> None:
+        self._place = place
+        self._gets = gets
+        self._dedup_days = dedup_days
+
+    def where(self, ref: Ref, now: datetime) -> list[Get]:
+        """Return where a document may be: an event's key is looked for in every month that is remembered."""
+        if ref.kind == "seen":
+            id = doc_id(ref.key)
+            return [
+                Get(name, id, light=True)
+                for name in months_known(self._place, "events", now, self._dedup_days)
+            ]
+        return [Get(alias(self._place, INDEX_OF[ref.kind]), doc_id(ref.key))]
+
+    async def read(self, refs: Sequence[Ref], now: datetime) -> list[Stored | None]:
+        """Return each document as it is now, or None."""
+        wanted = [self.where(ref, now) for ref in refs]
+        found = iter(await self._gets.read([get for gets in wanted for get in gets]))
+        made: list[Stored | None] = []
+        for ref, gets in zip(refs, wanted, strict=True):
+            got = next((one for one in [next(found) for _ in gets] if one is not None), None)
+            made.append(None if got is None else _stored(ref, got))
+        return made
+
+    async def events(self, keys: Sequence[str], now: datetime) -> list[Source | None]:
+        """Return what is known of events' keys, with the change that wrote each."""
+        wanted = [self.where(Ref("seen", key), now) for key in keys]
+        found = iter(await self._gets.read([get for gets in wanted for get in gets]))
+        firsts = [
+            next((one for one in [next(found) for _ in gets] if one is not None), None) for gets in wanted
+        ]
+        return [None if got is None else source_of(got) for got in firsts]
+
+    async def source(self, where: str, id: str) -> tuple[Got, Source] | None:
+        """Return one document's version and source, or None."""
+        (got,) = await self._gets.read([Get(where, id)])
+        return None if got is None else (got, source_of(got))
+
+
+def _stored(ref: Ref, got: Got) -> Stored:
+    source = source_of(got)
+    version = Base(got.seq_no, got.term, source.n, tuple(source.pending))
+    if ref.kind == "seen":
+        return Stored({"profile": source.profile, "content": source.content, "id": source.id}, version)
+    doc = source.whole()
+    if doc is None:
+        doc = {CLAIMED: True, "profile": source.profile}
+    elif ref.kind == "claim":
+        doc["profile"] = source.profile
+    return Stored(doc, version)

@@ -1,0 +1,95 @@
+"""Makes templates and indices, and says whether the cluster can be used."""
+
+import asyncio
+from typing import Any
+
+from headrace.engine.store.elastic.cluster import AwayError, Cluster, RefusedError
+from headrace.engine.store.elastic.layout import (
+    VERSION,
+    WHOLE,
+    alias,
+    as_json,
+    component,
+    first_index,
+    templates,
+)
+
+LEAST_MAJOR = 9
+ABOUT_ID = "store"
+MASTER_SECONDS = 30.0
+"""Changes of a cluster's state wait for its master, which may be busy."""
+
+
+class Setup:
+    """What must be there before the first read or write. `code` says why it is not, or is empty."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.done = False
+        self.code = "store-away"
+        self.text = "the cluster was not asked yet"
+        self.version = ""
+
+    async def run(self) -> bool:
+        """Make what is missing; says whether the store can be used now. Running it again is harmless."""
+        try:
+            self.code, self.text = await self._run()
+        except RefusedError as error:
+            self.code = "store-denied" if error.status in (401, 403) else "store-refused"
+            self.text = str(error)
+        except AwayError as error:
+            self.code, self.text = "store-away", str(error)
+        self.done = not self.code
+        return self.done
+
+    async def _run(self) -> tuple[str, str]:
+        facts = await self._cluster.ask_json("GET", "/")
+        self.version = str(facts["version"]["number"])
+        if int(self.version.partition(".")[0]) < LEAST_MAJOR:
+            return "store-old", f"Elasticsearch is {self.version}; Headrace needs {LEAST_MAJOR} or newer."
+        found = await self._found_version()
+        if found is not None and found > VERSION:
+            text = f"The indices were made by a newer Headrace (version {found}, here {VERSION}): install that one."
+            return "store-newer", text
+        if found is not None and found < VERSION:
+            text = f"The indices have version {found}, not {VERSION}: run `headrace store migrate`."
+            return "store-older", text
+        await self.put_templates()
+        if found is None:
+            await self._make_indices()
+        return "", ""
+
+    async def _found_version(self) -> int | None:
+        """Return the version of the indices, or None when there are none."""
+        place = self._cluster.place
+        try:
+            about = await self._cluster.ask_json("GET", f"/{alias(place, 'about')}/_doc/{ABOUT_ID}")
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            return None
+        return int(about["_source"]["version"])
+
+    async def put_templates(self) -> None:
+        """Put the templates by which new indices are made."""
+        name, body = component(self._cluster.place)
+        await self._put(f"/_component_template/{name}", body)
+        made = templates(self._cluster.place)
+        await asyncio.gather(*(self._put(f"/_index_template/{name}", body) for name, body in made))
+
+    async def _make_indices(self) -> None:
+        """Make the indices, and last the document that says so."""
+        place = self._cluster.place
+        await asyncio.gather(*(self._make_index(first_index(place, kind)) for kind in WHOLE))
+        await self._put(f"/{alias(place, 'about')}/_doc/{ABOUT_ID}", {"key": ABOUT_ID, "version": VERSION})
+
+    async def _make_index(self, name: str) -> None:
+        try:
+            await self._put(f"/{name}", {})
+        except RefusedError as error:
+            # Another server may make it at the same moment.
+            if error.kind != "resource_already_exists_exception":
+                raise
+
+    async def _put(self, path: str, body: dict[str, Any]) -> None:
+        await self._cluster.ask("PUT", path, as_json(body), seconds=MASTER_SECONDS)

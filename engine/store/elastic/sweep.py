@@ -1,0 +1,145 @@
+"""Finishes what a process that died left behind, and empties `pending` of records that nobody writes any more."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import structlog
+
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.model import iso, new_id, utc_now
+from headrace.engine.store.elastic.bulk import Bulk, Operation
+from headrace.engine.store.elastic.cluster import Cluster, RefusedError
+from headrace.engine.store.elastic.commit import Committer
+from headrace.engine.store.elastic.layout import alias
+from headrace.engine.store.elastic.parts import REDO_MS, Part, pending_members, replace_line
+
+RECORDS = ("profiles", "sessions", "events")
+BATCH = 200
+LEASE_SECONDS = 30.0
+LEASE_ID = "sweeper"
+
+_log = structlog.get_logger(__name__)
+
+
+class _Hit(
+    msgspec.Struct, rename={"where": "_index", "id": "_id", "seq_no": "_seq_no", "term": "_primary_term"}
+):
+    where: str
+    id: str
+    seq_no: int
+    term: int
+    source: dict[str, msgspec.Raw] = msgspec.field(name="_source")
+
+
+class _Hits(msgspec.Struct):
+    hits: list[_Hit] = []
+
+
+class _Found(msgspec.Struct):
+    hits: _Hits = msgspec.field(default_factory=_Hits)
+
+
+_decode_hits = msgspec.json.Decoder(_Found).decode
+_decode_parts = msgspec.json.Decoder(list[Part]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Sweeper:
+    """Goes through records whose documents wait. One process at a time does it, by a lease in the cluster."""
+
+    def __init__(self, cluster: Cluster, bulk: Bulk, committer: Committer) -> None:
+        self._cluster = cluster
+        self._bulk = bulk
+        self._committer = committer
+        self._name = new_id()
+
+    async def sweep(self, older_than: timedelta = timedelta(milliseconds=2 * REDO_MS)) -> int:
+        """Finish every record that has waited so long; returns how many. Raises StoreError when it cannot go on."""
+        total = 0
+        until = utc_now()
+        for kind in RECORDS:
+            while found := await self._waiting(kind, until - older_than):
+                cleaned = await self._clean(found)
+                total += cleaned
+                if not cleaned:
+                    break
+                # A search sees what was written with the next refresh only, and others want their turn.
+                await self._cluster.ask("POST", f"/{alias(self._cluster.place, kind)}/_refresh")
+        return total
+
+    async def lease(self, now: datetime) -> bool:
+        """Take, or keep, the lease to sweep; False when another process holds it."""
+        path = f"/{alias(self._cluster.place, 'about')}/_doc/{LEASE_ID}"
+        try:
+            found: dict[str, Any] = await self._cluster.ask_json("GET", path)
+            source = found["_source"]
+            if source["holder"] != self._name and source["until"] > iso(now):
+                return False
+            condition = f"if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}"
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            condition = "op_type=create"
+        body = {"key": LEASE_ID, "holder": self._name, "until": iso(now + timedelta(seconds=LEASE_SECONDS))}
+        try:
+            await self._cluster.ask_json("PUT", f"{path}?{condition}", body)
+        except RefusedError as error:
+            if error.status != 409:
+                raise
+            return False
+        return True
+
+    async def _waiting(self, kind: str, before: datetime) -> list[_Hit]:
+        """Return records that have waited since before a time, the oldest first."""
+        body = {
+            "size": BATCH,
+            "seq_no_primary_term": True,
+            "query": {"range": {"pending_since": {"lt": _millis(before)}}},
+            "sort": ["pending_since"],
+            "track_total_hits": False,
+        }
+        path = f"/{alias(self._cluster.place, kind)}/_search?ignore_unavailable=true&allow_no_indices=true"
+        answer = await self._cluster.ask("POST", path, _encode(body), seconds=20)
+        return _decode_hits(answer).hits.hits
+
+    async def _clean(self, hits: list[_Hit]) -> int:
+        """Write what records hold and take it out of them; returns how many were there."""
+        parts = {hit.id: _decode_parts(hit.source["pending"]) for hit in hits if "pending" in hit.source}
+        await self._committer.settle(
+            [part for of in parts.values() for part in of if part.id not in self._committer.done]
+        )
+        operations = []
+        for hit in hits:
+            mine = parts.get(hit.id, [])
+            if all(part.id in self._committer.done or not part.left for part in mine):
+                operations.append(
+                    Operation(replace_line(hit.where, hit.id, hit.seq_no, hit.term), _cleaned(hit, mine))
+                )
+        # One that was written since has lost nothing: its writer took over what it held.
+        await self._bulk.write(operations)
+        return len(operations)
+
+    async def run(self, every_seconds: float) -> None:
+        """Sweep now and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(every_seconds)
+            try:
+                if await self.lease(utc_now()):
+                    await self.sweep()
+            except (StoreError, BusyError) as error:
+                _log.warning("store.sweep_failed", error=str(error))
+            except msgspec.MsgspecError as error:
+                _log.error("store.sweep_failed", error=str(error))
+
+
+def _cleaned(hit: _Hit, parts: list[Part]) -> bytes:
+    """Return a record's source with nothing that waits; what its readers may still need to know stays."""
+    members = {name: raw for name, raw in hit.source.items() if name not in ("pending", "pending_since")}
+    stubs = [part.stub() for part in parts if part.keys or part.session]
+    return _encode(members)[:-1] + pending_members(stubs) + b"}"
+
+
+def _millis(time: datetime) -> int:
+    return int(time.astimezone(UTC).timestamp() * 1000)

@@ -1,0 +1,190 @@
+"""A change made ready for the cluster: every document rendered once."""
+
+from collections.abc import Iterator
+from time import time_ns
+from typing import Literal, NamedTuple
+
+from headrace.engine.model import iso_now
+from headrace.engine.store.elastic.documents import (
+    claim_source,
+    created_at,
+    doc_id,
+    event_source,
+    listed_source,
+    mark_source,
+    profile_source,
+    session_claim,
+    session_source,
+)
+from headrace.engine.store.elastic.layout import alias, month_index
+from headrace.engine.store.elastic.parts import Part, Planned, part_of
+from headrace.engine.store.elastic.place import Place
+from headrace.engine.store.encoding import text_or_none, time_in
+from headrace.engine.store.protocol import Change, Claim, Row, Version
+
+RecordKind = Literal["profile", "session", "event"]
+
+
+class Base(NamedTuple):
+    """The version of a document that was read: what a store's `Version` holds here.
+
+    `n` is a session's number (0: its id is claimed and nothing else of it written), `parts` are a record's.
+    """
+
+    seq_no: int
+    term: int
+    n: int
+    parts: tuple[Part, ...]
+
+
+def base_of(version: Version | None) -> Base | None:
+    """Return a version as what it is."""
+    return None if version is None else Base(*version)
+
+
+class Record(NamedTuple):
+    """The document whose write is the commit; `source` lacks its closing brace, for `pending` to be added."""
+
+    kind: RecordKind
+    where: str
+    id: str
+    base: Base | None
+    source: bytes
+
+
+class Claiming(NamedTuple):
+    """A claim to make before the record is written; `base` is there when it is one that was never used."""
+
+    key: str
+    where: str
+    id: str
+    base: Base | None
+    profile: str | None
+    source: bytes
+
+
+class Work:
+    """A change with its documents rendered. Raises StoreError for one that is no JSON."""
+
+    def __init__(self, change: Change, place: Place) -> None:
+        self.change = change
+        self._place = place
+        self.now = iso_now()
+        self.now_ms = time_ns() // 1_000_000
+        self.session_base = base_of(change.session.version) if change.session else None
+        self.keys = [row.key for row in (*change.events, *change.marks) if row.doc.get("content")]
+        planned = list(self._planned())
+        self.record = self._record(planned)
+        self.planned = planned
+        self.claims = list(self._claims())
+
+    @property
+    def base_parts(self) -> tuple[Part, ...]:
+        """The parts that the record had when it was read."""
+        return self.record.base.parts if self.record and self.record.base else ()
+
+    @property
+    def session_number(self) -> tuple[str, int] | None:
+        """The key of the session that is written, and the number of this write."""
+        write = self.change.session
+        if write is None or not (write.changed or write.version is None):
+            return None
+        return write.key, (self.session_base.n if self.session_base else 0) + 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Say whether there is nothing to write at all: the profile is as it was, and nothing is with it."""
+        write = self.change.profile
+        unchanged = write is not None and not write.changed and write.version is not None
+        return unchanged and not self.planned and not self.claims
+
+    def turns(self) -> list[str]:
+        """Return the keys of all documents of which there must be one writer at a time in this process."""
+        change = self.change
+        keys = list(self.keys)
+        keys += [write.key for write in (change.profile, change.session) if write is not None]
+        return keys + [claim.key for claim in self.claims]
+
+    def part(self) -> Part:
+        """Return this change's part of its record."""
+        return part_of(self.change.id, self.now_ms, self.keys, self.session_number, self.planned)
+
+    def _planned(self) -> Iterator[Planned]:
+        """Render what is written after the record."""
+        change, place = self.change, self._place
+        if change.session is not None and (number := self.session_number):
+            _, n = number
+            source = session_source(change.session, change.tenant, change.id, n, self.now) + b"}"
+            yield Planned("session", alias(place, "sessions"), doc_id(change.session.key), n, source)
+        for row in change.events:
+            yield self._event(row, event_source(row, change.tenant, change.id, self.now))
+        for row in change.marks:
+            yield self._event(row, mark_source(row, change.tenant, change.id, self.now))
+        owner = self._owner()
+        for row in change.failed:
+            where = month_index(place, "failed", created_at(row.doc, self.now))
+            yield self._listed(row, "failed", where, owner)
+        for kind in ("effects", "timers"):
+            for row in getattr(change, kind):
+                yield self._listed(row, kind, alias(place, kind), owner)
+
+    def _event(self, row: Row, source: bytes) -> Planned:
+        where = month_index(self._place, "events", time_in(row.doc, "received", self.now))
+        return Planned("create", where, doc_id(row.key), 0, source + b"}")
+
+    def _listed(self, row: Row, kind: str, where: str, owner: str | None) -> Planned:
+        source = listed_source(row, kind, self.change.tenant, owner, self.now)
+        return Planned("create", where, doc_id(row.key), 0, source)
+
+    def _record(self, planned: list[Planned]) -> Record | None:
+        """Choose the commit record and take it out of what is written after it."""
+        change, place = self.change, self._place
+        if change.profile is not None:
+            write = change.profile
+            source = profile_source(write, change.tenant, change.id, self.now)
+            return Record(
+                "profile", alias(place, "profiles"), doc_id(write.key), base_of(write.version), source
+            )
+        if not planned:
+            return None
+        first = planned[0]
+        if first.kind == "session":
+            del planned[0]
+            return Record("session", first.where, first.id, self.session_base, first.source[:-1])
+        if change.events or change.marks:
+            del planned[0]
+            return Record("event", first.where, first.id, None, first.source[:-1])
+        return None
+
+    def _claims(self) -> Iterator[Claiming]:
+        """Render the claims that are made first."""
+        change, place = self.change, self._place
+        session, profile = change.session, change.profile
+        if (
+            profile is not None
+            and session is not None
+            and (self.session_base is None or self.session_base.n == 0)
+        ):
+            source = session_claim(session, change.tenant, change.id)
+            owner = text_or_none(session.doc.get("profile"))
+            yield Claiming(
+                session.key, alias(place, "sessions"), doc_id(session.key), self.session_base, owner, source
+            )
+        if profile is not None and profile.version is None and session is None:
+            # Nothing else keeps two new profiles from counting one event that was sent twice at the same moment.
+            owner = str(profile.doc.get("id"))
+            for key in self.keys:
+                source = claim_source(Claim(key, owner), change.tenant, change.id)
+                yield Claiming(key, alias(place, "claims"), doc_id(key), None, owner, source)
+        for claim in change.claims:
+            source = claim_source(claim, change.tenant, change.id)
+            yield Claiming(claim.key, alias(place, "claims"), doc_id(claim.key), None, claim.profile, source)
+
+    def _owner(self) -> str | None:
+        """Return the id of the profile that the change is about, if any."""
+        change = self.change
+        if change.profile is not None:
+            return text_or_none(change.profile.doc.get("id"))
+        if change.session is not None:
+            return text_or_none(change.session.doc.get("profile"))
+        return text_or_none(change.events[0].doc.get("profile")) if change.events else None
