@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.parts.download import cache_folder, get_elasticsearch
-from tests.parts.elasticsearch import ElasticsearchNode, NamedNode, free_port, node_of_tests
+from tests.parts.elasticsearch import ElasticsearchNode, NamedNode, node_of_tests
 from tests.parts.errors import PartError
 from tests.parts.fixtures import delete_all
 from tests.parts.java import find_java
+from tests.parts.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 

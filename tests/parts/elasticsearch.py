@@ -6,10 +6,8 @@ python -m tests.parts.elasticsearch --port 9200 --data DIR starts one and prints
 import argparse
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +24,7 @@ from tests.parts.download import Say, get_elasticsearch, say
 from tests.parts.elastic_folder import ElasticFolder, new_temporary_folder, user_prefix
 from tests.parts.errors import PartError
 from tests.parts.java import find_java
+from tests.parts.ports import free_port, port_is_free
 
 NAMED_BY = "HEADRACE_TEST_ELASTICSEARCH"
 LEAST_JAVA = 21
@@ -33,8 +32,6 @@ START_SECONDS = 100.0
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.1
 PORT_ATTEMPTS = 5
-# Below the ports that systems give to outgoing connections: while the node is down, nobody else may get its port.
-FIRST_PORT, LAST_PORT = 20_000, 32_000
 QUICK_OPTIONS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-AlwaysPreTouch -XX:-UsePerfData"
 FULL_OPTIONS = "-XX:+UseG1GC"
 
@@ -314,27 +311,6 @@ def node_of_tests(environ: Mapping[str, str] = os.environ) -> ElasticsearchNode:
     """Return the node that the environment names, or a new one; not started."""
     url = environ.get(NAMED_BY, "").rstrip("/")
     return NamedNode(url) if url else ElasticsearchNode(environ=environ)
-
-
-def free_port() -> int:
-    """Return a port of the loopback that nobody listens on and no outgoing connection gets."""
-    for port in random.sample(range(FIRST_PORT, LAST_PORT), 200):
-        if port_is_free(port):
-            return port
-    msg = f"no free port between {FIRST_PORT} and {LAST_PORT}"
-    raise PartError(msg)
-
-
-def port_is_free(port: int) -> bool:
-    """Say whether a server could listen on a port of the loopback."""
-    with socket.socket() as probe:
-        # As servers do it: connections that are just closed are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def main() -> int:
