@@ -21,8 +21,8 @@ INTEGER_BITS: Final = 64
 """Largest integer that may be written."""
 
 
-_SMALL: Final = 1 << 53
-"""Numbers below this, and above its opposite, need no other look."""
+_LEAST, _MOST = -(1 << 53), 1 << 53
+"""Numbers between these need no other look."""
 
 Operation = Callable[[Any, Any], Any]
 
@@ -149,13 +149,13 @@ def _unset(before: Any, value: Any) -> Any:  # noqa: ARG001 - all operations are
 def _increment(before: Any, value: Any) -> Any:
     if type(value) not in _NUMBERS:
         raise PathError(f"cannot increment by {_kind(json_copy(value))}")
-    if not -_SMALL < value < _SMALL:
+    if not _LEAST < value < _MOST:
         _check_number(value)
     start = 0 if before is MISSING or before is None else before
     if type(start) not in _NUMBERS:
         raise PathError(f"cannot increment {_kind(start)}")
     after = start + value
-    return after if -_SMALL < after < _SMALL else _check_number(after)
+    return after if _LEAST < after < _MOST else _check_number(after)
 
 
 def _list_of(before: Any, verb: str) -> list[Any]:

@@ -11,11 +11,11 @@ import msgspec
 
 from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
-from headrace.engine.journal import NOTHING, apply_journal
+from headrace.engine.journal import NOTHING, Asked, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
 from headrace.engine.view import SCALARS, plain
-from headrace.engine.workflow import Node, Way, Workflow
+from headrace.engine.workflow import NOWHERE, Joins, Node, Way, Workflow
 
 WIDE_WAVE = 8
 """A wave of more nodes than this looks at the clock after each of them, so that the loop is given back in time."""
@@ -25,22 +25,22 @@ FILE_ORDER = attrgetter("index")
 
 
 class NodeRun(msgspec.Struct, gc=False):
-    """What one node did: its way out, its journal, the error if it failed, and its share of the passage's edits."""
+    """What one node did: its way out, what it gave, its journal, and the error if it failed."""
 
     node: Node
+    way: Way
     out: Out
     journal: list[Entry]
     error: str = ""
-    edits_from: int = 0
-    edits_to: int = 0
 
 
 class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
     An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` are the
-    bits of the nodes with several edges of which one is such. `labels` say which node was left by which port; `held`
-    names the nodes that wait for a time. Of the passage it keeps what a trace shows, not the passage itself: two that
+    bits of the nodes with several edges of which one is such. `done` are the nodes that ran, and `edits_done` says
+    how many of `edits` there were before the run and after each of them. `held` names the nodes that wait for a time.
+    Of the passage it keeps what a trace shows, not the passage itself: two that
     hold each other wait for the garbage collector.
     """
 
@@ -50,10 +50,10 @@ class Run(msgspec.Struct, eq=False):
     waiting: list[int]
     times: dict[str, tuple[float, float]]
     started: float
+    edits_done: list[int]
     taken: int = 0
     dead: int = 0
     done: list[NodeRun] = []
-    labels: list[str] = []
     held: list[str] = []
     error: str = ""
     failed: bool = False
@@ -67,18 +67,27 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     Raises Needs when a node attaches a profile or session that the request has not locked, StoreError when one
     looks something up and the store cannot answer now.
     """
-    times = passage.times = {}
-    run = Run(workflow, passage.edits, passage.now, workflow.edges_in.copy(), times, perf_counter())
+    passage.times = {}
+    run = Run(
+        workflow,
+        passage.edits,
+        passage.now,
+        workflow.edges_in.copy(),
+        passage.times,
+        perf_counter(),
+        [len(passage.edits)],
+    )
     passage.begin_run(run)
     wave = starting_nodes(run)
     budget = passage.budget
     while wave:
-        budget.left -= len(wave)
+        width = len(wave)
+        budget.left -= width
         if budget.left < 0:
             run.error = "stopped: the event has used all of its node runs"
             run.stopped = True
             break
-        if workflow.has_io or len(wave) > WIDE_WAVE:
+        if width > WIDE_WAVE or workflow.has_io:
             ran = await execute_wave(passage, wave)
         else:
             ran = execute(passage, wave)
@@ -109,7 +118,13 @@ def execute(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     for node in wave:
         step = Step(passage, node.name)
         try:
-            ran.append(NodeRun(node, checked(node, node.run(step)), step.journal))
+            out: Any = node.run(step)
+            way = node.ways.get(out.port) if type(out) is Out else None
+            # Most nodes have no result, and need no look at it.
+            if way is not None and out.result is None:
+                ran.append(NodeRun(node, way, out, step.journal))
+            else:
+                ran.append(checked(node, step, out))
         except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
             ran.append(failed(node, step, error))
     return ran
@@ -123,7 +138,7 @@ async def execute_io(passage: Passage, node: Node) -> NodeRun:
         seconds = min(node.timeout_seconds, passage.around.ends - perf_counter())
         try:
             async with asyncio.timeout(seconds) as timeout:
-                return NodeRun(node, checked(node, await node.run(step)), step.journal)  # type: ignore[misc]
+                return checked(node, step, await node.run(step))  # type: ignore[misc]
         except StoreError:
             # Not the node's failure: the request is refused whole, and can be sent again.
             raise
@@ -145,15 +160,19 @@ def has_been_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def checked(node: Node, out: Any) -> Out:
-    """Return what a plugin gave, if it is a way out of its node. Raises NodeError.
+def checked(node: Node, step: Step, out: Any) -> NodeRun:
+    """Return what a plugin did. Raises NodeError when it gave no way out of its node.
 
     The result is copied: what it was taken from may change later in the run.
     """
-    if type(out) is Out and out.port in node.ways:
-        return out if type(out.result) in SCALARS else Out(out.port, plain(out.result))
-    ports = ", ".join(sorted(node.ports))
-    raise NodeError(f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}")
+    if type(out) is not Out or out.port not in node.ways:
+        ports = ", ".join(sorted(node.ports))
+        raise NodeError(
+            f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}"
+        )
+    if type(out.result) not in SCALARS:
+        out = Out(out.port, plain(out.result))
+    return NodeRun(node, node.ways[out.port], out, step.journal)
 
 
 def failed(node: Node, step: Step, error: Exception) -> NodeRun:
@@ -161,7 +180,7 @@ def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     text = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
     # A plugin's text may hold half a character, which cannot be kept.
     text = text.encode(errors="replace").decode() or "the plugin failed without a word"
-    return NodeRun(node, Out(ERROR_PORT, {"error": text}), step.journal, error=text)
+    return NodeRun(node, node.ways[ERROR_PORT], Out(ERROR_PORT, {"error": text}), step.journal, text)
 
 
 def settle(passage: Passage, run: Run, ran: list[NodeRun]) -> Sequence[Node]:
@@ -169,56 +188,48 @@ def settle(passage: Passage, run: Run, ran: list[NodeRun]) -> Sequence[Node]:
 
     The nodes are settled in file order, when all of them have run.
     """
-    results = passage.scope.nodes
-    ready: list[Node] = []
+    results, edits = passage.scope.nodes, passage.edits
+    ready: tuple[Node, ...] = ()
     for done in ran:
-        node = done.node
-        waits = keep(passage, run, done) if done.journal and not done.error else False
+        node, asked = done.node, NOTHING
+        if done.journal and not done.error:
+            try:
+                asked = apply_journal(passage, run.workflow, node.name, done.out.port, done.journal)
+            except NodeError as error:
+                done.error = str(error)
+                done.out = Out(ERROR_PORT, {"error": done.error})
+                done.way = node.ways[ERROR_PORT]
         if done.error:
             run.failed = True
             if not node.then.get(ERROR_PORT):
                 run.error = run.error or f"{node.name}: {done.error}"
-        out = done.out
-        results[node.name] = out.result
-        way = node.ways[out.port]
-        run.done.append(done)
-        run.labels.append(way.label)
-        if not waits:
-            ready += way.ready
-            if way.joins:
-                settle_joins(run, way, ready)
-    if run.stopped:
-        return ()
-    if len(ready) > 1:
+        run.edits_done.append(len(edits))
+        results[node.name] = done.out.result
+        way = done.way if asked is NOTHING else heed(run, done, asked)
+        ready += way.ready
+        if way.joins:
+            ready += settle_joins(run, way.joins)
+    run.done += ran
+    if len(ready) > 1 and (len(ran) > 1 or ran[0].way.joins):
         # File order, not arrival order: two runs of one event give one trace.
-        ready.sort(key=FILE_ORDER)
-    return ready
+        ready = tuple(sorted(ready, key=FILE_ORDER))
+    return () if run.stopped else ready
 
 
-def keep(passage: Passage, run: Run, done: NodeRun) -> bool:
-    """Apply a node's journal, or fail the node; says whether its edges wait for a time."""
-    edits = passage.edits
-    done.edits_from = len(edits)
-    node = done.node
-    try:
-        asked = apply_journal(passage, run.workflow, node.name, done.out.port, done.journal)
-    except NodeError as error:
-        done.error = str(error)
-        done.out = Out(ERROR_PORT, {"error": done.error})
-        return False
-    done.edits_to = len(edits)
-    if asked is NOTHING:
-        return False
+def heed(run: Run, done: NodeRun, asked: Asked) -> Way:
+    """Do what a journal asked of the run; returns which way it goes on."""
     if asked.stops:
         run.stopped = True
     if asked.waits:
-        run.held.append(node.name)
-    return asked.waits
+        run.held.append(done.node.name)
+        return NOWHERE
+    return done.way
 
 
-def settle_joins(run: Run, way: Way, ready: list[Node]) -> None:
-    """Settle one edge into each of some nodes that have several; adds those that may run now to `ready`."""
-    for to, is_taken in way.joins:
+def settle_joins(run: Run, joins: Joins) -> tuple[Node, ...]:
+    """Settle one edge into each of some nodes that have several; returns those that may run now."""
+    ready: tuple[Node, ...] = ()
+    for to, is_taken in joins:
         if is_taken:
             run.taken |= to.bit
         else:
@@ -227,18 +238,13 @@ def settle_joins(run: Run, way: Way, ready: list[Node]) -> None:
         if run.waiting[to.index]:
             continue
         runs = run.taken & to.bit and not (to.join_all and run.dead & to.bit)
-        if runs and not to.disabled:
-            ready.append(to)
-        else:
-            settle_joins(run, to.skipped, ready)
+        ready += (to,) if runs and not to.disabled else settle_joins(run, to.skipped.joins)
+    return ready
 
 
 def starting_nodes(run: Run) -> Sequence[Node]:
     """Return the nodes that no edge leads to; edges out of disabled ones are dead."""
-    ready: list[Node] = []
     for node in run.workflow.starts:
-        if not node.disabled:
-            ready.append(node)
-        else:
-            settle_joins(run, node.skipped, ready)
-    return ready
+        if node.disabled:
+            settle_joins(run, node.skipped.joins)
+    return run.workflow.enabled_starts

@@ -1,6 +1,7 @@
 """What a run leaves behind: a short record, and a trace."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
@@ -34,7 +35,7 @@ WHY_NOT = {
 
 def run_record(run: Run) -> Doc:
     """Return a run as it is kept in its event, in at most 300 bytes; what was cut ends in `…`."""
-    steps = " ".join(run.labels)
+    steps = " ".join([done.way.label for done in run.done])
     record: Doc = {
         "workflow": run.workflow.name,
         "version": run.workflow.version,
@@ -111,7 +112,8 @@ def _record_async(run: Callable[[Step], Any]) -> Callable[[Step], Any]:
 def full_trace(run: Run, event_id: str) -> Doc:
     """Return the full record of a run, node by node; times are there if the workflow was `traced`."""
     ran = {done.node.name for done in run.done}
-    nodes = {done.node.name: _node_record(run, done) for done in run.done}
+    shares = zip(run.done, pairwise(run.edits_done), strict=True)
+    nodes = {done.node.name: _node_record(run, done, run.edits[start:end]) for done, (start, end) in shares}
     for node in run.workflow.nodes:
         if node.name not in ran:
             nodes[node.name] = {"plugin": node.plugin_name, "skipped": _why_not(run, node)}
@@ -134,13 +136,13 @@ def trace_key(event_key: str, workflow: str) -> str:
     return make_key("trace", event_key, workflow)
 
 
-def _node_record(run: Run, done: NodeRun) -> Doc:
+def _node_record(run: Run, done: NodeRun, edits: list[path.Edit]) -> Doc:
     record: Doc = {"plugin": done.node.plugin_name, "port": done.out.port, "result": shown(done.out.result)}
     times = run.times.get(done.node.name)
     if times is not None:
         record["started"] = round((times[0] - run.started) * 1000, 3)
         record["ms"] = round((times[1] - times[0]) * 1000, 3)
-    changes = [_change(edit) for edit in run.edits[done.edits_from : done.edits_to]]
+    changes = [_change(edit) for edit in edits]
     if changes:
         record["changes"] = changes
     calls = [shown(value) for op, _, value in done.journal if op == "effect"]

@@ -5,6 +5,7 @@ from copy import copy
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, NamedTuple
 
+import msgspec
 import re2
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -87,7 +88,7 @@ Work = Callable[[Step], "Out | Awaitable[Out]"]
 _PLAIN_LABEL = re2.compile(r"[a-zA-Z0-9_.-]+")
 
 
-class Way(NamedTuple):
+class Way(msgspec.Struct, frozen=True, eq=False):
     """What follows when a node is left by one port, found out at load.
 
     `ready` are the nodes that may run, in file order. `joins` are the nodes with several edges of which one is now
@@ -96,7 +97,11 @@ class Way(NamedTuple):
 
     label: str
     ready: tuple["Node", ...]
-    joins: tuple[tuple["Node", bool], ...]
+    joins: "Joins"
+
+
+Joins = tuple[tuple["Node", bool], ...]
+NOWHERE = Way("", (), ())
 
 
 class Node:
@@ -128,7 +133,7 @@ class Node:
         self.then: Mapping[str, tuple[int, ...]] = {}
         self.targets: tuple[tuple[str, Node], ...] = ()
         self.ways: Mapping[str, Way] = {}
-        self.skipped = Way("", (), ())
+        self.skipped = NOWHERE
 
     def find_ways(self) -> None:
         """Find out what follows by each port; called when the edges of all nodes are known."""
@@ -176,6 +181,7 @@ class Workflow:
         )
         self.edges_in = [node.edges_in for node in nodes]
         self.starts = tuple(node for node in nodes if node.edges_in == 0)
+        self.enabled_starts = tuple(node for node in self.starts if not node.disabled)
         self.has_io = any(node.is_async for node in nodes)
         self.has_plain_labels = all(
             _PLAIN_LABEL.fullmatch(way.label) for node in nodes for way in node.ways.values()
@@ -238,4 +244,5 @@ def with_runs(workflow: Workflow, run_of: Callable[[Node], Work]) -> Workflow:
         node.find_ways()
     changed.nodes = tuple(nodes)
     changed.starts = tuple(nodes[node.index] for node in workflow.starts)
+    changed.enabled_starts = tuple(nodes[node.index] for node in workflow.enabled_starts)
     return changed
