@@ -39,6 +39,9 @@ def elasticsearch_node() -> Iterator[ElasticsearchNode]:
 def elastic_url(elasticsearch_node: ElasticsearchNode) -> Iterator[str]:
     """Give the URL of a store of its own on the node; what it made there is deleted after the test."""
     node = elasticsearch_node
+    # A node that a test broke, or that the system killed, is no reason for all others to fail.
+    if not node.ready():
+        node.restart()
     prefix = f"test-{uuid.uuid4().hex[:12]}"
     yield f"elasticsearch://{node.host}/{prefix}?refresh={REFRESH}"
     delete_all(node, prefix)
