@@ -26,10 +26,10 @@ class Faulty:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def read(self, refs: Any) -> Any:
+    async def read(self, refs: Any, *, recent: bool = False) -> Any:
         if self.read_seconds:
             await asyncio.sleep(self.read_seconds)
-        return await self.inner.read(refs)
+        return await self.inner.read(refs, recent=recent)
 
     async def find(self, query: Any) -> Any:
         if not self.finds:

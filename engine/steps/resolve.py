@@ -24,6 +24,9 @@ async def resolve(
     The session is locked before it is read. The profile is known only then; it is read again if another request held
     its lock meanwhile. All that the client named is read at once; a second read is needed only when the session
     belongs to another profile than the client said.
+
+    What the commit will check by its version may be a recent copy. A conflict then reads anew, and so does a request
+    with events sent before, since it may commit nothing.
     """
     request = job.request
     draft = Draft(job.tenant, job.received, save_session=request.options.save_session)
@@ -38,12 +41,16 @@ async def resolve(
         refs.append(Ref("session", session_key))
     if profile_id is not None:
         refs.append(Ref("profile", doc_key("profile", job.tenant, profile_id)))
-    found = await store.read(refs) if refs else []
+    recent = job.attempts == 1 and request.options.save_session and not request.profile_less
+    found = await store.read(refs, recent=recent) if refs else []
+    if recent and any(found[: len(checked)]):
+        recent = False
+        found[len(checked) :] = await store.read(refs[len(checked) :])
     profile = found.pop() if profile_id is not None else None
     if session_id is not None:
         draft.sessions[session_id] = found.pop()
     seen = dict(zip((event.key for event in checked), found, strict=True))
-    reader = ProfileReader(draft, store, held)
+    reader = ProfileReader(draft, store, held, recent=recent)
     if profile_id is not None and profile is not None:
         reader.known[profile_id] = profile
     await _settle(job, draft, session_id, profile_id, reader)
@@ -53,10 +60,11 @@ async def resolve(
 class ProfileReader:
     """Reads profiles and locks them, using what was read already."""
 
-    def __init__(self, draft: Draft, store: Store, held: Held) -> None:
+    def __init__(self, draft: Draft, store: Store, held: Held, *, recent: bool) -> None:
         self.draft = draft
         self.store = store
         self.held = held
+        self.recent = recent
         self.known: dict[str, Stored] = {}
 
     async def hold(self, profile_id: str) -> Stored | None:
@@ -64,9 +72,9 @@ class ProfileReader:
         ref = Ref("profile", doc_key("profile", self.draft.tenant, profile_id))
         found = self.known.get(profile_id)
         if found is None:
-            (found,) = await self.store.read([ref])
+            (found,) = await self.store.read([ref], recent=self.recent)
         if found is not None and await self.held.take(ref.key):
-            (found,) = await self.store.read([ref])
+            (found,) = await self.store.read([ref], recent=self.recent)
             if found is None:
                 # Erased meanwhile; never two profiles' locks at once.
                 self.held.give_back(ref.key)
@@ -97,13 +105,15 @@ async def _settle(
 
 async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: ProfileReader) -> None:
     of_session = draft.session["profile"] if draft.session else None
-    for profile_id in (of_session, named):
+    for profile_id in (of_session, named, job.adopt):
         found = await reader.hold(profile_id) if profile_id is not None else None
         if found is not None:
             draft.use_profile(found.doc, found.version)
             return
     # An id that the server did not give out is not adopted, unless the source may choose ids (DESIGN §7).
-    draft.create_profile(named if job.source.trust_profile_ids else None)
+    # An id that was claimed for a profile nobody made is taken, so that all who want it make one.
+    claimed = (of_session if draft.session_is_new else None) or job.adopt
+    draft.create_profile(claimed or (named if job.source.trust_profile_ids else None))
 
 
 def _take_over(job: Job, draft: Draft) -> None:

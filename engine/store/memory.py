@@ -21,7 +21,7 @@ class MemoryStore:
         self.failed: list[Doc] = []
         self._version: Version = (1, 0)
 
-    async def read(self, refs: Sequence[Ref]) -> list[Stored | None]:
+    async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:  # noqa: ARG002
         """Return copies of documents, which the reader may change."""
         found = [self.docs.get(ref) for ref in refs]
         return [None if doc is None else Stored(copy.deepcopy(doc), self._version) for doc in found]

@@ -12,8 +12,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from headrace.engine.model import Doc
 
-Version = tuple[int, int]
-"""The version of a stored document; only a store gives it a meaning. SQLite: (n, 0)."""
+Version = tuple[Any, ...]
+"""The version of a stored document; only a store gives it a meaning."""
+
+CLAIMED = "claimed"
+"""Marks a session whose id was claimed by a change that did not come, or comes just now: it begins anew, and its
+profile, if there is none yet, is made with the id that it names."""
 
 StateKind = Literal["profile", "session", "seen", "claim"]
 DueKind = Literal["effect", "timer"]
@@ -153,8 +157,12 @@ class Page(NamedTuple):
 class State(Protocol):
     """The write path."""
 
-    async def read(self, refs: Sequence[Ref]) -> list[Stored | None]:
-        """Return each document by its id, as it is now, or None. Raises StoreError."""
+    async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:
+        """Return each document by its id, as it is now, or None. Raises StoreError.
+
+        With `recent` a profile or session may be as this process wrote it last, somewhat older than what another
+        process wrote since: for a reader whose commit will have the version checked. A store need not know `recent`.
+        """
         ...
 
     async def commit(self, change: Change) -> Outcome:

@@ -19,6 +19,7 @@ from headrace.engine.store.elastic.layout import month_index
 from headrace.engine.store.elastic.parts import create_line
 from headrace.engine.store.elastic.place import Place
 from headrace.engine.store.elastic.records import Records
+from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.setup import Setup
 from headrace.engine.store.elastic.sweep import Sweeper
 from headrace.engine.store.protocol import (
@@ -54,7 +55,10 @@ class ElasticStore:
         self._cluster = Cluster(place)
         self._bulk = Bulk(self._cluster)
         self._records = Records(place, Gets(self._cluster), dedup_days)
-        self._committer = Committer(place, self._bulk, self._records, int(request_seconds * 1500))
+        self._settler = Settler(self._bulk)
+        self._committer = Committer(
+            place, self._bulk, self._records, self._settler, int(request_seconds * 1500)
+        )
         self._setup = Setup(self._cluster)
         self._usable = asyncio.Event()
         self._forever: list[asyncio.Task[None]] = []
@@ -63,7 +67,7 @@ class ElasticStore:
 
     # The write path
 
-    async def read(self, refs: Sequence[Ref]) -> list[Stored | None]:
+    async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:  # noqa: ARG002
         """Return each document by its id, as it is now, or None. Raises StoreError."""
         self._raise_closed()
         await self._begin()
@@ -123,7 +127,7 @@ class ElasticStore:
     def _start(self) -> None:
         """Begin the work beside the requests."""
         if not self._forever:
-            sweeper = Sweeper(self._cluster, self._bulk, self._committer)
+            sweeper = Sweeper(self._cluster, self._bulk, self._settler)
             loop = asyncio.get_running_loop()
             self._forever.append(loop.create_task(self._look(), name="headrace-look"))
             self._forever.append(loop.create_task(sweeper.run(SWEEP_EVERY_SECONDS), name="headrace-sweep"))
@@ -158,7 +162,7 @@ class ElasticStore:
         if not first:
             return
         ends = asyncio.get_running_loop().time() + CLOSE_SECONDS
-        while self._waiting and asyncio.get_running_loop().time() < ends:
+        while self._waiting and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
         self._usable.set()
         for task in self._forever:

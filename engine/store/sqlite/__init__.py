@@ -32,6 +32,7 @@ from headrace.engine.store.sqlite.due import anything_due, claiming, finishing
 from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, file_id, open_file
 from headrace.engine.store.sqlite.keeping import dropping, erasing, old_rows, reowning, tenants_of, too_old
 from headrace.engine.store.sqlite.reader import read_refs
+from headrace.engine.store.sqlite.recent import Recent
 from headrace.engine.store.sqlite.rows import listed_rows, prepare
 from headrace.engine.store.sqlite.schema import file_version
 from headrace.engine.store.sqlite.writer import Writer
@@ -60,19 +61,23 @@ class SqliteStore:
         self._reader = connect(
             self._path, busy_seconds=min(busy_seconds, 1.0), cache_kib=READER_KIB, read_only=True
         )
-        self._writer = Writer(connection, self._path)
+        self._recent = Recent()
+        self._writer = Writer(connection, self._path, self._recent)
         self._threads = ThreadPoolExecutor(ASK_THREADS, thread_name_prefix="headrace-ask")
         # What nodes ask is about one profile and quick: it must not wait behind somebody's report.
         self._quick = ThreadPoolExecutor(1, thread_name_prefix="headrace-look")
         self._askers: list[sqlite3.Connection] = []
         self._local = threading.local()
 
-    async def read(self, refs: Sequence[Ref]) -> list[Stored | None]:
-        """Return each document by its id, as it is now, or None. Raises StoreError."""
+    async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:
+        """Return each document by its id, as it is now, or None. Raises StoreError.
+
+        With `recent` a profile or session may be as this process wrote it last.
+        """
         if self._writer.closed:
             raise StoreError(f"The database {self._path} is closed: the server is stopping.")
         try:
-            return read_refs(self._reader, refs)
+            return read_refs(self._reader, refs, self._recent if recent else None)
         except UnicodeEncodeError as error:
             raise _bad_text() from error
         except sqlite3.Error as error:
@@ -91,7 +96,7 @@ class SqliteStore:
                 for row in traces
                 for values in listed_rows([row], "traces", row.doc.get("tenant") or "main", None, now)
             ]
-            await self._writer.run(lambda connection: insert_rows(connection, "traces", rows))
+            await self._writer.run(lambda connection: insert_rows(connection, "traces", rows), beside=True)
         except (StoreError, BusyError) as error:
             _log.warning("store.traces_dropped", traces=len(traces), error=str(error))
 
@@ -102,11 +107,11 @@ class SqliteStore:
                 return []
         except sqlite3.Error as error:
             raise self._fault(error) from error
-        return await self._writer.run(claiming(kind, n, lease_seconds, now))
+        return await self._writer.run(claiming(kind, n, lease_seconds, now), beside=True)
 
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
         """Write what became of it and give the lease back; False when the lease was lost in between."""
-        return await self._writer.run(finishing(kind, leased, doc, utc_now()))
+        return await self._writer.run(finishing(kind, leased, doc, utc_now()), beside=True)
 
     async def get(self, kind: AskKind, key: str) -> Doc | None:
         """Return one document by its key."""

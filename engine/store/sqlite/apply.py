@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -15,21 +15,28 @@ T = TypeVar("T")
 COMMITTED = Committed()
 CONFLICT = Conflict()
 
-_SIZES = (128, 32, 8, 4, 2, 1)
-"""How many rows one statement takes. Few sizes, so that statements stay compiled; many rows in one, because
-each statement gives the interpreter's lock away and has to win it back."""
+MOST_ROWS = 128
+EXACT_ROWS = 32
+"""How many rows one statement takes: any number up to this, else few sizes, so that statements stay compiled. Many
+rows in one, because each statement gives the interpreter's lock away and has to win it back."""
+
+MOST_REMEMBERED = 4096
+"""Profiles, and sessions, whose versions are remembered from one transaction to the next."""
 
 _KEEP = "ON CONFLICT (key) DO NOTHING"
-_PROFILE = (
-    "ON CONFLICT (key) DO UPDATE SET version = excluded.version, change = excluded.change,"
-    " updated = excluded.updated, doc = excluded.doc"
-)
 # A column that is named here has its index written again, even when its value stays.
-_SESSION = (
-    "ON CONFLICT (key) DO UPDATE SET version = excluded.version, change = excluded.change,"
-    " updated = excluded.updated, doc = excluded.doc"
+_CHANGED = (
+    "version = excluded.version, change = excluded.change, updated = excluded.updated, doc = excluded.doc"
 )
-_SESSION_MOVED = _SESSION + ", source = excluded.source, profile = excluded.profile, hidden = excluded.hidden"
+_MOVED = f"{_CHANGED}, source = excluded.source, profile = excluded.profile, hidden = excluded.hidden"
+
+
+def _update(table: str, columns: str = _CHANGED) -> str:
+    """Return what becomes of a row that is there: the next version, or nothing if another one came between."""
+    return f"ON CONFLICT (key) DO UPDATE SET {columns} WHERE {table}.version = excluded.version - 1"
+
+
+_PROFILE, _SESSION, _SESSION_MOVED = _update("profiles"), _update("sessions"), _update("sessions", _MOVED)
 
 
 @lru_cache(maxsize=256)
@@ -49,10 +56,10 @@ def select_sql(table: str, columns: str, rows: int) -> str:
 def parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut a sequence into pieces whose lengths are of few sizes."""
     at, left = 0, len(values)
-    for size in _SIZES:
-        while left >= size:
-            yield values[at : at + size]
-            at, left = at + size, left - size
+    while left:
+        size = left if left <= EXACT_ROWS else min(1 << left.bit_length() - 1, MOST_ROWS)
+        yield values[at : at + size]
+        at, left = at + size, left - size
 
 
 def select_by_key(
@@ -63,62 +70,122 @@ def select_by_key(
         yield from connection.execute(select_sql(table, columns, len(piece)), piece)
 
 
-def insert_rows(
-    connection: sqlite3.Connection, table: str, rows: Sequence[Values], tail: str = _KEEP
-) -> None:
-    """Insert rows with as few statements as are worth it."""
+def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[Values], tail: str = _KEEP) -> int:
+    """Insert rows with as few statements as are worth it; returns how many were written."""
+    written = 0
     for piece in parts(rows):
         values = piece[0] if len(piece) == 1 else [value for row in piece for value in row]
-        connection.execute(insert_sql(table, len(piece), tail), values)
+        written += connection.execute(insert_sql(table, len(piece), tail), values).rowcount
+    return written
 
 
-class _Known:
-    """What the tables hold of all that a batch touches, brought up to date as its changes are taken."""
+_LOOK = {
+    "profiles": "version, change",
+    "sessions": "version, change, profile, hidden",
+    "claims": "profile",
+    "events": "change",
+}
 
-    def __init__(self, connection: sqlite3.Connection, batch: Iterable[Prepared]) -> None:
+
+class Known:
+    """What the tables hold of all that a batch touches, brought up to date as its changes are taken.
+
+    Profiles and sessions are remembered from one batch to the next, which is right as long as nobody else writes.
+    """
+
+    def __init__(self) -> None:
+        self.profiles: dict[Key, Values] = {}
+        self.sessions: dict[Key, Values] = {}
+        self.claims: dict[Key, Values] = {}
+        self.events: dict[Key, Values] = {}
+
+    def forget(self) -> None:
+        """Forget everything: someone else may have written."""
+        for table in (self.profiles, self.sessions, self.claims, self.events):
+            table.clear()
+
+    def look(self, connection: sqlite3.Connection, batch: Sequence[Prepared], *, guess: bool) -> None:
+        """Read what is not known of the things that a batch touches.
+
+        With `guess` a key that a change means to be new is taken as free, without a look: it nearly always is, and
+        the statement that writes it tells.
+        """
+        self.claims.clear()
+        self.events.clear()
+        if max(len(self.profiles), len(self.sessions)) > MOST_REMEMBERED:
+            self.forget()
         keys: dict[str, set[Key]] = defaultdict(set)
         for change in batch:
-            if change.profile:
-                keys["profiles"].add(change.profile[0])
-            if change.session:
-                keys["sessions"].add(change.session[0])
+            for table, row, read, known in (
+                ("profiles", change.profile, change.profile_version, self.profiles),
+                ("sessions", change.session, change.session_version, self.sessions),
+            ):
+                if row and row[0] not in known and not (guess and read is None):
+                    keys[table].add(row[0])
             if change.claims:
                 keys["claims"].update(row[0] for row in change.claims)
-            if change.events:
+            if change.events and not guess:
                 keys["events"].update(row[0] for row in change.events)
-
-        def look(table: str, columns: str) -> dict[Key, Values]:
-            found = select_by_key(connection, table, columns, list(keys[table])) if table in keys else ()
-            return {row[0]: row[1:] for row in found}
-
-        self.profiles = look("profiles", "version, change")
-        self.sessions = look("sessions", "version, change, profile, hidden")
-        self.claims = look("claims", "profile")
-        self.events = look("events", "change")
+        for table, wanted in keys.items():
+            found = select_by_key(connection, table, _LOOK[table], list(wanted))
+            getattr(self, table).update((row[0], row[1:]) for row in found)
 
 
-def apply_batch(connection: sqlite3.Connection, batch: Sequence[Prepared]) -> list[Outcome]:
+Writes = dict[tuple[str, str], list[Values]]
+"""Rows to write, by their table and by what becomes of a row that is there."""
+
+
+def apply_batch(connection: sqlite3.Connection, batch: Sequence[Prepared], known: Known) -> list[Outcome]:
     """Write all changes that fit together with what is stored, and with each other, in their order.
 
-    Must be called within a transaction. Returns an outcome for each; one that is not committed wrote nothing.
+    Must be called within a transaction, which may be begun again. Returns an outcome for each; one that is not
+    committed wrote nothing.
     """
-    known = _Known(connection, batch)
+    known.look(connection, batch, guess=True)
+    outcomes, writes = _decide(batch, known)
+    if not _write(connection, writes):
+        # A key that was taken as free is not: begin again, and look first.
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN IMMEDIATE")
+        known.forget()
+        known.look(connection, batch, guess=False)
+        outcomes, writes = _decide(batch, known)
+        _write(connection, writes)
+    return outcomes
+
+
+def _decide(batch: Sequence[Prepared], known: Known) -> tuple[list[Outcome], Writes]:
+    """Return an outcome for each change, and the rows of those that fit."""
     # A document made anew after it was erased must not come back with a version that someone still holds.
     first_version = time.time_ns() // 1000
-    writes: dict[tuple[str, str], list[Values]] = defaultdict(list)
+    writes: Writes = defaultdict(list)
     outcomes: list[Outcome] = []
     for change in batch:
         outcome = _check(change, known)
+        change.taken = outcome is None
         if outcome is None:
             _take(change, known, writes, first_version)
             outcome = COMMITTED
         outcomes.append(outcome)
+    return outcomes, writes
+
+
+def _write(connection: sqlite3.Connection, writes: Writes) -> bool:
+    """Write rows; False when some were not written that are nobody else's by what is known."""
+    whole = True
     for (table, tail), rows in writes.items():
-        insert_rows(connection, table, rows, tail)
-    return outcomes
+        written = insert_rows(connection, table, rows, tail)
+        if written != len(rows) and table in _OWN:
+            whole = False
+            break
+    return whole
 
 
-def _check(change: Prepared, known: _Known) -> Outcome | None:
+_OWN = frozenset(("profiles", "sessions", "events"))
+"""Tables whose keys belong to one change; in the others a key that is there is left alone."""
+
+
+def _check(change: Prepared, known: Known) -> Outcome | None:
     """Return what stands against a change, COMMITTED when it was applied before, or None if it fits."""
     for row, read, stored in (
         (change.profile, change.profile_version, known.profiles),
@@ -148,22 +215,24 @@ def _check(change: Prepared, known: _Known) -> Outcome | None:
 
 
 def _take(
-    change: Prepared, known: _Known, writes: dict[tuple[str, str], list[Values]], first_version: int
+    change: Prepared, known: Known, writes: dict[tuple[str, str], list[Values]], first_version: int
 ) -> None:
     """Note the rows of a change for writing, with their new versions."""
     if change.profile and change.profile_changed:
         key, _, *rest = change.profile
         there = known.profiles.get(key)
         version = there[0] + 1 if there else first_version
-        writes["profiles", _PROFILE].append((key, version, *rest))
+        change.profile = (key, version, *rest)
+        writes["profiles", _PROFILE].append(change.profile)
         known.profiles[key] = (version, change.id)
     if change.session and change.session_changed:
         key, _, *rest = change.session
         there = known.sessions.get(key)
         version = there[0] + 1 if there else first_version
+        change.session = (key, version, *rest)
         now = (version, change.id, change.session[5], change.session[6])
         tail = _SESSION if there is None or there[2:] == now[2:] else _SESSION_MOVED
-        writes["sessions", tail].append((key, version, *rest))
+        writes["sessions", tail].append(change.session)
         known.sessions[key] = now
     for row in change.claims:
         if row[0] not in known.claims:

@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from headrace.engine.store.encoding import decode_doc
 from headrace.engine.store.protocol import Ref, Stored
 from headrace.engine.store.sqlite.apply import select_by_key
+from headrace.engine.store.sqlite.recent import Recent
 from headrace.engine.store.sqlite.rows import Key, pack_key
 
 _NO_VERSION = (0, 0)
 
 
-def read_refs(connection: sqlite3.Connection, refs: Sequence[Ref]) -> list[Stored | None]:
-    """Return each document as it is now, or None. Raises sqlite3.Error."""
+def read_refs(
+    connection: sqlite3.Connection, refs: Sequence[Ref], recent: Recent | None
+) -> list[Stored | None]:
+    """Return each document as it is now, or as `recent` has it, or None. Raises sqlite3.Error."""
+    if recent is None:
+        return _read_now(connection, refs)
+    found = [recent.get(ref.kind, pack_key(ref.key)) for ref in refs]
+    left = [place for place, one in enumerate(found) if one is None]
+    if left:
+        for place, one in zip(left, _read_now(connection, [refs[place] for place in left]), strict=True):
+            found[place] = one
+    return found
+
+
+def _read_now(connection: sqlite3.Connection, refs: Sequence[Ref]) -> list[Stored | None]:
     if len(refs) < 3:
         return _read(connection, refs)
     # One transaction: the file's lock for readers is taken once.

@@ -55,8 +55,8 @@ def unpack_key(key: Key) -> str:
 class Prepared:
     """A change with all its rows encoded, so that the writer only compares and writes.
 
-    The writer fills in the version in a profile's or session's row; `*_version` is the one that was read, and
-    `*_changed` False means that it is only checked.
+    The writer fills in the version in a profile's or session's row, and says with `taken` that it wrote the rows now;
+    `*_version` is the one that was read, and `*_changed` False means that it is only checked.
     """
 
     id: Key
@@ -69,6 +69,7 @@ class Prepared:
     claims: list[Values] = field(default_factory=list)
     events: list[Values] = field(default_factory=list)
     others: list[tuple[str, list[Values]]] = field(default_factory=list)
+    taken: bool = False
 
 
 def prepare(change: Change) -> Prepared:

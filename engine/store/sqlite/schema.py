@@ -96,8 +96,10 @@ def file_version(connection: sqlite3.Connection) -> int:
 
 def check_owner(connection: sqlite3.Connection, path: str, newest: int = len(STEPS)) -> None:
     """Raise StoreRefused for a file that another program made, or a newer Headrace."""
-    owner = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    # One statement, since another process may be making the tables just now.
+    owner, tables = connection.execute(
+        "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)"
+    ).fetchone()
     if owner != APPLICATION_ID and (owner or tables):
         msg = (
             f"{path} is a SQLite file of another program, so Headrace does not touch it. "

@@ -14,8 +14,9 @@ import structlog
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.store.protocol import Outcome
-from headrace.engine.store.sqlite.apply import apply_batch
+from headrace.engine.store.sqlite.apply import Known, apply_batch
 from headrace.engine.store.sqlite.files import DAMAGED, fault_code, fault_text, file_id
+from headrace.engine.store.sqlite.recent import Recent
 from headrace.engine.store.sqlite.rows import Prepared
 
 T = TypeVar("T")
@@ -29,22 +30,29 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A change, or a job for a transaction of its own, and whoever waits for what becomes of it."""
+    """A change, or a job for a transaction of its own, and whoever waits for what becomes of it.
+
+    `beside` says that a job touches neither profiles nor sessions nor events.
+    """
 
     work: Prepared | Job
     future: asyncio.Future[Any]
+    beside: bool = False
 
 
 class Writer:
     """Takes changes and jobs from any event loop and answers after their commit."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, recent: Recent) -> None:
         self._connection = connection
         self._path = path
+        self._recent = recent
         self._file = file_id(path)
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._held: _Waiting | None = None
         self._gathered: list[_Waiting] = []
+        self._known = Known()
+        self._data_version = _data_version(connection)
         self._lock = threading.Lock()
         self.waiting = 0
         self.closed = False
@@ -61,12 +69,15 @@ class Writer:
         outcome: Outcome = await self._put(change)
         return outcome
 
-    async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a job within a transaction of its own and return its result. Raises StoreError, BusyError."""
-        result: T = await self._put(job)
+    async def run(self, job: Callable[[sqlite3.Connection], T], *, beside: bool = False) -> T:
+        """Run a job within a transaction of its own and return its result. Raises StoreError, BusyError.
+
+        With `beside` it touches neither profiles nor sessions nor events, so that what is known of them stays true.
+        """
+        result: T = await self._put(job, beside=beside)
         return result
 
-    def _put(self, work: Prepared | Job) -> asyncio.Future[Any]:
+    def _put(self, work: Prepared | Job, *, beside: bool = False) -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
         with self._lock:
             if self.closed:
@@ -77,7 +88,7 @@ class Writer:
             if self.waiting >= MAX_WAITING:
                 raise BusyError(f"{self.waiting} changes wait for the database already.")
             self.waiting += 1
-            self._gathered.append(_Waiting(work, future))
+            self._gathered.append(_Waiting(work, future, beside))
             if len(self._gathered) == 1:
                 future.get_loop().call_soon(self._hand_over)
         return future
@@ -163,16 +174,28 @@ class Writer:
         self._end_transaction()
         connection.execute("BEGIN IMMEDIATE")
         try:
+            self._notice_others()
             results = self._apply(batch)
             crash_point("store.before_commit")
             connection.execute("COMMIT")
         except BaseException:
+            self._known.forget()
             # The first fault is the one to tell of; what is left open is ended before the next batch.
             with suppress(sqlite3.Error):
                 self._end_transaction()
             raise
         crash_point("store.after_commit")
         return results
+
+    def _notice_others(self) -> None:
+        """Forget what is known of the tables when another process wrote since the last transaction."""
+        version = _data_version(self._connection)
+        if version != self._data_version:
+            self._data_version = version
+            self._known.forget()
+            self._recent.others_wrote()
+        else:
+            self._recent.checked()
 
     def _end_transaction(self) -> None:
         if self._connection.in_transaction:
@@ -181,29 +204,40 @@ class Writer:
     def _apply(self, batch: Sequence[_Waiting]) -> list[Any]:
         work = batch[0].work
         if not isinstance(work, Prepared):
+            if not batch[0].beside:
+                self._known.forget()
             return [work(self._connection)]
-        return list(
-            apply_batch(self._connection, [one.work for one in batch if isinstance(one.work, Prepared)])
-        )
+        changes = [one.work for one in batch if isinstance(one.work, Prepared)]
+        return list(apply_batch(self._connection, changes, self._known))
 
     def _answer(self, batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
         """Hand the results over, with one call for each event loop."""
         with self._lock:
             self.waiting -= len(batch)
-        loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Any]]] = {}
         for one, result in zip(batch, results, strict=True):
-            loops.setdefault(one.future.get_loop(), []).append((one.future, result))
+            loops.setdefault(one.future.get_loop(), []).append((one, result))
         for loop, answers in loops.items():
             # A loop that was closed in between has nobody left who waits.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, answers)
+                loop.call_soon_threadsafe(self._resolve, answers)
+
+    def _resolve(self, answers: Sequence[tuple[_Waiting, Any]]) -> None:
+        """Wake those who wait, on their loop and in the order of the writes."""
+        for one, result in answers:
+            if isinstance(one.work, Prepared):
+                self._recent.settle(one.work, result)
+            elif not one.beside:
+                self._recent.forget()
+            future = one.future
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
 
 
-def _resolve(answers: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, result in answers:
-        if future.done():
-            continue
-        if isinstance(result, Exception):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+def _data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection writes to the file."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
