@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
-from headrace.engine.journal import NOTHING, Asked, apply_journal
+from headrace.engine.journal import NOTHING, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
 from headrace.engine.view import SCALARS, plain
@@ -38,8 +38,8 @@ class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
     An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` are the
-    bits of the nodes with several edges of which one is such. `done` are the nodes that ran, and `edits_done` says
-    how many of `edits` there were before the run and after each of them. `held` names the nodes that wait for a time.
+    bits of the nodes with several edges of which one is such. `edits_done` says how many `edits` there were before
+    the run and after each node that has a journal. `held` names the nodes that wait for a time.
     Of the passage it keeps what a trace shows, not the passage itself: two that
     hold each other wait for the garbage collector.
     """
@@ -88,10 +88,13 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
             run.stopped = True
             break
         if width > WIDE_WAVE or workflow.has_io:
-            ran = await execute_wave(passage, wave)
+            wave = settle_all(passage, run, await execute_wave(passage, wave))
+        elif width == 1:
+            wave = settle(passage, run, execute(passage, wave[0]))
         else:
-            ran = execute(passage, wave)
-        wave = settle(passage, run, ran)
+            wave = settle_all(passage, run, [execute(passage, node) for node in wave])
+        if run.stopped:
+            break
         if perf_counter() > budget.turn_ends:
             await budget.breathe()
     run.ms = (perf_counter() - run.started) * 1000
@@ -104,7 +107,7 @@ async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     without: dict[int, NodeRun] = {}
     for node in wave:
         if not node.is_async:
-            (without[node.index],) = execute(passage, (node,))
+            without[node.index] = execute(passage, node)
             if perf_counter() > passage.budget.turn_ends:
                 await passage.budget.breathe()
     found = await asyncio.gather(*(execute_io(passage, node) for node in with_io))
@@ -112,22 +115,18 @@ async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     return [without.get(node.index) or waited[node.index] for node in wave]
 
 
-def execute(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
-    """Execute nodes that do no I/O, one after another."""
-    ran: list[NodeRun] = []
-    for node in wave:
-        step = Step(passage, node.name)
-        try:
-            out: Any = node.run(step)
-            way = node.ways.get(out.port) if type(out) is Out else None
-            # Most nodes have no result, and need no look at it.
-            if way is not None and out.result is None:
-                ran.append(NodeRun(node, way, out, step.journal))
-            else:
-                ran.append(checked(node, step, out))
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
-            ran.append(failed(node, step, error))
-    return ran
+def execute(passage: Passage, node: Node) -> NodeRun:
+    """Execute a node that does no I/O."""
+    step = Step(passage, node.name)
+    try:
+        out: Any = node.run(step)
+        way = node.ways.get(out.port) if type(out) is Out else None
+        # Most nodes have no result, and need no other look.
+        if way is None or out.result is not None:
+            return checked(node, step, out)
+    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
+        return failed(node, step, error)
+    return NodeRun(node, way, out, step.journal)
 
 
 async def execute_io(passage: Passage, node: Node) -> NodeRun:
@@ -183,41 +182,44 @@ def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     return NodeRun(node, node.ways[ERROR_PORT], Out(ERROR_PORT, {"error": text}), step.journal, text)
 
 
-def settle(passage: Passage, run: Run, ran: list[NodeRun]) -> Sequence[Node]:
-    """Apply the journals of a wave, keep its results and follow its edges; returns the next wave.
+def settle_all(passage: Passage, run: Run, ran: list[NodeRun]) -> Sequence[Node]:
+    """Settle the nodes of a wave, in file order; returns the next wave, in that order too.
 
-    The nodes are settled in file order, when all of them have run.
+    File order, not arrival order: two runs of one event give one trace.
     """
-    results, edits = passage.scope.nodes, passage.edits
     ready: tuple[Node, ...] = ()
     for done in ran:
-        node, asked = done.node, NOTHING
-        if done.journal and not done.error:
-            try:
-                asked = apply_journal(passage, run.workflow, node.name, done.out.port, done.journal)
-            except NodeError as error:
-                done.error = str(error)
-                done.out = Out(ERROR_PORT, {"error": done.error})
-                done.way = node.ways[ERROR_PORT]
-        if done.error:
-            run.failed = True
-            if not node.then.get(ERROR_PORT):
-                run.error = run.error or f"{node.name}: {done.error}"
-        run.edits_done.append(len(edits))
-        results[node.name] = done.out.result
-        way = done.way if asked is NOTHING else heed(run, done, asked)
-        ready += way.ready
-        if way.joins:
-            ready += settle_joins(run, way.joins)
-    run.done += ran
-    if len(ready) > 1 and (len(ran) > 1 or ran[0].way.joins):
-        # File order, not arrival order: two runs of one event give one trace.
-        ready = tuple(sorted(ready, key=FILE_ORDER))
-    return () if run.stopped else ready
+        ready += settle(passage, run, done)
+    return sorted(ready, key=FILE_ORDER) if len(ready) > 1 else ready
 
 
-def heed(run: Run, done: NodeRun, asked: Asked) -> Way:
-    """Do what a journal asked of the run; returns which way it goes on."""
+def settle(passage: Passage, run: Run, done: NodeRun) -> tuple[Node, ...]:
+    """Apply a node's journal, keep its result and follow its edges; returns the nodes that may run now."""
+    node, way = done.node, done.way
+    if done.journal:
+        way = keep(passage, run, done)
+    if done.error:
+        run.failed = True
+        if not node.then.get(ERROR_PORT):
+            run.error = run.error or f"{node.name}: {done.error}"
+    run.done.append(done)
+    passage.scope.nodes[node.name] = done.out.result
+    if not way.joins:
+        return way.ready
+    return tuple(sorted(way.ready + settle_joins(run, way.joins), key=FILE_ORDER))
+
+
+def keep(passage: Passage, run: Run, done: NodeRun) -> Way:
+    """Apply a node's journal, or fail the node; returns the way on."""
+    asked = NOTHING
+    if not done.error:
+        try:
+            asked = apply_journal(passage, run.workflow, done.node.name, done.out.port, done.journal)
+        except NodeError as error:
+            done.error = str(error)
+            done.out = Out(ERROR_PORT, {"error": done.error})
+            done.way = done.node.ways[ERROR_PORT]
+    run.edits_done.append(len(passage.edits))
     if asked.stops:
         run.stopped = True
     if asked.waits:

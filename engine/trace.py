@@ -112,8 +112,10 @@ def _record_async(run: Callable[[Step], Any]) -> Callable[[Step], Any]:
 def full_trace(run: Run, event_id: str) -> Doc:
     """Return the full record of a run, node by node; times are there if the workflow was `traced`."""
     ran = {done.node.name for done in run.done}
-    shares = zip(run.done, pairwise(run.edits_done), strict=True)
-    nodes = {done.node.name: _node_record(run, done, run.edits[start:end]) for done, (start, end) in shares}
+    shares = pairwise(run.edits_done)
+    nodes = {
+        done.node.name: _node_record(run, done, next(shares) if done.journal else (0, 0)) for done in run.done
+    }
     for node in run.workflow.nodes:
         if node.name not in ran:
             nodes[node.name] = {"plugin": node.plugin_name, "skipped": _why_not(run, node)}
@@ -136,13 +138,13 @@ def trace_key(event_key: str, workflow: str) -> str:
     return make_key("trace", event_key, workflow)
 
 
-def _node_record(run: Run, done: NodeRun, edits: list[path.Edit]) -> Doc:
+def _node_record(run: Run, done: NodeRun, share: tuple[int, int]) -> Doc:
     record: Doc = {"plugin": done.node.plugin_name, "port": done.out.port, "result": shown(done.out.result)}
     times = run.times.get(done.node.name)
     if times is not None:
         record["started"] = round((times[0] - run.started) * 1000, 3)
         record["ms"] = round((times[1] - times[0]) * 1000, 3)
-    changes = [_change(edit) for edit in edits]
+    changes = [_change(edit) for edit in run.edits[slice(*share)]]
     if changes:
         record["changes"] = changes
     calls = [shown(value) for op, _, value in done.journal if op == "effect"]

@@ -56,6 +56,8 @@ def plain(value: Any) -> Any:
     kind = type(value)
     if kind in SCALARS:
         return value
+    if kind is dict and SCALARS.issuperset(map(type, value.values())):
+        return value.copy()
     if kind is View:
         value = value._doc
     elif kind is list or kind is tuple:
