@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.parts.download import cache_folder, get_elasticsearch
+from tests.parts.download import cache_folder, get_elasticsearch, inside_repository
 from tests.parts.elasticsearch import ElasticsearchNode, NamedNode, node_of_tests
 from tests.parts.errors import PartError
 from tests.parts.fixtures import delete_all
@@ -165,6 +167,41 @@ def test_what_maven_says_is_shown(tmp_path: Path) -> None:
     with pytest.raises(PartError, match=r"(?s)exit code 7.*the mirror is away"):
         get_elasticsearch(environ, lambda _: None)
     assert [path.name for path in cache_folder(environ).iterdir()] == ["lock"]
+
+
+FAKE_MAVEN = """#!/bin/sh
+echo run >>"$HOME/runs"
+for word; do case $word in -Dmaven.repo.local=*) repository=${word#*=};; esac; done
+mkdir -p "$repository/$(dirname "$INSIDE")"
+sleep 0.3
+cp "$HOME/archive.zip" "$repository/$INSIDE"
+"""
+
+
+def test_it_is_got_once_and_only_what_a_node_needs_is_kept(tmp_path: Path) -> None:
+    files = {"lib/elasticsearch-9.4.3.jar", "config/jvm.options", "modules/apm/a.jar"}
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for name in (*files, "bin/elasticsearch", "modules/x-pack-inference/b.jar", "../../evil"):
+            archive.writestr(f"sonarqube-1/elasticsearch/{name}", name)
+        archive.writestr("sonarqube-1/lib/other.jar", "other")
+    (tmp_path / "mvn").write_text(FAKE_MAVEN)
+    (tmp_path / "mvn").chmod(0o755)
+    environ = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.defpath}", "INSIDE": str(inside_repository())}
+    cache = cache_folder(environ)
+    (cache / "partial-of-a-killed-run").mkdir(parents=True)
+    with ThreadPoolExecutor(3) as pool:
+        (kept,) = set(pool.map(lambda _: get_elasticsearch(environ, lambda _: None), range(3)))
+    assert (tmp_path / "runs").read_text() == "run\n"
+    assert {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()} == files
+    assert {path.name for path in cache.iterdir()} == {"lock", kept.name}
+
+
+def test_an_archive_that_is_broken_is_said(tmp_path: Path) -> None:
+    archive = tmp_path / ".m2/repository" / inside_repository()
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"half of it")
+    with pytest.raises(PartError, match=r"Remove it and try again"):
+        get_elasticsearch({"HOME": str(tmp_path)}, lambda _: None)
 
 
 def test_a_named_node_is_used_and_not_harmed(elasticsearch_node: ElasticsearchNode) -> None:

@@ -114,7 +114,9 @@ def download(partial: Path, environ: Mapping[str, str], tell: Say) -> Path:
     log = partial / "maven.log"
     with (
         log.open("wb") as out,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out) as maven_run,
+        subprocess.Popen(
+            command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        ) as maven_run,
     ):
         try:
             watch(maven_run, repository, tell)
