@@ -13,11 +13,10 @@ from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import make_key, utc_now
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
-from headrace.engine.store.elastic.documents import as_text
+from headrace.engine.store.elastic.documents import as_text, doc_id
 from headrace.engine.store.elastic.parts import (
     REDO_MS,
     Part,
-    Planned,
     carried,
     create_line,
     delete_line,
@@ -25,17 +24,15 @@ from headrace.engine.store.elastic.parts import (
     replace_line,
 )
 from headrace.engine.store.elastic.place import Place
-from headrace.engine.store.elastic.recent import Recent
+from headrace.engine.store.elastic.recent import Copy, Recent
 from headrace.engine.store.elastic.records import Records
+from headrace.engine.store.elastic.settle import THERE, UNREADABLE, WRITTEN, Settler
 from headrace.engine.store.elastic.turns import Turns
 from headrace.engine.store.elastic.work import Claiming, Record, Work
 from headrace.engine.store.protocol import Change, Committed, Conflict, Outcome, Ref, Taken
 
 COMMITTED = Committed()
 CONFLICT = Conflict()
-
-_WRITTEN = (200, 201)
-_THERE = 409
 
 _log = structlog.get_logger(__name__)
 
@@ -54,23 +51,33 @@ class Committer:
     `remember_ms` is how long a record says which events came lately: longer than any request may take.
     """
 
-    def __init__(self, place: Place, bulk: Bulk, records: Records, remember_ms: int) -> None:
+    def __init__(
+        self, place: Place, bulk: Bulk, records: Records, settler: Settler, remember_ms: int
+    ) -> None:
         self._place = place
         self._bulk = bulk
+        self._settler = settler
         self._records = records
         self._remember_ms = remember_ms
         self._turns = Turns()
-        self._keys = Recent(200_000)
-        self.done = Recent(200_000)
-        """Changes of which this process knows that every document is written."""
+        self._keys: Recent[str] = Recent(200_000)
+        self._newest: Recent[tuple[int, int]] = Recent(10_000)
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
         work = Work(change, self._place)
         async with self._turns.of(work.turns()):
-            if change.id in self.done or work.is_idle:
+            if change.id in self._settler.done or work.is_idle:
                 return COMMITTED
-            return await self._commit(work)
+            if self._is_stale(work.record):
+                return CONFLICT
+            outcome: Outcome = CONFLICT
+            try:
+                outcome = await self._commit(work)
+            finally:
+                if outcome is not COMMITTED:
+                    self._forget(work)
+            return outcome
 
     async def _commit(self, work: Work) -> Outcome:
         if (lost := await self._is_behind(work)) is not None:
@@ -85,19 +92,27 @@ class Committer:
             return outcome
         crash_point("store.after_commit")
         await self._finish(work)
+        crash_point("store.settled")
         return COMMITTED
 
     # Before
+
+    def _is_stale(self, record: Record | None) -> bool:
+        """Say whether a record is known here to have another version by now, so that nothing need be tried."""
+        if record is None or record.base is None:
+            return False
+        known = self._newest.get(record.id)
+        return known is not None and known > (record.base.term, record.base.seq_no)
 
     async def _is_behind(self, work: Work) -> Outcome | None:
         """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
         if work.session_base is not None:
             # A session that was a commit record itself gives its documents up before it is written as another's.
-            await self.settle([part for part in work.session_base.parts if part.id not in self.done])
+            await self._settler.settle(work.session_base.parts)
         keys = set(work.keys)
         for part in work.base_parts:
             if keys.intersection(part.keys) or _is_newer(part, work):
-                await self.settle([part])
+                await self._settler.settle([part])
                 return CONFLICT
         if any(self._keys.get(key) not in (None, work.change.id) for key in work.keys):
             return await self._explain(work) or CONFLICT
@@ -135,10 +150,10 @@ class Committer:
         )
         lost: Outcome | None = None
         for one, done in zip(work.claims, written, strict=True):
-            if done.status in _WRITTEN:
+            if done.status in WRITTEN:
                 if one.base is None:
                     made.append(_Made(one, done.seq_no, done.term))
-            elif done.status == _THERE:
+            elif done.status == THERE:
                 lost = lost or await self._owner_of(work, one, made)
             else:
                 raise _refused(done)
@@ -167,7 +182,7 @@ class Committer:
         (stored,) = await self._records.read([ref], utc_now())
         if stored is None:
             return Taken(one.key, profile)
-        await self.settle([part for part in stored.version[3] if one.key in part.keys])
+        await self._settler.settle(stored.version[3])
         return CONFLICT
 
     async def _explain_profile(self, work: Work) -> Outcome | None:
@@ -196,7 +211,7 @@ class Committer:
         record = work.record
         if record is None:
             for done in await self._bulk.write([Operation(one.line(), one.source) for one in work.planned]):
-                if done.status not in (*_WRITTEN, _THERE):
+                if done.status not in (*WRITTEN, THERE):
                     raise _refused(done)
             work.planned = []
             return COMMITTED
@@ -204,20 +219,20 @@ class Committer:
             return CONFLICT
         crash_point("store.before_commit")
         done = await self._write_one(work, record)
-        if done.status == 400:
+        if done.status == UNREADABLE:
             # Elasticsearch cannot read something in it: as a text it need not.
             work.planned = [one.as_text() for one in work.planned]
             record = record._replace(source=as_text(record.source + b"}")[:-1])
             done = await self._write_one(work, record)
-        if done.status in _WRITTEN:
+        if done.status in WRITTEN:
             return COMMITTED
-        if done.status not in (_THERE, 404):
+        if done.status not in (THERE, 404):
             raise _refused(done)
         return await self._after_conflict(work, record)
 
     async def _write_one(self, work: Work, record: Record) -> Done:
         session = work.session_number[0] if work.session_number else None
-        parts = carried(work.base_parts, self.done, work.now_ms, self._remember_ms, session)
+        parts = carried(work.base_parts, self._settler.done, work.now_ms, self._remember_ms, session)
         if record.kind != "event" or work.planned:
             parts.append(work.part())
         source = record.source + pending_members(parts) + b"}"
@@ -227,6 +242,12 @@ class Committer:
             else replace_line(record.where, record.id, record.base.seq_no, record.base.term)
         )
         (done,) = await self._bulk.write([Operation(line, source)])
+        if done.status in WRITTEN:
+            self._newest.add(record.id, (done.term, done.seq_no))
+        if record.kind == "profile":
+            # Of its own part only the short form is used, if this process writes it next.
+            parts[-1] = parts[-1].stub()
+            self._copy(record.id, done, record.source + b"}", tuple(parts))
         return done
 
     async def _after_conflict(self, work: Work, record: Record) -> Outcome:
@@ -234,7 +255,8 @@ class Committer:
         found = await self._records.source(record.where, record.id)
         if found is None:
             return CONFLICT
-        source = found[1]
+        got, source = found
+        self._newest.add(record.id, (got.term, got.seq_no))
         if source.holds(work.change.id):
             return COMMITTED
         if record.kind == "session" and record.base is None and work.change.session is not None:
@@ -253,40 +275,31 @@ class Committer:
 
     async def _finish(self, work: Work) -> None:
         """Write what stands in `pending`; the change is committed whether this succeeds or not."""
-        late = [
-            part
-            for part in work.base_parts
-            if part.left and part.id not in self.done and work.now_ms - part.at > REDO_MS
-        ]
-        planned = [*work.planned, *(one for part in late for one in part.planned())]
+        late = [part for part in work.base_parts if part.left and work.now_ms - part.at > REDO_MS]
         for key in work.keys:
             self._keys.add(key, work.change.id)
-        if await self.write_planned(planned):
-            for id in (work.change.id, *(part.id for part in late)):
-                self.done.add(id)
+        await self._settler.settle(late)
+        written = await self._settler.write(work.planned)
+        if written is None:
+            self._forget(work)
+            return
+        self._settler.done.add(work.change.id, True)
+        for one, done in zip(work.planned, written, strict=True):
+            if one.kind == "session":
+                self._copy(one.id, done, one.source, ())
 
-    async def settle(self, parts: Sequence[Part]) -> None:
-        """Write what parts of a record still hold."""
-        left = [part for part in parts if part.left]
-        if await self.write_planned([one for part in left for one in part.planned()]):
-            for part in left:
-                self.done.add(part.id)
+    def _copy(self, id: str, done: Done, source: bytes, parts: tuple[Part, ...]) -> None:
+        """Keep a copy of a document that this process wrote; one that another wrote since is none."""
+        if done.status in WRITTEN:
+            self._records.copies.put(id, Copy(done.seq_no, done.term, source, parts))
+        else:
+            self._records.copies.drop(id)
 
-    async def write_planned(self, planned: Sequence[Planned]) -> bool:
-        """Write planned documents; says whether all of them are known to be there."""
-        try:
-            written = await self._bulk.write([Operation(one.line(), one.source) for one in planned])
-            unread = [one for one, done in zip(planned, written, strict=True) if done.status == 400]
-            again = [one.as_text() for one in unread]
-            written += await self._bulk.write([Operation(one.line(), one.source) for one in again])
-        except (StoreError, BusyError) as error:
-            _log.warning("store.documents_wait", documents=len(planned), error=str(error))
-            return False
-        refused = [done for done in written if done.status not in (*_WRITTEN, _THERE, 400)]
-        refused += [done for done in written[len(planned) :] if done.status == 400]
-        if refused:
-            _log.error("store.documents_refused", documents=len(refused), error=refused[0].reason)
-        return not refused
+    def _forget(self, work: Work) -> None:
+        """Drop the copies of what a change that did not come wanted to write."""
+        for write in (work.change.profile, work.change.session):
+            if write is not None:
+                self._records.copies.drop(doc_id(write.key))
 
 
 def _is_newer(part: Part, work: Work) -> bool:

@@ -11,12 +11,10 @@ from headrace.engine.store.elastic.gets import Get, Gets, Got
 from headrace.engine.store.elastic.layout import INDEX_OF, alias, months_known
 from headrace.engine.store.elastic.parts import Part
 from headrace.engine.store.elastic.place import Place
+from headrace.engine.store.elastic.recent import Copies
 from headrace.engine.store.elastic.work import Base
 from headrace.engine.store.encoding import decode_doc
-from headrace.engine.store.protocol import Ref, Stored
-
-CLAIMED = "claimed"
-"""Marks a session whose id was claimed by a change that did not come: it begins anew, with the profile it names."""
+from headrace.engine.store.protocol import CLAIMED, Ref, Stored
 
 
 class Source(msgspec.Struct):
@@ -59,6 +57,7 @@ class Records:
     """Reads profiles, sessions, claims, and what is known of events' keys."""
 
     def __init__(self, place: Place, gets: Gets, dedup_days: int) -> None:
+        self.copies = Copies()
         self._place = place
         self._gets = gets
         self._dedup_days = dedup_days
@@ -73,15 +72,27 @@ class Records:
             ]
         return [Get(alias(self._place, INDEX_OF[ref.kind]), doc_id(ref.key))]
 
-    async def read(self, refs: Sequence[Ref], now: datetime) -> list[Stored | None]:
-        """Return each document as it is now, or None."""
-        wanted = [self.where(ref, now) for ref in refs]
+    async def read(self, refs: Sequence[Ref], now: datetime, *, recent: bool = False) -> list[Stored | None]:
+        """Return each document as it is now, or None; with `recent` from a copy where there is one."""
+        copies = [self._copy(ref) if recent else None for ref in refs]
+        wanted = [
+            [] if copy is not None else self.where(ref, now) for ref, copy in zip(refs, copies, strict=True)
+        ]
         found = iter(await self._gets.read([get for gets in wanted for get in gets]))
         made: list[Stored | None] = []
-        for ref, gets in zip(refs, wanted, strict=True):
+        for ref, copy, gets in zip(refs, copies, wanted, strict=True):
             got = next((one for one in [next(found) for _ in gets] if one is not None), None)
-            made.append(None if got is None else _stored(ref, got))
+            made.append(copy if copy is not None or got is None else _stored(ref, got))
         return made
+
+    def _copy(self, ref: Ref) -> Stored | None:
+        """Return a profile or session as this process wrote it last."""
+        copy = self.copies.get(doc_id(ref.key)) if ref.kind in ("profile", "session") else None
+        if copy is None:
+            return None
+        source = _decode(copy.source)
+        doc = source.whole()
+        return None if doc is None else Stored(doc, Base(copy.seq_no, copy.term, source.n, copy.parts))
 
     async def events(self, keys: Sequence[str], now: datetime) -> list[Source | None]:
         """Return what is known of events' keys, with the change that wrote each."""

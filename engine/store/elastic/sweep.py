@@ -11,9 +11,9 @@ from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import iso, new_id, utc_now
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import Cluster, RefusedError
-from headrace.engine.store.elastic.commit import Committer
 from headrace.engine.store.elastic.layout import alias
 from headrace.engine.store.elastic.parts import REDO_MS, Part, pending_members, replace_line
+from headrace.engine.store.elastic.settle import Settler
 
 RECORDS = ("profiles", "sessions", "events")
 BATCH = 200
@@ -49,10 +49,10 @@ _encode = msgspec.json.Encoder().encode
 class Sweeper:
     """Goes through records whose documents wait. One process at a time does it, by a lease in the cluster."""
 
-    def __init__(self, cluster: Cluster, bulk: Bulk, committer: Committer) -> None:
+    def __init__(self, cluster: Cluster, bulk: Bulk, settler: Settler) -> None:
         self._cluster = cluster
         self._bulk = bulk
-        self._committer = committer
+        self._settler = settler
         self._name = new_id()
 
     async def sweep(self, older_than: timedelta = timedelta(milliseconds=2 * REDO_MS)) -> int:
@@ -107,13 +107,11 @@ class Sweeper:
     async def _clean(self, hits: list[_Hit]) -> int:
         """Write what records hold and take it out of them; returns how many were there."""
         parts = {hit.id: _decode_parts(hit.source["pending"]) for hit in hits if "pending" in hit.source}
-        await self._committer.settle(
-            [part for of in parts.values() for part in of if part.id not in self._committer.done]
-        )
+        await self._settler.settle(part for of in parts.values() for part in of)
         operations = []
         for hit in hits:
             mine = parts.get(hit.id, [])
-            if all(part.id in self._committer.done or not part.left for part in mine):
+            if all(part.id in self._settler.done or not part.left for part in mine):
                 operations.append(
                     Operation(replace_line(hit.where, hit.id, hit.seq_no, hit.term), _cleaned(hit, mine))
                 )

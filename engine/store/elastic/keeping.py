@@ -1,0 +1,234 @@
+"""What is erased, and what is given to another profile."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from headrace.engine.errors import StoreError
+from headrace.engine.model import make_key
+from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
+from headrace.engine.store.elastic.cluster import Cluster
+from headrace.engine.store.elastic.documents import as_text, doc_id
+from headrace.engine.store.elastic.gets import Get, Gets
+from headrace.engine.store.elastic.layout import INDEX_OF, SESSION_VERSIONS, alias
+from headrace.engine.store.elastic.parts import Part, replace_line
+from headrace.engine.store.elastic.place import Place
+from headrace.engine.store.elastic.reading import encode_members, members_of, raw, set_in_doc
+from headrace.engine.store.elastic.search import ANY_INDEX, Body, Hit, refresh, scan
+from headrace.engine.store.protocol import AskKind
+from headrace.engine.store.question import bad_text
+
+ROUNDS = 5
+"""How often what is being written meanwhile is looked for again."""
+
+BATCH = 5_000
+"""Documents that one request deletes or changes at most, so that each is over in seconds."""
+
+BATCH_SECONDS = 60.0
+MOVED_AT_ONCE = 200
+
+_WRITTEN = (200, 201)
+_encode = msgspec.json.Encoder().encode
+
+EVENT: Body = {"exists": {"field": "type"}}
+"""Tells an event from a mark."""
+
+_OWNED = ("session", "claim", "failed", "effect", "timer", "trace")
+
+
+def indices_of(place: Place, *kinds: str) -> str:
+    """Return the names of kinds in a request's path."""
+    return ",".join(sorted({alias(place, INDEX_OF[kind]) for kind in kinds}))
+
+
+class _Ids(msgspec.Struct):
+    ids: list[str] = []
+
+
+class _Pending(msgspec.Struct):
+    pending: list[Part] = []
+
+
+class _Said(msgspec.Struct):
+    deleted: int = 0
+    updated: int = 0
+    version_conflicts: int = 0
+
+
+_decode_said = msgspec.json.Decoder(_Said).decode
+_decode_ids = msgspec.json.Decoder(_Ids).decode
+_decode_pending = msgspec.json.Decoder(_Pending).decode
+
+
+async def erase(cluster: Cluster, bulk: Bulk, gets: Gets, tenant: str, profile: str) -> dict[str, int]:
+    """Delete a profile, by all ids that it ever had, and all that belongs to it; returns how many of each kind went.
+
+    The profile goes first, so that no change that is under way can still be committed for it; what one committed
+    just before is looked for again. Raises InputError, StoreError; then erase again.
+    """
+    place = cluster.place
+    gone = dict.fromkeys(("profile", "event", "mark", *_OWNED), 0)
+    ids, gone["profile"] = await _erase_profile(bulk, gets, place, tenant, profile)
+    mine: list[Body] = [{"term": {"tenant": tenant}}, {"terms": {"profile": ids}}]
+    wanted: list[tuple[str, AskKind | str, Body]] = [
+        ("event", "event", {"bool": {"filter": [*mine, EVENT]}}),
+        ("mark", "event", {"bool": {"filter": mine, "must_not": [EVENT]}}),
+        *((kind, kind, {"bool": {"filter": mine}}) for kind in _OWNED),
+    ]
+    names = indices_of(place, "event", *_OWNED)
+    for _ in range(ROUNDS):
+        await refresh(cluster, names)
+        found = 0
+        for name, kind, query in wanted:
+            deleted = await delete_all(cluster, indices_of(place, kind), query)
+            gone[name] += deleted
+            found += deleted
+        if not found:
+            break
+    return gone
+
+
+async def _erase_profile(
+    bulk: Bulk, gets: Gets, place: Place, tenant: str, profile: str
+) -> tuple[list[str], int]:
+    """Delete the documents of a profile's ids; returns the ids and how many documents there were."""
+    try:
+        key = make_key("profile", tenant, profile)
+    except UnicodeEncodeError:
+        raise bad_text() from None
+    where = alias(place, "profiles")
+    (got,) = await gets.read([Get(where, doc_id(key))])
+    ids = sorted({profile, *(_decode_ids(got.source).ids if got is not None else ())})
+    names = [doc_id(make_key("profile", tenant, id)) for id in ids]
+    there = await gets.read([Get(where, name) for name in names])
+    done = await bulk.write([Operation(_delete(where, name), None) for name in names])
+    raise_refused([one for one in done if one.status not in (*_WRITTEN, 404)])
+    return ids, sum(one is not None for one in there)
+
+
+def _delete(where: str, id: str) -> bytes:
+    return f'{{"delete":{{"_index":"{where}","_id":"{id}"}}}}'.encode()
+
+
+def raise_refused(refused: Sequence[Done]) -> None:
+    """Raise StoreError if there is an operation that the cluster refused."""
+    if refused:
+        raise StoreError(f"Elasticsearch refused a document: {refused[0].status} {refused[0].reason}")
+
+
+async def delete_all(cluster: Cluster, where: str, query: Body) -> int:
+    """Delete all documents that searches see and that fit, some at a time; returns how many.
+
+    One that is written meanwhile stays. Raises StoreError; what was deleted by then stays deleted.
+    """
+    return await _by_query(cluster, where, "_delete_by_query", {"query": query})
+
+
+async def change_all(cluster: Cluster, where: str, query: Body, script: Body) -> int:
+    """Change all documents that searches see and that fit by a script, some at a time; returns how many.
+
+    The script must make documents no longer fit.
+    """
+    return await _by_query(cluster, where, "_update_by_query", {"query": query, "script": script})
+
+
+async def _by_query(cluster: Cluster, where: str, path: str, body: Body) -> int:
+    options = f"{ANY_INDEX}&conflicts=proceed&refresh=true&max_docs={BATCH}"
+    total = 0
+    while True:
+        try:
+            data = _encode(body)
+        except UnicodeEncodeError:
+            raise bad_text() from None
+        answer = await cluster.ask("POST", f"/{where}/{path}?{options}", data, seconds=BATCH_SECONDS)
+        said = _decode_said(answer)
+        changed = said.deleted + said.updated
+        total += changed
+        if not changed or changed + said.version_conflicts < BATCH:
+            return total
+
+
+async def reown(cluster: Cluster, bulk: Bulk, gets: Gets, tenant: str, loser: str, survivor: str) -> int:
+    """Give the events and sessions of one profile to another, keeping whose they were; returns how many.
+
+    It goes on until nothing is found any more; what others write meanwhile is found in the next round. A session's
+    number grows, so that a commit that read it before does not undo this. Raises StoreError; then do it again.
+    """
+    if loser == survivor:
+        return 0
+    await _settle(bulk, gets, cluster.place, tenant, (loser, survivor))
+    theirs: list[Body] = [{"term": {"tenant": tenant}}, {"term": {"profile": loser}}]
+    total = 0
+    for kind, query in (
+        ("session", {"bool": {"filter": theirs}}),
+        ("event", {"bool": {"filter": [*theirs, EVENT]}}),
+    ):
+        where = indices_of(cluster.place, kind)
+        for _ in range(ROUNDS):
+            await refresh(cluster, where)
+            found, moved = await _move(cluster, bulk, where, query, loser, survivor)
+            total += moved
+            if not found:
+                break
+    return total
+
+
+async def _settle(bulk: Bulk, gets: Gets, place: Place, tenant: str, profiles: Sequence[str]) -> None:
+    """Write what still waits in the profiles, so that no older session is written over one that was moved."""
+    where = alias(place, "profiles")
+    try:
+        wanted = [Get(where, doc_id(make_key("profile", tenant, profile))) for profile in profiles]
+    except UnicodeEncodeError:
+        raise bad_text() from None
+    parts = [part for got in await gets.read(wanted) if got for part in _decode_pending(got.source).pending]
+    waiting = [one for part in parts for one in part.planned()]
+    written = await bulk.write([Operation(one.line(), one.source) for one in waiting])
+    unread = [one.as_text() for one, done in zip(waiting, written, strict=True) if done.status == 400]
+    await bulk.write([Operation(one.line(), one.source) for one in unread])
+
+
+async def _move(
+    cluster: Cluster, bulk: Bulk, where: str, query: Body, loser: str, survivor: str
+) -> tuple[int, int]:
+    """Move what a walk finds; returns how many documents it found and how many were moved."""
+    found = moved = 0
+    batch: list[Hit] = []
+    async for hit in scan(cluster, where, query, MOVED_AT_ONCE):
+        found += 1
+        batch.append(hit)
+        if len(batch) == MOVED_AT_ONCE:
+            moved += await _move_some(bulk, batch, loser, survivor)
+            batch = []
+    return found, moved + await _move_some(bulk, batch, loser, survivor)
+
+
+async def _move_some(bulk: Bulk, hits: Sequence[Hit], loser: str, survivor: str) -> int:
+    operations = [_moved(hit, loser, survivor) for hit in hits]
+    written = await bulk.write(operations)
+    unread = [one for one, done in zip(operations, written, strict=True) if done.status == 400]
+    again = await bulk.write([one._replace(source=as_text(one.source or b"")) for one in unread])
+    written = [done for done in written if done.status != 400] + again
+    raise_refused([done for done in written if done.status not in (*_WRITTEN, 404, 409)])
+    return sum(done.status in _WRITTEN for done in written)
+
+
+def _moved(hit: Hit, loser: str, survivor: str) -> Operation:
+    """Return the write that gives a document to another profile; all else in it stays as it is."""
+    members = members_of(hit.source)
+    members["profile"] = raw(survivor)
+    members.setdefault("profile_then", raw(loser))
+    line = replace_line(hit.where, hit.id, hit.seq_no, hit.term)
+    if "doc" in members or "text" in members:
+        set_in_doc(members, {"profile": survivor}, {"profile_then": loser})
+        if "n" in members:
+            n = int(bytes(members["n"])) + 1
+            members["n"] = raw(n)
+            line = _external(hit, SESSION_VERSIONS + n)
+    return Operation(line, encode_members(members))
+
+
+def _external(hit: Hit, version: int) -> bytes:
+    return (
+        f'{{"index":{{"_index":"{hit.where}","_id":"{hit.id}",'
+        f'"version":{version},"version_type":"external"}}}}'
+    ).encode()

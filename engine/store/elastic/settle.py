@@ -1,0 +1,52 @@
+"""Writes the documents that a commit record holds for its changes."""
+
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
+from headrace.engine.store.elastic.parts import Part, Planned
+from headrace.engine.store.elastic.recent import Recent
+
+WRITTEN = (200, 201)
+THERE = 409
+UNREADABLE = 400
+
+_log = structlog.get_logger(__name__)
+
+
+class Settler:
+    """Writes planned documents, as often as anybody asks: a second time nothing changes."""
+
+    def __init__(self, bulk: Bulk) -> None:
+        self._bulk = bulk
+        self.done: Recent[bool] = Recent(200_000)
+        """Changes of which this process knows that every document is written."""
+
+    async def settle(self, parts: Iterable[Part]) -> bool:
+        """Write what parts still hold, where it is not known to be written; says whether it all is now."""
+        left = [part for part in parts if part.left and part.id not in self.done]
+        if await self.write([one for part in left for one in part.planned()]) is None:
+            return False
+        for part in left:
+            self.done.add(part.id, True)
+        return True
+
+    async def write(self, planned: Sequence[Planned]) -> list[Done] | None:
+        """Write planned documents and return what became of each; None when it is not known of all."""
+        try:
+            written = await self._bulk.write([Operation(one.line(), one.source) for one in planned])
+            for place, done in enumerate(written):
+                if done.status == UNREADABLE:
+                    # Elasticsearch cannot read something in it: as a text it need not.
+                    one = planned[place].as_text()
+                    (written[place],) = await self._bulk.write([Operation(one.line(), one.source)])
+        except (StoreError, BusyError) as error:
+            _log.warning("store.documents_wait", documents=len(planned), error=str(error))
+            return None
+        refused = [done for done in written if done.status not in (*WRITTEN, THERE)]
+        if refused:
+            _log.error("store.documents_refused", documents=len(refused), error=refused[0].reason)
+            return None
+        return written
