@@ -5,7 +5,7 @@ from typing import Any
 
 from headrace.engine import path
 from headrace.engine.model import Doc, doc_key, new_id, new_profile, new_session
-from headrace.engine.store.protocol import Change, Row, Stored, Version, Write
+from headrace.engine.store.protocol import CLAIMED, Change, Row, Stored, Version, Write
 
 HIDDEN = "hidden"
 """Marks a session that was not to be saved: it only says which profile its id belongs to."""
@@ -75,11 +75,15 @@ class Draft:
         return doc
 
     def join_session(self, session_id: str, source: str) -> Doc:
-        """Take a session that was read under its lock, or begin it."""
+        """Take a session that was read under its lock, or begin it; one that is only claimed begins too."""
         stored = self.sessions[session_id]
-        if stored is None:
-            return self.use_session(new_session(session_id, self.tenant, source, self.now), None)
-        return self.use_session(stored.doc, stored.version)
+        if stored is not None and not stored.doc.get(CLAIMED):
+            return self.use_session(stored.doc, stored.version)
+        doc = self.use_session(new_session(session_id, self.tenant, source, self.now), None)
+        if stored is not None:
+            doc["profile"] = stored.doc["profile"]
+            self.session_version = stored.version
+        return doc
 
     def snapshot(self) -> dict[str, Any]:
         """Return which profile and session are taken, for `restore`; their contents are not copied."""

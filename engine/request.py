@@ -102,6 +102,8 @@ class Job:
         self.faults: dict[str, str] = {}
         self.alike: Doc = {}
         self.attempts = 0
+        # Whose claim an attempt lost to: the next goes on with that profile.
+        self.adopt: str | None = None
         self.ends = inf
         self.committed: list[Attempt] = []
 

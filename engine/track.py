@@ -21,7 +21,7 @@ from headrace.engine.steps.answer import answer
 from headrace.engine.steps.duplicates import is_new
 from headrace.engine.steps.process import process
 from headrace.engine.steps.resolve import resolve
-from headrace.engine.store.protocol import Committed, Ref, Stored
+from headrace.engine.store.protocol import Committed, Ref, Stored, Taken
 
 NODES_SHARE = 0.8
 """How much of a request's time its nodes may take; the rest is for the commit: a slow host fails its node only."""
@@ -101,7 +101,7 @@ async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: H
     end = await process_events(job, attempt, start, events, seen)
     crash_point("track.ran")
     # A request that holds nothing but events sent before writes nothing.
-    if (attempt.has_news or not events) and not await commit(parts, attempt):
+    if (attempt.has_news or not events) and not await commit(parts, job, attempt):
         return None
     job.committed.append(attempt)
     return end
@@ -135,7 +135,7 @@ def nodes_end(parts: Parts, job: Job) -> float:
     return job.ends - parts.settings.request_deadline_seconds * (1 - NODES_SHARE)
 
 
-async def commit(parts: Parts, attempt: Attempt) -> bool:
+async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
     """Write the attempt durably; False says that someone else was first.
 
     No deadline ends the wait: a client that is told 503 must know that nothing was written. The store has bounds of its
@@ -144,6 +144,8 @@ async def commit(parts: Parts, attempt: Attempt) -> bool:
     outcome = await parts.store.commit(attempt.draft.change())
     crash_point("track.committed")
     attempt.written = isinstance(outcome, Committed)
+    if isinstance(outcome, Taken):
+        job.adopt = outcome.profile
     return attempt.written
 
 
