@@ -51,7 +51,7 @@ HTTP_CLIENTS = {
 PLUGINS_MAY_IMPORT = {"headrace.engine.plugin", "headrace.engine.model", "headrace.engine.errors"}
 NOT_IN_ENGINE = {"starlette", "uvicorn", "typer", "elasticsearch", "elastic_transport", "aiokafka"}
 SDK_MODULES = {
-    "engine/store/elastic.py": {"elasticsearch", "elastic_transport"},
+    "engine/store/elastic/cluster.py": {"elasticsearch", "elastic_transport"},
     "engine/log/kafka.py": {"aiokafka"},
 }
 OPENED_BY_URL = {"headrace.engine.store.elastic", "headrace.engine.log.kafka"}

@@ -1,4 +1,4 @@
-"""Documents as JSON, true to the byte, and what stores read off them."""
+"""Documents as JSON, and what stores read off them."""
 
 import json
 from typing import Any

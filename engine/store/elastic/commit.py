@@ -1,4 +1,4 @@
-"""One change, whole or not at all, in a store that writes one document at a time.
+"""One change, whole or not at all, without a transaction.
 
 First the claims, by `create`; then the commit record with all other documents in its `pending`; then those documents.
 The record's write is the commit: before it nothing counts, after it everything does, whoever writes the rest.

@@ -1,4 +1,4 @@
-"""What a commit record carries of its last changes: their other documents, until those are written.
+"""What a commit record carries of its last changes.
 
 The record (a profile; without one a session; without both an event) is one document, so one write of it is the whole
 change. Its member `pending` is a list of parts, one for each change: the documents to write, whole; then, for as long

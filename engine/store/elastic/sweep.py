@@ -1,4 +1,4 @@
-"""Finishes what a process that died left behind, and empties `pending` of records that nobody writes any more."""
+"""Finishes what processes that died left, and empties `pending`."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

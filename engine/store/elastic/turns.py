@@ -1,4 +1,4 @@
-"""Who touches the same documents goes one after another, in the order of coming."""
+"""Who touches the same documents goes in the order of coming."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
