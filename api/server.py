@@ -19,7 +19,7 @@ from headrace.api.doors.call import App
 from headrace.api.doors.gate import Gate
 from headrace.api.needs import EngineNeeds
 from headrace.api.protocol import BoundedHttp
-from headrace.api.tokens import Tokens, load_tokens, weak_tokens
+from headrace.api.tokens import NO_TOKEN, Tokens, load_tokens, weak_tokens
 from headrace.engine.settings import Settings, SettingsError
 
 ENDED_AT_ONCE = 1
@@ -139,6 +139,8 @@ async def _serve(
 
     for reason in weak_tokens(settings):
         log.warning("weak token", reason=reason)
+    if tokens.admin is None:
+        log.warning("no admin token", reason=NO_TOKEN)
     config = _config(build_app(engine, tokens, gate), settings)
     try:
         await engine.start()

@@ -22,6 +22,7 @@ from headrace.engine.story import story
 from headrace.engine.track import track
 
 PRUNE_EVERY_SECONDS = 3600.0
+REACH_EVERY_SECONDS = 0.5
 
 
 class NoHttp:
@@ -73,9 +74,26 @@ class Engine:
         return await story(self.store, tenant, key)
 
     async def start(self) -> None:
-        """Begin the work beside the requests: follow the files, and delete what is older than its time."""
+        """Begin the work beside the requests: follow the files, and delete what is older than its time.
+
+        The store is reached for too, and not waited for: it may come later, and doors say 503 until then.
+        """
         self.parts.live.start()
         self._forever.append(asyncio.create_task(self._prune(), name="prune"))
+
+    async def _reach(self) -> None:
+        """Wait until the store can be used, and say once what keeps it from that, and when it is there."""
+        said = ""
+        while code := await self.store.ready():
+            if code != said:
+                logger().warning("store not ready", code=code, **self._place())
+            said = code
+            await asyncio.sleep(REACH_EVERY_SECONDS)
+        logger().info("store ready", **self._place())
+
+    def _place(self) -> Doc:
+        facts = self.store.describe()
+        return {name: facts[name] for name in ("kind", "place", "path", "version") if name in facts}
 
     async def _prune(self) -> None:
         settings = self.settings
@@ -86,6 +104,7 @@ class Engine:
             "trace": settings.keep_traces_days,
         }
         days = {kind: number for kind, number in days.items() if number}
+        await self._reach()
         while True:
             try:
                 await self.store.prune(days, utc_now())

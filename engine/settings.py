@@ -17,6 +17,8 @@ from headrace.engine.suggest import did_you_mean
 
 PREFIX = "HEADRACE_"
 MIB = 1 << 20
+CLUSTERS = ("elasticsearch://", "elasticsearch+https://")
+"""How the URL of a store in a cluster begins."""
 
 
 class SettingsError(HeadraceError):
@@ -48,7 +50,7 @@ def _zone(name: str) -> str:
 
 
 def _store(url: str) -> str:
-    if not url.startswith("sqlite:") or ":memory:" in url:
+    if not url.startswith(("sqlite:", *CLUSTERS)) or ":memory:" in url:
         raise ValueError("What is kept in memory would be lost." if ":memory:" in url else "")
     return url
 
@@ -86,9 +88,13 @@ Token = Annotated[SecretStr, BeforeValidator(_token)]
 Network = Annotated[str, BeforeValidator(_network)]
 
 
-def _setting(default: object, about: str, group: str, allowed: str = "") -> Any:
-    """Declare a setting; `allowed` may be left out where the type says it."""
-    return Field(default, description=about, json_schema_extra={"group": group, "allowed": allowed})
+def _setting(default: object, about: str, group: str, allowed: str = "", *, secret: bool = False) -> Any:
+    """Declare a setting; `allowed` may be left out where the type says it.
+
+    A `secret` one that is not secret by its type holds a password in places: it may be in a file, and is shown without.
+    """
+    extra: Any = {"group": group, "allowed": allowed, "secret": "yes" if secret else ""}
+    return Field(default, description=about, json_schema_extra=extra, repr=not secret)
 
 
 _TOKENS = "printable ASCII without spaces"
@@ -105,9 +111,11 @@ class Settings(BaseModel):
     data: Path = _setting(Path("data"), "The folder for everything that Headrace writes.", _WHERE, "a folder")
     store: Annotated[str, BeforeValidator(_store)] = _setting(
         "sqlite:",
-        "Where events, sessions and profiles are kept. `sqlite:` alone is `headrace.db` in the data folder.",
+        "Where events, sessions and profiles are kept. `sqlite:` alone is `headrace.db` in the data folder; "
+        "[Elasticsearch](elasticsearch.md) tells how a cluster is named.",
         _WHERE,
-        "sqlite: or sqlite:PATH",
+        "sqlite:, sqlite:PATH, elasticsearch://HOST:PORT/PREFIX or elasticsearch+https://…",
+        secret=True,
     )
     time_zone: Annotated[str, BeforeValidator(_zone)] = _setting(
         "UTC",
@@ -135,7 +143,8 @@ class Settings(BaseModel):
 
     admin_token: Token | None = _setting(
         None,
-        "The token that may read and erase. With SQLite one is made, and kept in the data folder.",
+        "The token that may read and erase. With SQLite one is made, and kept in the data folder; with "
+        "another store there is no reading without one.",
         _READING,
         _TOKENS,
     )
@@ -270,7 +279,7 @@ def settings_page() -> str:
         "",
         "Every setting is an environment variable. An option of the same name wins.",
         "An empty variable counts as not set. `headrace config` shows each value and where it came from.",
-        "A secret may also be in a file: `HEADRACE_ADMIN_TOKEN_FILE` names it.",
+        "A secret may also be in a file: `HEADRACE_ADMIN_TOKEN_FILE` names it. So may the store's URL.",
     ]
     group = ""
     for name, field in Settings.model_fields.items():
@@ -300,7 +309,7 @@ def _collect(
         key = variable(name)
         if overrides.get(name) is not None:
             values[name], sources[name] = overrides[name], "command line"
-        elif _is_secret(field) and environ.get(f"{key}_FILE"):
+        elif _may_be_file(field) and environ.get(f"{key}_FILE"):
             found = find_secret(key, environ)
             values[name], sources[name] = found.value or field.default, found.source
             problems += [found.problem] if found.problem else []
@@ -332,7 +341,7 @@ def _problem(detail: ErrorDetails, sources: Mapping[str, str]) -> str:
 def _unknown(environ: Mapping[str, str]) -> list[str]:
     """Return a warning for each variable that looks like a setting and is none."""
     known = {variable(name) for name in Settings.model_fields}
-    files = {f"{variable(name)}_FILE" for name, field in Settings.model_fields.items() if _is_secret(field)}
+    files = {f"{variable(name)}_FILE" for name, field in Settings.model_fields.items() if _may_be_file(field)}
     return [
         f"{name} is not a setting. {did_you_mean(name, known)}"
         for name in sorted(environ)
@@ -347,6 +356,10 @@ def _extra(field: FieldInfo, key: str) -> str:
 
 def _is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
+
+
+def _may_be_file(field: FieldInfo) -> bool:
+    return _is_secret(field) or bool(_extra(field, "secret"))
 
 
 def _allowed(field: FieldInfo) -> str:
@@ -377,5 +390,11 @@ def _shown(value: object) -> str:
 
 
 def without_password(text: str) -> str:
-    """Return a text in which the name and password of an address are hidden."""
-    return re.sub(r"://\S*@", "://(hidden)@", text)
+    """Return a text in which the name, password and key of an address are hidden."""
+    scheme, _, rest = text.partition("://")
+    if "?" in rest.rpartition("@")[0]:
+        # A name or a key with signs that it should not have: who knows where it ends.
+        return f"{scheme}://(hidden)"
+    shown = re.sub(r"://\S*@", "://(hidden)@", text)
+    # Of an address' options only those that are known to be no secret are shown.
+    return re.sub(r"([?&](?!(?:ca|refresh|replicas|shards|verify)=)[^=&]*=)[^&]*", r"\1(hidden)", shown)

@@ -41,7 +41,12 @@ def make_engine(settings: Settings) -> Engine:
         metrics.reload("refused" if live.refused else "live")
 
     live = LiveWorkspace(settings.workspace, find_plugins(), secrets, note_load)
-    store = open_store(settings.store, data=settings.data, dedup_days=settings.dedup_days)
+    store = open_store(
+        settings.store,
+        data=settings.data,
+        dedup_days=settings.dedup_days,
+        request_seconds=settings.request_deadline_seconds,
+    )
     return Engine(settings, store, live, secrets, metrics=metrics)
 
 

@@ -11,7 +11,7 @@ from headrace.commands.lint import show_problems, summary
 from headrace.compose import load_settings, make_engine, no_workspace
 from headrace.engine.engine import Engine
 from headrace.engine.errors import HeadraceError
-from headrace.engine.settings import Settings, SettingsError
+from headrace.engine.settings import Settings, SettingsError, without_password
 from headrace.sample import curl_command, sample_event
 from headrace.terminal import CANNOT_START, err, fail, plain
 
@@ -56,6 +56,14 @@ def reachable(address: str) -> str:
     return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
+def _token_place(settings: Settings) -> str:
+    if settings.admin_token:
+        return "as set"
+    if settings.store.startswith("sqlite:"):
+        return f"in {plain(settings.data / 'token')}"
+    return "none, so nothing can be read: set HEADRACE_ADMIN_TOKEN"
+
+
 def show_workspace(engine: Engine) -> None:
     """Write what is wrong with the files."""
     workspace, console = engine.workspace, err()
@@ -75,7 +83,8 @@ def show_ways(engine: Engine, address: str) -> None:
         "Sources": ", ".join(plain(name) for name in workspace.sources) or "none",
         "Workflows": ", ".join(plain(each.name) for each in workspace.workflows) or "none",
         "Data": plain(settings.data.resolve()),
-        "Admin token": "as set" if settings.admin_token else f"in {plain(settings.data / 'token')}",
+        "Store": plain(without_password(settings.store)),
+        "Admin token": _token_place(settings),
     }
     for name, value in lines.items():
         console.print(f"[bold]{name:<12}[/] {value}")

@@ -50,6 +50,7 @@ def test_the_command_line_wins_over_the_environment() -> None:
         ("trace_sample", "0.25", 0.25),
         ("workspace", "some/where", Path("some/where")),
         ("log_format", "console", "console"),
+        ("store", "elasticsearch://h1,h2:9201/shop?refresh=1s", "elasticsearch://h1,h2:9201/shop?refresh=1s"),
         ("port", "0", 0),
     ],
 )
@@ -73,7 +74,8 @@ def test_a_value_that_is_taken(name: str, text: str, value: object) -> None:
         ("time_zone", "Europe/Copenhagn", "Did you mean 'Europe/Copenhagen'?"),
         ("time_zone", "../etc/passwd", "must be an IANA time zone"),
         ("time_zone", "Europe", "must be an IANA time zone"),
-        ("store", "postgres://here", "must be sqlite: or sqlite:PATH"),
+        ("store", "postgres://here", "must be sqlite:, sqlite:PATH, elasticsearch://HOST:PORT/PREFIX or"),
+        ("store", "elasticsearch:here", "must be sqlite:, "),
         ("store", "sqlite::memory:", "would be lost"),
         ("host", "http://here", "must be an address or a host name"),
         ("trusted_proxies", "10.0.0.0/8,nowhere", "nowhere"),
@@ -119,6 +121,35 @@ def test_a_password_in_an_address_is_not_shown(address: str) -> None:
     assert "(hidden)@h" in problem
     assert "hush" not in problem
     assert "user" not in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "elasticsearch://user:hush@h:9200/shop?refresh=1s",
+            "elasticsearch://(hidden)@h:9200/shop?refresh=1s",
+        ),
+        (
+            "elasticsearch+https://h/shop?api_key=hush%3D&ca=ca.pem",
+            "elasticsearch+https://h/shop?api_key=(hidden)&ca=ca.pem",
+        ),
+        ("elasticsearch://h/shop?api%5Fkey=hush", "elasticsearch://h/shop?api%5Fkey=(hidden)"),
+        ("elasticsearch://h/shop?key=hush&shards=2", "elasticsearch://h/shop?key=(hidden)&shards=2"),
+        ("elasticsearch://h/shop?api_key=hush@hush", "elasticsearch://(hidden)"),
+        ("elasticsearch://user:hush?a=hush@h/shop", "elasticsearch://(hidden)"),
+    ],
+)
+def test_the_secrets_of_a_store_are_not_shown(url: str, shown: str, tmp_path: Path) -> None:
+    file = tmp_path / "store"
+    file.write_text(f"{url}\n")
+    for environ in ({"HEADRACE_STORE": url}, {"HEADRACE_STORE_FILE": str(file)}):
+        settings = Settings.load(environ)
+        assert settings.store == url
+        assert settings.warnings == ()
+        [origin] = [origin for origin in settings.origins() if origin.name == "store"]
+        assert origin.value == shown
+        assert "hush" not in repr(settings) + str(settings) + str(settings.origins())
 
 
 def test_an_unknown_override_is_a_mistake_in_the_program() -> None:
