@@ -10,11 +10,15 @@ import structlog
 
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import Doc, utc_now
+from headrace.engine.store.elastic.ageing import prune
+from headrace.engine.store.elastic.ask import Questions
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import AwayError, Cluster
 from headrace.engine.store.elastic.commit import Committer
 from headrace.engine.store.elastic.documents import doc_id, listed_source
+from headrace.engine.store.elastic.due import Leases
 from headrace.engine.store.elastic.gets import Gets
+from headrace.engine.store.elastic.keeping import erase, reown
 from headrace.engine.store.elastic.layout import month_index
 from headrace.engine.store.elastic.parts import create_line
 from headrace.engine.store.elastic.place import Place
@@ -54,11 +58,15 @@ class ElasticStore:
     def __init__(self, place: Place, *, dedup_days: int, request_seconds: float) -> None:
         self._cluster = Cluster(place)
         self._bulk = Bulk(self._cluster)
-        self._records = Records(place, Gets(self._cluster), dedup_days)
+        self._gets = Gets(self._cluster)
+        self._dedup_days = dedup_days
+        self._records = Records(place, self._gets, dedup_days)
         self._settler = Settler(self._bulk)
         self._committer = Committer(
             place, self._bulk, self._records, self._settler, int(request_seconds * 1500)
         )
+        self._questions = Questions(self._cluster, self._gets, dedup_days)
+        self._leases = Leases(self._cluster, self._bulk, self._gets)
         self._setup = Setup(self._cluster)
         self._usable = asyncio.Event()
         self._forever: list[asyncio.Task[None]] = []
@@ -69,8 +77,7 @@ class ElasticStore:
 
     async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:  # noqa: ARG002
         """Return each document by its id, as it is now, or None. Raises StoreError."""
-        self._raise_closed()
-        await self._begin()
+        await self._ask()
         return await self._records.read(refs, utc_now())
 
     async def commit(self, change: Change) -> Outcome:
@@ -78,7 +85,13 @@ class ElasticStore:
         if self._waiting >= MAX_WAITING:
             raise BusyError(f"{self._waiting} changes wait for Elasticsearch already.")
         async with self._working():
-            return await self._committer.commit(change)
+            try:
+                return await self._committer.commit(change)
+            finally:
+                if change.effects:
+                    self._leases.wrote("effect")
+                if change.timers:
+                    self._leases.wrote("timer")
 
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep traces; a failure is logged, not raised."""
@@ -94,6 +107,67 @@ class ElasticStore:
         where = month_index(self._cluster.place, "traces", now)
         source = listed_source(row, "traces", row.doc.get("tenant") or "main", None, now)
         return Operation(create_line(where, doc_id(row.key)), source)
+
+    # Effects and timers
+
+    async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
+        """Hand out up to `n` pending documents that are due and that nobody holds, oldest first."""
+        async with self._working():
+            return await self._leases.claim_due(kind, n, lease_seconds, now)
+
+    async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
+        """Write what became of it and give the lease back; False when the lease was lost in between."""
+        async with self._working():
+            return await self._leases.done(kind, leased, doc)
+
+    # Questions
+
+    async def get(self, kind: AskKind, key: str) -> Doc | None:
+        """Return one document by its key, as it is now."""
+        await self._ask()
+        return await self._questions.get(kind, key)
+
+    async def find(self, query: Query) -> Page:
+        """Return the newest documents that fit, a page at a time, as of the last refresh. Raises InputError."""
+        await self._ask()
+        return await self._questions.find(query)
+
+    async def count(self, query: Query, at_most: int | None = None) -> int:
+        """Return how many documents fit, counting no further than `at_most`, as of the last refresh."""
+        await self._ask()
+        return await self._questions.count(query, at_most)
+
+    async def report(self, query: Query, by: Literal["type", "day", "source"]) -> list[Doc]:
+        """Count events and distinct profiles by type, day (UTC) or source, as of the last refresh."""
+        await self._ask()
+        return await self._questions.report(query, by)
+
+    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
+        """Delete a profile and all that belongs to it; returns how many of each kind went."""
+        async with self._working():
+            self._records.copies.clear()
+            return await erase(self._cluster, self._bulk, self._gets, tenant, profile)
+
+    async def reown(self, tenant: str, loser: str, survivor: str) -> int:
+        """Give the events and sessions of one profile to another; returns how many."""
+        async with self._working():
+            self._records.copies.clear()
+            return await reown(self._cluster, self._bulk, self._gets, tenant, loser, survivor)
+
+    async def prune(self, kind_days: Mapping[str, int], now: datetime) -> dict[str, int]:
+        """Delete what is older than the days of its kind; returns how many of each kind went.
+
+        Months of events that are old enough go whole. Profiles and sessions age from their last update, effects and
+        timers only once they are done. The keys of events stay known for `dedup_days`. Raises ValueError for a kind
+        that is not kept.
+        """
+        async with self._working():
+            self._records.copies.clear()
+            return await prune(self._cluster, self._bulk, kind_days, now, self._dedup_days)
+
+    async def _ask(self) -> None:
+        self._raise_closed()
+        await self._begin()
 
     # Coming and going
 

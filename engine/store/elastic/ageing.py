@@ -1,4 +1,4 @@
-"""What grew too old: whole months where that can be, else single documents."""
+"""What grew too old: whole months, or single documents."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -283,7 +283,7 @@ class Committer:
         if written is None:
             self._forget(work)
             return
-        self._settler.done.add(work.change.id, True)
+        self._settler.done.add(work.change.id, "")
         for one, done in zip(work.planned, written, strict=True):
             if one.kind == "session":
                 self._copy(one.id, done, one.source, ())

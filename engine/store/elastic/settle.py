@@ -21,7 +21,7 @@ class Settler:
 
     def __init__(self, bulk: Bulk) -> None:
         self._bulk = bulk
-        self.done: Recent[bool] = Recent(200_000)
+        self.done: Recent[str] = Recent(200_000)
         """Changes of which this process knows that every document is written."""
 
     async def settle(self, parts: Iterable[Part]) -> bool:
@@ -30,7 +30,7 @@ class Settler:
         if await self.write([one for part in left for one in part.planned()]) is None:
             return False
         for part in left:
-            self.done.add(part.id, True)
+            self.done.add(part.id, "")
         return True
 
     async def write(self, planned: Sequence[Planned]) -> list[Done] | None:
