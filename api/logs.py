@@ -46,8 +46,10 @@ def set_up_logs(style: Literal["json", "console"], level: str) -> None:
     root = logging.getLogger()
     root.handlers = [output]
     root.setLevel(_LEVELS[level])
-    # uvicorn says at info what we say ourselves, and warns of every broken request.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    # uvicorn says at info what we say ourselves, and warns of every broken request; Elasticsearch's client has a line
+    # for each request to the cluster.
+    for name in ("uvicorn.error", "elastic_transport"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _shown(style: Literal["json", "console"]) -> list[Any]:

@@ -22,6 +22,8 @@ log = structlog.stdlib.get_logger("headrace.test")
 log.debug("not shown")
 log.info("shown", number=1)
 logging.getLogger("uvicorn.error").warning("of a library, not shown")
+logging.getLogger("elastic_transport.transport").info("of a library, not shown")
+logging.getLogger("elastic_transport.node_pool").warning("of a library, not shown")
 logging.getLogger("other").warning("of a library")
 try:
     sent = "very-secret"
