@@ -68,7 +68,7 @@ async def prune(
         if kind not in TIME:
             msg = f"No retention for {kind!r}. There are: {', '.join(TIME)}"
             raise ValueError(msg)
-    await refresh(cluster, indices_of(cluster.place, *kind_days, "event"))
+    await refresh(cluster, indices_of(cluster.place, *kind_days, "event", "claim"))
     gone = dict.fromkeys((*kind_days, "mark"), 0)
     known = now - timedelta(days=dedup_days)
     for kind, days in kind_days.items():

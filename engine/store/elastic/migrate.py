@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -107,12 +107,15 @@ async def plan(cluster: Cluster) -> list[Step]:
             # One out of use goes only if it is surely what a migration left: written no more, and replaced.
             switched = index.is_blocked and new in used and index.name not in used
             if index.name in used or switched:
+                await refresh(cluster, index.name)
                 docs = await _count(cluster, index.name)
                 steps.append(Step(kind, index.name, index.version, docs, new, switched))
     return steps
 
 
-async def migrate(cluster: Cluster, *, grace_seconds: float = GRACE_SECONDS) -> AsyncIterator[Progress]:
+async def migrate(
+    cluster: Cluster, *, grace_seconds: float = GRACE_SECONDS
+) -> AsyncGenerator[Progress, None]:
     """Bring every index to this version, one after another, and yield how far each is.
 
     While an index is copied it takes no writes: servers answer 503 for that kind until the switch, and nothing is
@@ -148,7 +151,7 @@ async def abandon(cluster: Cluster) -> list[str]:
     return [step.old for step in steps]
 
 
-async def _copy(cluster: Cluster, step: Step, grace_seconds: float) -> AsyncIterator[Progress]:
+async def _copy(cluster: Cluster, step: Step, grace_seconds: float) -> AsyncGenerator[Progress, None]:
     """Copy an index into the new one, which gets no alias yet."""
     await cluster.ask("PUT", f"/{step.old}/_block/write", seconds=MASTER_SECONDS)
     blocked = monotonic()

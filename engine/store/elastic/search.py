@@ -1,7 +1,7 @@
 """Searches, and walks through all that fits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from time import monotonic
 from typing import Any
 
@@ -95,7 +95,7 @@ async def search(cluster: Cluster, where: str, body: Mapping[str, Any]) -> Found
     return found
 
 
-async def scan(cluster: Cluster, where: str, query: Body, page: int = PAGE) -> AsyncIterator[Hit]:
+async def scan(cluster: Cluster, where: str, query: Body, page: int = PAGE) -> AsyncGenerator[Hit, None]:
     """Yield every document that fits, as all were when it began, in no order that means anything."""
     path = f"/{where}/_pit?keep_alive={KEEP_ALIVE}&{ANY_INDEX}"
     pit = (await cluster.ask_json("POST", path, seconds=ASK_SECONDS))["id"]
