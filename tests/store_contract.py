@@ -764,6 +764,16 @@ async def _compare_with_model(
 ) -> None:
     """Commit changes, some at a time, and predict each outcome with dictionaries."""
     store = open_store(url, data=data)
+    try:
+        await _commit_and_predict(store, new_id()[:8], steps)
+    finally:
+        await store.close()
+
+
+async def _commit_and_predict(
+    store: Store, run: str, steps: list[list[tuple[int, int, int, bool, bool]]]
+) -> None:
+    # Names of this run's own: a store beyond one file is the same for all runs.
     profiles: dict[str, tuple[str, int]] = {}
     sessions: dict[str, str] = {}
     events: dict[str, str] = {}
@@ -775,14 +785,14 @@ async def _compare_with_model(
             if again and done:
                 made = done[who % len(done)]
             else:
-                profile, session = f"p{who}", f"s{visit}"
+                profile, session = f"{run}-p{who}", f"{run}-s{visit}"
                 read = None if fresh else await one(store, "profile", key_of("profile", profile))
                 change_id = new_id()
                 base = read.doc["by"] if read else None
                 write = profile_write(profile, read, value=next(number), by=change_id, base=base)
                 new = sessions.get(session) is None
                 visit_write = session_write(session, profile) if new else None
-                rows = [event_row(f"e{event}", profile)]
+                rows = [event_row(f"{run}-e{event}", profile)]
                 made = change(change_id=change_id, profile=write, session=visit_write, events=rows)
                 done.append(made)
             waiting.append((made, asyncio.ensure_future(store.commit(made))))
@@ -790,7 +800,6 @@ async def _compare_with_model(
             assert await future == _predict(made, profiles, sessions, events)
     for name, (_, value) in profiles.items():
         assert (await read_profile(store, name)).doc["value"] == value
-    await store.close()
 
 
 def _predict(

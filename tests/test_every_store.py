@@ -5,7 +5,13 @@ import pytest
 from tests.store_contract import StoreContract
 
 
-class TestEveryStore(StoreContract):
-    @pytest.fixture(params=["embedded"])
-    def url(self, request: pytest.FixtureRequest) -> str:
-        return {"embedded": "sqlite:"}[request.param]
+class TestEmbedded(StoreContract):
+    @pytest.fixture
+    def url(self) -> str:
+        return "sqlite:"
+
+
+class TestElasticsearch(StoreContract):
+    @pytest.fixture
+    def url(self, elastic_url: str) -> str:
+        return elastic_url

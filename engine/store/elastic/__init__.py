@@ -42,7 +42,7 @@ from headrace.engine.store.protocol import (
 MAX_WAITING = 4096
 """Changes at work at once; more are told to come again."""
 
-FIRST_SECONDS = 5.0
+FIRST_SECONDS = 8.0
 """How long the first requests wait for templates and indices."""
 
 LOOK_EVERY_SECONDS = 0.5

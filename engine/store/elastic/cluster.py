@@ -164,6 +164,8 @@ class Cluster:
 def _connect(place: Place) -> AsyncElasticsearch:
     # Warnings of a cluster are for its operator; they stand in its own deprecation log.
     warnings.simplefilter("ignore", ElasticsearchWarning)
+    # aiohttp would rather have large bodies in a file; a bulk is in memory already.
+    warnings.filterwarnings("ignore", "Sending a large body directly", ResourceWarning)
     options: dict[str, Any] = {}
     if place.hosts[0].startswith("https:"):
         options["verify_certs"] = place.verify

@@ -27,7 +27,7 @@ class Setup:
         self._cluster = cluster
         self.done = False
         self.code = "store-away"
-        self.text = "the cluster was not asked yet"
+        self.text = "its templates and indices are being made"
         self.version = ""
 
     async def run(self) -> bool:
