@@ -4,16 +4,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+import msgspec
+
 from headrace.engine import path
 from headrace.engine.edit import OPERATIONS, json_copy
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
 from headrace.engine.model import iso, make_key
 from headrace.engine.passage import MAX_EMITTED, Emitted, Passage
-from headrace.engine.plugin import Entry, LogLevel
+from headrace.engine.plugin import ERROR_PORT, Entry, LogLevel, Out
 from headrace.engine.store.protocol import Row
 from headrace.engine.view import SCALARS, plain, shown
-from headrace.engine.workflow import Workflow
+from headrace.engine.workflow import Node, Way, Workflow
 
 MAX_EMIT_DEPTH = 3
 """How deep internal events may cause others; DESIGN §4.1."""
@@ -35,26 +37,41 @@ class Asked:
 NOTHING = Asked()
 
 
-def apply_journal(passage: Passage, workflow: Workflow, node: str, port: str, journal: list[Entry]) -> Asked:
-    """Do every entry of a node's journal in order; raises NodeError, with nothing done, when one cannot be."""
+class NodeRun(msgspec.Struct, gc=False):
+    """What one node did: its way out, what it gave, its journal, the error if it failed, and where its edits stand."""
+
+    node: Node
+    way: Way
+    out: Out
+    journal: list[Entry]
+    error: str = ""
+    edits: tuple[int, int] = (0, 0)
+
+
+def apply_journal(passage: Passage, workflow: Workflow, done: NodeRun) -> Asked:
+    """Do every entry of a node's journal in order; fails the node, with nothing done, when one cannot be."""
     docs, edits = passage.docs, passage.edits
     start = len(edits)
     writer: Writer | None = None
     try:
-        for op, where, value in journal:
+        for op, where, value in done.journal:
             if op in OPERATIONS:
                 target = where.path if type(where) is WritePath else path.compile_write_path(str(where))
                 edit = target.changes[op](docs, value if type(value) in SCALARS else plain(value))
                 if edit is not None:
                     edits.append(edit)
             else:
-                writer = writer or Writer(passage, workflow, node, port)
+                writer = writer or Writer(passage, workflow, done.node.name, done.out.port)
                 OTHERS[op](writer, where, value)
     except (PathError, NodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         passage.undo(start)
         if writer is not None:
             writer.undo()
-        raise NodeError(str(error)) from None
+        done.error = str(error)
+        done.out = Out(ERROR_PORT, {"error": done.error})
+        done.way = done.node.ways[ERROR_PORT]
+        return NOTHING
+    done.edits = (start, len(edits))
     if writer is None:
         return NOTHING
     passage.stopped = passage.stopped or writer.asked.stops_event

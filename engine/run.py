@@ -11,11 +11,11 @@ import msgspec
 
 from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
-from headrace.engine.journal import NOTHING, apply_journal
+from headrace.engine.journal import NOTHING, NodeRun, apply_journal
 from headrace.engine.passage import Passage
-from headrace.engine.plugin import ERROR_PORT, Entry, Out, Step
+from headrace.engine.plugin import ERROR_PORT, Out, Step
 from headrace.engine.view import SCALARS, plain
-from headrace.engine.workflow import NOWHERE, Joins, Node, Way, Workflow
+from headrace.engine.workflow import Joins, Node, Way, Workflow
 
 WIDE_WAVE = 8
 """A wave of more nodes than this looks at the clock after each of them, so that the loop is given back in time."""
@@ -24,22 +24,11 @@ WIDE_WAVE = 8
 FILE_ORDER = attrgetter("index")
 
 
-class NodeRun(msgspec.Struct, gc=False):
-    """What one node did: its way out, what it gave, its journal, and the error if it failed."""
-
-    node: Node
-    way: Way
-    out: Out
-    journal: list[Entry]
-    error: str = ""
-
-
 class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
     An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` are the
-    bits of the nodes with several edges of which one is such. `edits_done` says how many `edits` there were before
-    the run and after each node that has a journal. `held` names the nodes that wait for a time.
+    bits of the nodes with several edges of which one is such. `held` names the nodes that wait for a time.
     Of the passage it keeps what a trace shows, not the passage itself: two that
     hold each other wait for the garbage collector.
     """
@@ -47,12 +36,11 @@ class Run(msgspec.Struct, eq=False):
     workflow: Workflow
     edits: list[Edit]
     now: datetime
-    waiting: list[int]
     times: dict[str, tuple[float, float]]
+    waiting: list[int]
+    dead: int
     started: float
-    edits_done: list[int]
     taken: int = 0
-    dead: int = 0
     done: list[NodeRun] = []
     held: list[str] = []
     error: str = ""
@@ -67,37 +55,52 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     Raises Needs when a node attaches a profile or session that the request has not locked, StoreError when one
     looks something up and the store cannot answer now.
     """
-    passage.times = {}
-    run = Run(
-        workflow,
-        passage.edits,
-        passage.now,
-        workflow.edges_in.copy(),
-        passage.times,
-        perf_counter(),
-        [len(passage.edits)],
-    )
-    passage.begin_run(run)
-    wave = starting_nodes(run)
-    budget = passage.budget
+    run = begin_run(workflow, passage)
+    budget, results = passage.budget, passage.scope.nodes
+    wave: Sequence[Node] = workflow.starts
     while wave:
-        width = len(wave)
-        budget.left -= width
+        budget.left -= len(wave)
         if budget.left < 0:
             run.error = "stopped: the event has used all of its node runs"
             run.stopped = True
             break
-        if width > WIDE_WAVE or workflow.has_io:
-            wave = settle_all(passage, run, await execute_wave(passage, wave))
-        elif width == 1:
-            wave = settle(passage, run, execute(passage, wave[0]))
+        if workflow.has_io or len(wave) > WIDE_WAVE:
+            ran = await execute_wave(passage, wave)
         else:
-            wave = settle_all(passage, run, [execute(passage, node) for node in wave])
+            ran = execute(passage, wave)
+        # The nodes of a wave are settled in file order, when all of them have run.
+        ready: tuple[Node, ...] = ()
+        for done in ran:
+            if done.journal or done.error:
+                keep(passage, run, done)
+            results[done.node.name] = done.out.result
+            ready += done.way.ready
+            if done.way.joins:
+                ready += settle_joins(run, done.way.joins)
+        run.done.extend(ran)
+        # File order, not arrival order: two runs of one event give one trace.
+        wave = ready if len(ready) < 2 else sorted(ready, key=FILE_ORDER)
         if run.stopped:
             break
         if perf_counter() > budget.turn_ends:
             await budget.breathe()
     run.ms = (perf_counter() - run.started) * 1000
+    return run
+
+
+def begin_run(workflow: Workflow, passage: Passage) -> Run:
+    """Return a run in which nothing has happened; the passage is given to it."""
+    passage.times = {}
+    run = Run(
+        workflow,
+        passage.edits,
+        passage.now,
+        passage.times,
+        workflow.waiting.copy(),
+        workflow.dead,
+        perf_counter(),
+    )
+    passage.begin_run(run)
     return run
 
 
@@ -107,7 +110,7 @@ async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     without: dict[int, NodeRun] = {}
     for node in wave:
         if not node.is_async:
-            without[node.index] = execute(passage, node)
+            (without[node.index],) = execute(passage, (node,))
             if perf_counter() > passage.budget.turn_ends:
                 await passage.budget.breathe()
     found = await asyncio.gather(*(execute_io(passage, node) for node in with_io))
@@ -115,18 +118,22 @@ async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     return [without.get(node.index) or waited[node.index] for node in wave]
 
 
-def execute(passage: Passage, node: Node) -> NodeRun:
-    """Execute a node that does no I/O."""
-    step = Step(passage, node.name)
-    try:
-        out: Any = node.run(step)
-        way = node.ways.get(out.port) if type(out) is Out else None
-        # Most nodes have no result, and need no other look.
-        if way is None or out.result is not None:
-            return checked(node, step, out)
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
-        return failed(node, step, error)
-    return NodeRun(node, way, out, step.journal)
+def execute(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
+    """Execute nodes that do no I/O, one after another."""
+    ran: list[NodeRun] = []
+    for node in wave:
+        step = Step(passage, node.name)
+        try:
+            out: Any = node.run(step)
+            way = node.ways.get(out.port) if type(out) is Out else None
+            # Most nodes have no result, and need no other look.
+            if way is not None and out.result is None:
+                ran.append(NodeRun(node, way, out, step.journal))
+            else:
+                ran.append(checked(node, step, out))
+        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
+            ran.append(failed(node, step, error))
+    return ran
 
 
 async def execute_io(passage: Passage, node: Node) -> NodeRun:
@@ -182,50 +189,18 @@ def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     return NodeRun(node, node.ways[ERROR_PORT], Out(ERROR_PORT, {"error": text}), step.journal, text)
 
 
-def settle_all(passage: Passage, run: Run, ran: list[NodeRun]) -> Sequence[Node]:
-    """Settle the nodes of a wave, in file order; returns the next wave, in that order too.
-
-    File order, not arrival order: two runs of one event give one trace.
-    """
-    ready: tuple[Node, ...] = ()
-    for done in ran:
-        ready += settle(passage, run, done)
-    return sorted(ready, key=FILE_ORDER) if len(ready) > 1 else ready
-
-
-def settle(passage: Passage, run: Run, done: NodeRun) -> tuple[Node, ...]:
-    """Apply a node's journal, keep its result and follow its edges; returns the nodes that may run now."""
-    node, way = done.node, done.way
-    if done.journal:
-        way = keep(passage, run, done)
+def keep(passage: Passage, run: Run, done: NodeRun) -> None:
+    """Apply a node's journal, or fail the node, and do what is asked of the run itself."""
+    asked = NOTHING if done.error else apply_journal(passage, run.workflow, done)
     if done.error:
         run.failed = True
-        if not node.then.get(ERROR_PORT):
-            run.error = run.error or f"{node.name}: {done.error}"
-    run.done.append(done)
-    passage.scope.nodes[node.name] = done.out.result
-    if not way.joins:
-        return way.ready
-    return tuple(sorted(way.ready + settle_joins(run, way.joins), key=FILE_ORDER))
-
-
-def keep(passage: Passage, run: Run, done: NodeRun) -> Way:
-    """Apply a node's journal, or fail the node; returns the way on."""
-    asked = NOTHING
-    if not done.error:
-        try:
-            asked = apply_journal(passage, run.workflow, done.node.name, done.out.port, done.journal)
-        except NodeError as error:
-            done.error = str(error)
-            done.out = Out(ERROR_PORT, {"error": done.error})
-            done.way = done.node.ways[ERROR_PORT]
-    run.edits_done.append(len(passage.edits))
+        if not done.node.then.get(ERROR_PORT):
+            run.error = run.error or f"{done.node.name}: {done.error}"
     if asked.stops:
         run.stopped = True
     if asked.waits:
         run.held.append(done.node.name)
-        return NOWHERE
-    return done.way
+        done.way = Way(done.way.label, (), ())
 
 
 def settle_joins(run: Run, joins: Joins) -> tuple[Node, ...]:
@@ -240,13 +215,5 @@ def settle_joins(run: Run, joins: Joins) -> tuple[Node, ...]:
         if run.waiting[to.index]:
             continue
         runs = run.taken & to.bit and not (to.join_all and run.dead & to.bit)
-        ready += (to,) if runs and not to.disabled else settle_joins(run, to.skipped.joins)
+        ready += (to,) if runs else settle_joins(run, to.skipped.joins)
     return ready
-
-
-def starting_nodes(run: Run) -> Sequence[Node]:
-    """Return the nodes that no edge leads to; edges out of disabled ones are dead."""
-    for node in run.workflow.starts:
-        if node.disabled:
-            settle_joins(run, node.skipped.joins)
-    return run.workflow.enabled_starts

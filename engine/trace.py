@@ -1,16 +1,16 @@
 """What a run leaves behind: a short record, and a trace."""
 
 from collections.abc import Callable
-from itertools import pairwise
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from headrace.engine import path
+from headrace.engine.journal import NodeRun
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.plugin import Step
-from headrace.engine.run import NodeRun, Run
+from headrace.engine.run import Run
 from headrace.engine.view import shown
 from headrace.engine.workflow import Node, Workflow, with_runs
 
@@ -112,10 +112,7 @@ def _record_async(run: Callable[[Step], Any]) -> Callable[[Step], Any]:
 def full_trace(run: Run, event_id: str) -> Doc:
     """Return the full record of a run, node by node; times are there if the workflow was `traced`."""
     ran = {done.node.name for done in run.done}
-    shares = pairwise(run.edits_done)
-    nodes = {
-        done.node.name: _node_record(run, done, next(shares) if done.journal else (0, 0)) for done in run.done
-    }
+    nodes = {done.node.name: _node_record(run, done) for done in run.done}
     for node in run.workflow.nodes:
         if node.name not in ran:
             nodes[node.name] = {"plugin": node.plugin_name, "skipped": _why_not(run, node)}
@@ -138,13 +135,13 @@ def trace_key(event_key: str, workflow: str) -> str:
     return make_key("trace", event_key, workflow)
 
 
-def _node_record(run: Run, done: NodeRun, share: tuple[int, int]) -> Doc:
+def _node_record(run: Run, done: NodeRun) -> Doc:
     record: Doc = {"plugin": done.node.plugin_name, "port": done.out.port, "result": shown(done.out.result)}
     times = run.times.get(done.node.name)
     if times is not None:
         record["started"] = round((times[0] - run.started) * 1000, 3)
         record["ms"] = round((times[1] - times[0]) * 1000, 3)
-    changes = [_change(edit) for edit in run.edits[slice(*share)]]
+    changes = [_change(edit) for edit in run.edits[slice(*done.edits)]]
     if changes:
         record["changes"] = changes
     calls = [shown(value) for op, _, value in done.journal if op == "effect"]

@@ -101,19 +101,19 @@ class Way(msgspec.Struct, frozen=True, eq=False):
 
 
 Joins = tuple[tuple["Node", bool], ...]
-NOWHERE = Way("", (), ())
 
 
 class Node:
     """A compiled node: what to call, and where each port leads.
 
     `then` holds indexes into `Workflow.nodes`, `targets` all edges, `ways` what follows by each port, and `skipped`
-    what does when the node does not run. `bit` stands for the node in a set of nodes that is kept as a number.
+    what does when the node does not run. `bit` stands for the node in a set of nodes that is kept as a number. A node
+    `is_dead` that is disabled, or that no edge can lead to because of that.
     """
 
     __slots__ = (
-        "bit", "disabled", "edges_in", "index", "is_async", "join_all", "name", "plugin", "plugin_name", "ports",
-        "retry", "run", "skipped", "targets", "then", "timeout_seconds", "ways",
+        "bit", "disabled", "edges_in", "index", "is_async", "is_dead", "join_all", "name", "plugin", "plugin_name",
+        "ports", "retry", "run", "skipped", "targets", "then", "timeout_seconds", "ways",
     )  # fmt: skip
 
     def __init__(self, index: int, name: str, file: NodeFile, plugin: Plugin[Any]) -> None:
@@ -125,7 +125,7 @@ class Node:
         self.is_async = bool(plugin.uses)
         self.ports = frozenset(plugin.ports_for(plugin.config)) | {ERROR_PORT}
         self.bit = 1 << index
-        self.disabled = file.disabled
+        self.disabled = self.is_dead = file.disabled
         self.join_all = file.join == "all"
         self.timeout_seconds = file.timeout_seconds or 10.0
         self.retry = file.retry
@@ -133,7 +133,7 @@ class Node:
         self.then: Mapping[str, tuple[int, ...]] = {}
         self.targets: tuple[tuple[str, Node], ...] = ()
         self.ways: Mapping[str, Way] = {}
-        self.skipped = NOWHERE
+        self.skipped = Way("", (), ())
 
     def find_ways(self) -> None:
         """Find out what follows by each port; called when the edges of all nodes are known."""
@@ -146,9 +146,11 @@ class Node:
         edges = [(to, by == port) for by, to in reversed(self.targets)]
         while edges:
             to, is_taken = edges.pop()
+            if to.is_dead:
+                continue
             if to.edges_in > 1:
                 joins.append((to, is_taken))
-            elif is_taken and not to.disabled:
+            elif is_taken:
                 ready.append(to)
             else:
                 edges += [(beyond, False) for _, beyond in reversed(to.targets)]
@@ -164,7 +166,11 @@ class Takes(NamedTuple):
 
 
 class Workflow:
-    """A workflow ready to run. Nothing in it changes after it was compiled."""
+    """A workflow ready to run. Nothing in it changes after it was compiled.
+
+    `starts` are the nodes that a run begins with. `waiting` counts the edges into each node that are not dead from the
+    start, and `dead` holds the bits of the nodes into which one is.
+    """
 
     def __init__(self, name: str, version: str, file: WorkflowFile, nodes: tuple[Node, ...]) -> None:
         self.name = name
@@ -179,14 +185,28 @@ class Workflow:
         self.takes = Takes(
             frozenset(on.source) if on.source is not None else None, on.when, tuple(on.consent)
         )
-        self.edges_in = [node.edges_in for node in nodes]
-        self.starts = tuple(node for node in nodes if node.edges_in == 0)
-        self.enabled_starts = tuple(node for node in self.starts if not node.disabled)
+        self.waiting = [node.edges_in for node in nodes]
+        self.dead = 0
+        self._settle_dead()
+        for node in nodes:
+            node.find_ways()
+        self.starts = tuple(node for node in nodes if not node.edges_in and not node.is_dead)
         self.has_io = any(node.is_async for node in nodes)
         self.has_plain_labels = all(
             _PLAIN_LABEL.fullmatch(way.label) for node in nodes for way in node.ways.values()
         )
         self._matches = _one_of(on.event)
+
+    def _settle_dead(self) -> None:
+        """Settle the edges that are dead before any run: those out of disabled nodes, and what follows from them."""
+        dead = [node for node in self.nodes if node.disabled]
+        while dead:
+            for _, to in dead.pop().targets:
+                self.waiting[to.index] -= 1
+                self.dead |= to.bit
+                if not self.waiting[to.index] and not to.is_dead:
+                    to.is_dead = True
+                    dead.append(to)
 
     def matches(self, event_type: str) -> bool:
         """Say whether `on.event` names this type."""
@@ -226,8 +246,6 @@ def compile_workflow(
         node.targets = tuple((port, nodes[to]) for port, after in node.then.items() for to in after)
         for _, to in node.targets:
             to.edges_in += 1
-    for node in nodes:
-        node.find_ways()
     version = blake2b(text, digest_size=6).hexdigest()
     return Workflow(name, version, file, nodes)
 
@@ -244,5 +262,4 @@ def with_runs(workflow: Workflow, run_of: Callable[[Node], Work]) -> Workflow:
         node.find_ways()
     changed.nodes = tuple(nodes)
     changed.starts = tuple(nodes[node.index] for node in workflow.starts)
-    changed.enabled_starts = tuple(nodes[node.index] for node in workflow.enabled_starts)
     return changed
