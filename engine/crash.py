@@ -4,14 +4,16 @@ import os
 import signal
 
 CRASH_POINTS = (
+    "store.claimed",
     "store.before_commit",
     "store.after_commit",
+    "store.settled",
     "track.resolved",
     "track.ran",
     "track.committed",
     "track.answering",
 )
-"""Every name that `crash_point` is called with."""
+"""Every name that `crash_point` is called with; `store.claimed` and `store.settled` only in Elasticsearch's commit."""
 
 _name = ""
 _left = 0
