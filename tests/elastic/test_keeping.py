@@ -21,6 +21,7 @@ from tests.store_contract import (
     change,
     event_key,
     event_row,
+    has_committed,
     key_of,
     profile_write,
     session_write,
@@ -54,11 +55,12 @@ async def test_what_moves_stays_as_it_was_to_the_byte(rig: Rig, name: str) -> No
 
 async def test_a_moved_session_counts_one_write_more(rig: Rig) -> None:
     await rig.store.commit(change(session=session_write("s", "loser")))
-    assert await move(rig, "loser", "survivor") == 1
     path = f"/{rig.alias('sessions')}/_doc/{key_of('session', 's')}"
+    before = (await rig.cluster.ask_json("GET", path))["_source"]["n"]
+    assert await move(rig, "loser", "survivor") == 1
     found = await rig.cluster.ask_json("GET", path)
-    assert found["_version"] == SESSION_VERSIONS + 2
-    assert found["_source"]["n"] == 2
+    assert found["_version"] == SESSION_VERSIONS + before + 1
+    assert found["_source"]["n"] == before + 1
     assert found["_source"]["profile"] == "survivor"
 
 
@@ -82,15 +84,32 @@ async def test_what_waits_in_the_profiles_is_written_before_it_moves(rig: Rig) -
     stored = await rig.source(where, key)
     assert stored is not None
     members = msgspec.json.decode(stored)
-    members |= {"n": 2, "doc": members["doc"] | {"properties": {"newer": True}}}
-    newer = Planned("session", where, key, 2, msgspec.json.encode(members))
-    pending = pending_members([part_of(new_id(), 0, [], (key, 2), [newer])])
+    n = members["n"] + 1
+    members |= {"n": n, "doc": members["doc"] | {"properties": {"newer": True}}}
+    newer = Planned("session", where, key, n, msgspec.json.encode(members))
+    pending = pending_members([part_of(new_id(), 0, [], (key, n), [newer])])
     record = msgspec.json.decode(b'{"key":"p"' + pending + b"}")
     await rig.put(rig.alias("profiles"), key_of("profile", "survivor"), **record)
     assert await move(rig, "loser", "survivor") == 1
     doc = doc_of(await rig.source(where, key) or b"")
     assert doc is not None
     assert (doc["properties"], doc["profile"]) == ({"newer": True}, "survivor")
+
+
+async def test_a_session_is_made_anew_right_after_it_was_erased(rig: Rig) -> None:
+    """The cluster remembers the version of what was deleted for a minute."""
+    for turn in range(3):
+        profile = profile_write(f"p{turn}")
+        session = session_write("s", f"p{turn}", properties={"turn": turn})
+        assert has_committed(await rig.store.commit(change(profile=profile, session=session)))
+        for again in range(3):
+            (stored,) = await rig.store.read([Ref("session", session.key)])
+            assert stored is not None
+            write = session_write("s", f"p{turn}", stored, again=again)
+            assert has_committed(await rig.store.commit(change(session=write)))
+        got = await rig.questions.get("session", session.key)
+        assert got == session.doc | {"again": 2}
+        assert (await remove(rig, f"p{turn}"))["session"] == 1
 
 
 async def test_a_claimed_session_can_still_be_written(rig: Rig) -> None:

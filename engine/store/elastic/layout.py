@@ -70,7 +70,7 @@ _OF: dict[str, Mapping] = {
         "hidden": {"type": "boolean"},
         "created": _DATE,
         "updated": _DATE,
-        "n": {"type": "integer"},
+        "n": {"type": "long"},
     }
     | _RECORD,
     "claims": {"profile": _NAME},

@@ -85,11 +85,15 @@ class Work:
 
     @property
     def session_number(self) -> tuple[str, int] | None:
-        """The key of the session that is written, and the number of this write."""
+        """The key of the session that is written, and the number of this write.
+
+        Numbers grow with the clock, so that a session which is made anew after it was erased is above what the
+        cluster still remembers of the one before, and a write is above one that only moved the session since.
+        """
         write = self.change.session
         if write is None or not (write.changed or write.version is None):
             return None
-        return write.key, (self.session_base.n if self.session_base else 0) + 1
+        return write.key, max((self.session_base.n if self.session_base else 0) + 1, self.now_ms)
 
     @property
     def is_idle(self) -> bool:
