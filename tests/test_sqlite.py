@@ -581,3 +581,54 @@ async def test_a_question_about_one_profile_does_not_wait_for_reports(opened: Op
     finally:
         ended.set()
         await asyncio.gather(*long)
+
+
+# How changes come together
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many changes each transaction takes, and let steps be long enough to see them."""
+    found: list[int] = []
+    apply = writer.apply_batch
+
+    def noting(connection: sqlite3.Connection, batch: Sequence[Any], known: Any) -> Any:
+        found.append(len(batch))
+        return apply(connection, batch, known)
+
+    monkeypatch.setattr(writer, "apply_batch", noting)
+    monkeypatch.setattr(writer, "STEP_SECONDS", 0.3)
+    return found
+
+
+async def test_many_changes_wait_for_those_that_come_just_after(opened: Open, batches: list[int]) -> None:
+    store = opened()
+
+    async def late(name: str) -> Any:
+        await asyncio.sleep(0.1)
+        return await store.commit(change(events=[event_row(name)]))
+
+    at_once = [store.commit(change(events=[event_row(f"e{n}")])) for n in range(4)]
+    assert all(map(has_committed, await asyncio.gather(*at_once, late("f0"), late("f1"))))
+    assert batches == [6]
+
+
+async def test_few_changes_wait_for_nobody(opened: Open, batches: list[int]) -> None:
+    store = opened()
+    began = asyncio.get_running_loop().time()
+    for number in range(3):
+        writes = [store.commit(change(events=[event_row(f"e{number}-{n}")])) for n in range(3)]
+        assert all(map(has_committed, await asyncio.gather(*writes)))
+    assert batches == [3, 3, 3]
+    assert asyncio.get_running_loop().time() - began < 0.3
+
+
+async def test_a_store_that_closes_gathers_no_more(opened: Open, batches: list[int]) -> None:
+    store = opened()
+    writes = [asyncio.ensure_future(store.commit(change(events=[event_row(f"e{n}")]))) for n in range(10)]
+    await asyncio.sleep(0)
+    began = asyncio.get_running_loop().time()
+    await store.close()
+    assert all(map(has_committed, await asyncio.gather(*writes)))
+    assert asyncio.get_running_loop().time() - began < 2 * 0.3
+    assert sum(batches) == 10

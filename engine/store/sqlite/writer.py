@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ Job = Callable[[sqlite3.Connection], Any]
 
 MAX_BATCH = 256
 MAX_WAITING = 4096
+
+MANY = 4
+STEP_SECONDS = 0.001
+MOST_STEPS = 4
+"""When so many changes wait, more are about to come: a transaction that takes them along costs hardly more than one
+that does not. They are waited for step by step, as long as the last step brought any."""
 
 _log = structlog.get_logger(__name__)
 
@@ -128,6 +135,7 @@ class Writer:
         batch = [first]
         if not isinstance(first.work, Prepared):
             return batch
+        self._gather()
         with suppress(Empty):
             while len(batch) < MAX_BATCH:
                 one = self._queue.get_nowait()
@@ -139,6 +147,16 @@ class Writer:
                     break
                 batch.append(one)
         return batch
+
+    def _gather(self) -> None:
+        """Give more changes a moment to come, when many are under way."""
+        for _ in range(MOST_STEPS):
+            before = self.waiting
+            if before < MANY or self.closed:
+                return
+            time.sleep(STEP_SECONDS)
+            if self.waiting == before:
+                return
 
     def _write(self, batch: Sequence[_Waiting]) -> list[Any]:
         """Write a batch in one transaction; return an outcome or an error for each."""
