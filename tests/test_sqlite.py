@@ -21,7 +21,7 @@ from headrace.engine.errors import BusyError, StoreError, StoreRefused
 from headrace.engine.model import iso
 from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Committed, Query, Ref, Row, Store
-from headrace.engine.store.sqlite import SqliteStore, writer
+from headrace.engine.store.sqlite import SqliteStore, apply, writer
 from headrace.engine.store.sqlite.ask import find_page
 from headrace.engine.store.sqlite.files import connect
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
@@ -590,11 +590,9 @@ async def test_a_question_about_one_profile_does_not_wait_for_reports(opened: Op
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note how many changes each transaction takes, and let steps be long enough to see them."""
     found: list[int] = []
-    apply = writer.apply_batch
-
     def noting(connection: sqlite3.Connection, batch: Sequence[Any], known: Any) -> Any:
         found.append(len(batch))
-        return apply(connection, batch, known)
+        return apply.apply_batch(connection, batch, known)
 
     monkeypatch.setattr(writer, "apply_batch", noting)
     monkeypatch.setattr(writer, "STEP_SECONDS", 0.3)
