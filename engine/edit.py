@@ -10,6 +10,7 @@ import msgspec
 from headrace.engine.errors import PathError
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.language.values import iso_text, same
+from headrace.engine.view import plain
 
 VALUE_DEPTH: Final = 64
 """Deepest nesting of a value that may be written."""
@@ -52,7 +53,7 @@ def undo(edit: Edit) -> None:
 
 
 def json_copy(value: Any) -> Any:
-    """Return a copy of a JSON value that shares nothing with it; a time becomes its ISO 8601 text.
+    """Return a copy of a JSON value, or of one behind a view, that shares nothing with it; a time becomes its text.
 
     Raises PathError for what JSON cannot say, and for what is too deep or too large.
     """
@@ -62,7 +63,7 @@ def json_copy(value: Any) -> Any:
     if kind is int or kind is float:
         return _check_number(value)
     left = [VALUE_SIZE]
-    return _copy(value, 0, left)
+    return _copy(plain(value), 0, left)
 
 
 def _copy(value: Any, depth: int, left: list[int]) -> Any:
@@ -149,13 +150,15 @@ def _unset(before: Any, value: Any) -> Any:  # noqa: ARG001 - all operations are
 def _increment(before: Any, value: Any) -> Any:
     if type(value) not in _NUMBERS:
         raise PathError(f"cannot increment by {_kind(json_copy(value))}")
-    if not _LEAST < value < _MOST:
-        _check_number(value)
+    if type(before) in _NUMBERS:
+        after = before + value
+        if _LEAST < after < _MOST and _LEAST < before < _MOST:
+            return after
+    _check_number(value)
     start = 0 if before is MISSING or before is None else before
     if type(start) not in _NUMBERS:
         raise PathError(f"cannot increment {_kind(start)}")
-    after = start + value
-    return after if _LEAST < after < _MOST else _check_number(after)
+    return _check_number(start + value)
 
 
 def _list_of(before: Any, verb: str) -> list[Any]:

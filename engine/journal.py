@@ -14,7 +14,7 @@ from headrace.engine.model import iso, make_key
 from headrace.engine.passage import MAX_EMITTED, Emitted, Passage
 from headrace.engine.plugin import ERROR_PORT, Entry, LogLevel, Out
 from headrace.engine.store.protocol import Row
-from headrace.engine.view import SCALARS, plain, shown
+from headrace.engine.view import plain, shown
 from headrace.engine.workflow import Node, Way, Workflow
 
 MAX_EMIT_DEPTH = 3
@@ -57,7 +57,7 @@ def apply_journal(passage: Passage, workflow: Workflow, done: NodeRun) -> Asked:
         for op, where, value in done.journal:
             if op in OPERATIONS:
                 target = where.path if type(where) is WritePath else path.compile_write_path(str(where))
-                edit = target.changes[op](docs, value if type(value) in SCALARS else plain(value))
+                edit = target.changes[op](docs, value)
                 if edit is not None:
                     edits.append(edit)
             else:

@@ -273,11 +273,13 @@ class Step(msgspec.Struct, eq=False):
         """Return the value of a config field for this event."""
         if type(field) is Secret:
             return self._passage.secret(field.name)
-        return field.evaluate(self._passage.scope)
+        evaluate = field.evaluate
+        return evaluate(self._passage.scope)
 
     def test(self, condition: Expression) -> bool:
         """Return the truth of a condition."""
-        return bool(condition.evaluate(self._passage.scope))
+        evaluate = condition.evaluate
+        return bool(evaluate(self._passage.scope))
 
     def read(self, path: str | ReadPath | WritePath) -> Any:
         """Return what stands at a path, as a view, or None."""

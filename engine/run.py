@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
-from headrace.engine.journal import NOTHING, NodeRun, apply_journal
+from headrace.engine.journal import NOTHING, Asked, NodeRun, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Out, Step
 from headrace.engine.view import SCALARS, plain
@@ -71,12 +71,14 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
         # The nodes of a wave are settled in file order, when all of them have run.
         ready: tuple[Node, ...] = ()
         for done in ran:
-            if done.journal or done.error:
-                keep(passage, run, done)
+            asked = apply_journal(passage, workflow, done) if done.journal and not done.error else NOTHING
+            if done.error or asked is not NOTHING:
+                heed(run, done, asked)
             results[done.node.name] = done.out.result
-            ready += done.way.ready
-            if done.way.joins:
-                ready += settle_joins(run, done.way.joins)
+            way = done.way
+            ready += way.ready
+            if way.joins:
+                ready += settle_joins(run, way.joins)
         run.done.extend(ran)
         # File order, not arrival order: two runs of one event give one trace.
         wave = ready if len(ready) < 2 else sorted(ready, key=FILE_ORDER)
@@ -124,7 +126,8 @@ def execute(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     for node in wave:
         step = Step(passage, node.name)
         try:
-            out: Any = node.run(step)
+            run = node.run
+            out: Any = run(step)
             way = node.ways.get(out.port) if type(out) is Out else None
             # Most nodes have no result, and need no other look.
             if way is not None and out.result is None:
@@ -189,9 +192,8 @@ def failed(node: Node, step: Step, error: Exception) -> NodeRun:
     return NodeRun(node, node.ways[ERROR_PORT], Out(ERROR_PORT, {"error": text}), step.journal, text)
 
 
-def keep(passage: Passage, run: Run, done: NodeRun) -> None:
-    """Apply a node's journal, or fail the node, and do what is asked of the run itself."""
-    asked = NOTHING if done.error else apply_journal(passage, run.workflow, done)
+def heed(run: Run, done: NodeRun, asked: Asked) -> None:
+    """Let a run know of a node that failed, or do what its journal asked of the run itself."""
     if done.error:
         run.failed = True
         if not done.node.then.get(ERROR_PORT):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from headrace.engine.plugin import Config, Example, Out, Plugin, SegmentName, Step
+from headrace.engine.plugin import Config, Example, Out, Plugin, SegmentName, Step, WritePath
 
 _DONE = Out("done")
 
@@ -23,6 +23,10 @@ class AddSegment(Plugin[AddSegmentConfig]):
         Example({"segment": "vip"}, "error", "The event has no profile.", profile=None),
     )
 
+    def prepare(self) -> None:
+        self._segments = WritePath("profile.segments")
+        self._segment = self.config.segment
+
     def run(self, step: Step) -> Out:
-        step.add("profile.segments", self.config.segment)
+        step.add(self._segments, self._segment)
         return _DONE

@@ -22,5 +22,8 @@ class Branch(Plugin[BranchConfig]):
         Example({"when": "event.properties.total >= 100"}, "false", "A missing total is not large."),
     )
 
+    def prepare(self) -> None:
+        self._when = self.config.when
+
     def run(self, step: Step) -> Out:
-        return _TRUE if step.test(self.config.when) else _FALSE
+        return _TRUE if step.test(self._when) else _FALSE

@@ -41,7 +41,10 @@ class Increment(Plugin[IncrementConfig]):
         ),
     )
 
+    def prepare(self) -> None:
+        self._field, self._by = self.config.field, self.config.by
+
     def run(self, step: Step) -> Out:
-        by = self.config.by
-        step.increment(self.config.field, 1 if by is None else step.value(by))
+        by = self._by
+        step.increment(self._field, 1 if by is None else step.value(by))
         return _DONE

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from headrace.engine.plugin import Config, Example, Out, Plugin, SegmentName, Step
+from headrace.engine.plugin import Config, Example, Out, Plugin, SegmentName, Step, WritePath
 
 _DONE = Out("done")
 
@@ -22,6 +22,10 @@ class RemoveSegment(Plugin[RemoveSegmentConfig]):
         ),
     )
 
+    def prepare(self) -> None:
+        self._segments = WritePath("profile.segments")
+        self._segment = self.config.segment
+
     def run(self, step: Step) -> Out:
-        step.remove("profile.segments", self.config.segment)
+        step.remove(self._segments, self._segment)
         return _DONE

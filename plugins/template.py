@@ -24,5 +24,8 @@ class Template(Plugin[TemplateConfig]):
         ),
     )
 
+    def prepare(self) -> None:
+        self._text = self.config.text
+
     def run(self, step: Step) -> Out:
-        return Out("done", {"text": step.value(self.config.text)})
+        return Out("done", {"text": step.value(self._text)})

@@ -22,7 +22,7 @@ from headrace.engine.language.values import ARITHMETIC, COMPARISONS
 _FUNCTION: Final = """\
 def root(scope):
     try:
-        scope.spent = scope.rounds = 0{reads}{body}
+        {begin}{reads}{body}
         return value if {passes} else finish(value)
     except failures as error:
         raise failed(source, error) from error
@@ -41,7 +41,8 @@ def build(
     generator = Generator(checker, lone=lone, has_own_show=show is not plain_show)
     generator.visit(tree)
     body = generator.stream.getvalue()  # type: ignore[attr-defined]
-    code = _FUNCTION.format(reads=generator.reads.code, body=body, passes=ending.passes)
+    begin = "scope.spent = scope.rounds = 0" if "(scope, " in body or "scope.spend(" in body else ""
+    code = _FUNCTION.format(begin=begin, reads=generator.reads.code, body=body, passes=ending.passes)
     namespace = {
         **RUNTIME,
         **generator.constants,
