@@ -51,7 +51,7 @@ JSON_KINDS = (
     "scope",
     "trace",
 )
-PLAIN_KINDS = ("sh", "toml", "text", "js", "html", "ini", "nginx", "promql")
+PLAIN_KINDS = ("sh", "toml", "text", "js", "html", "ini", "nginx", "promql", "yaml", "mermaid")
 MADE_UP = "score_order"
 """The plugin that the page about writing one writes."""
 FINE = {"S02", "S03"}
