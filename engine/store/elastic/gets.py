@@ -13,6 +13,9 @@ MAX_DOCS = 1_000
 IN_FLIGHT = 3
 PATIENCE_SECONDS = 5.0
 
+ABSENT_SECONDS = 60.0
+"""How long an index that was not there is taken not to be there, by those who may."""
+
 _FIELDS = "docs._seq_no,docs._primary_term,docs.found,docs._source,docs.error.type"
 _PATH = f"/_mget?filter_path={_FIELDS}"
 _ONLY = ("profile", "content", "id", "change")
@@ -62,6 +65,11 @@ class Gets:
         self._queue: list[_Group] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
+        self._absent: dict[str, float] = {}
+
+    def is_absent(self, where: str) -> bool:
+        """Say whether an index was not there lately. Asking for it anyway is dear to the cluster."""
+        return self._absent.get(where, 0.0) > monotonic()
 
     async def read(self, gets: Sequence[Get]) -> list[Got | None]:
         """Return each document as it is now, or None. Raises StoreError when the cluster cannot say."""
@@ -121,7 +129,7 @@ class Gets:
         ends, tries = monotonic() + PATIENCE_SECONDS, 0
         while True:
             try:
-                return self._whole(await self._cluster.ask("POST", _PATH, body), len(gets))
+                return self._whole(await self._cluster.ask("POST", _PATH, body), gets)
             except AwayError:
                 wait = min(1.0, 0.05 * 2**tries)
                 tries += 1
@@ -129,15 +137,18 @@ class Gets:
                     raise
             await asyncio.sleep(wait)
 
-    def _whole(self, answer: bytes, asked: int) -> list[Got]:
+    def _whole(self, answer: bytes, gets: list[Get]) -> list[Got]:
         try:
             docs = _decode(answer).docs
         except msgspec.DecodeError as error:
             raise AwayError(f"Elasticsearch's answer to a read could not be read: {error}") from None
-        if len(docs) != asked:
+        if len(docs) != len(gets):
             raise AwayError("Elasticsearch's answer to a read was cut short.")
-        for one in docs:
+        for get, one in zip(gets, docs, strict=True):
+            if one.error is None:
+                continue
             # An index that nothing was written to yet holds nothing; any other fault is no answer.
-            if one.error is not None and one.error.type != _NO_INDEX:
+            if one.error.type != _NO_INDEX:
                 raise AwayError(f"Elasticsearch cannot read a document now: {one.error.type}")
+            self._absent[get.where] = monotonic() + ABSENT_SECONDS
         return docs

@@ -1,7 +1,7 @@
 """Reads the write path's documents by id, in real time."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -15,6 +15,8 @@ from headrace.engine.store.elastic.recent import Copies
 from headrace.engine.store.elastic.work import Base
 from headrace.engine.store.encoding import decode_doc
 from headrace.engine.store.protocol import CLAIMED, Ref, Stored
+
+HOUR = timedelta(hours=1)
 
 
 class Source(msgspec.Struct):
@@ -61,16 +63,25 @@ class Records:
         self._place = place
         self._gets = gets
         self._dedup_days = dedup_days
+        self._looked = datetime.min.replace(tzinfo=UTC)
+        self._months: list[str] = []
+        self._current: set[str] = set()
 
     def where(self, ref: Ref, now: datetime) -> list[Get]:
         """Return where a document may be: an event's key is looked for in every month that is remembered."""
-        if ref.kind == "seen":
-            id = doc_id(ref.key)
-            return [
-                Get(name, id, light=True)
-                for name in months_known(self._place, "events", now, self._dedup_days)
-            ]
-        return [Get(alias(self._place, INDEX_OF[ref.kind]), doc_id(ref.key))]
+        if ref.kind != "seen":
+            return [Get(alias(self._place, INDEX_OF[ref.kind]), doc_id(ref.key))]
+        if now.hour != self._looked.hour or abs(now - self._looked) > HOUR:
+            self._looked = now
+            self._months = months_known(self._place, "events", now, self._dedup_days)
+            self._current = set(months_known(self._place, "events", now, 0))
+        id = doc_id(ref.key)
+        return [
+            Get(name, id, light=True)
+            for name in self._months
+            # An index of a month that is over is not made any more.
+            if name in self._current or not self._gets.is_absent(name)
+        ]
 
     async def read(self, refs: Sequence[Ref], now: datetime, *, recent: bool = False) -> list[Stored | None]:
         """Return each document as it is now, or None; with `recent` from a copy where there is one."""
