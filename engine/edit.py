@@ -22,9 +22,6 @@ INTEGER_BITS: Final = 64
 """Largest integer that may be written."""
 
 
-_LEAST, _MOST = -(1 << 53), 1 << 53
-"""Numbers between these need no other look."""
-
 Operation = Callable[[Any, Any], Any]
 
 
@@ -117,7 +114,7 @@ def _check_number(value: Any) -> Any:
     return value
 
 
-_NUMBERS: Final = frozenset({int, float})
+NUMBERS: Final = frozenset({int, float})
 
 _KINDS: Final = {
     type(None): "null",
@@ -148,15 +145,11 @@ def _unset(before: Any, value: Any) -> Any:  # noqa: ARG001 - all operations are
 
 
 def _increment(before: Any, value: Any) -> Any:
-    if type(value) not in _NUMBERS:
+    if type(value) not in NUMBERS:
         raise PathError(f"cannot increment by {_kind(json_copy(value))}")
-    if type(before) in _NUMBERS:
-        after = before + value
-        if _LEAST < after < _MOST and _LEAST < before < _MOST:
-            return after
     _check_number(value)
     start = 0 if before is MISSING or before is None else before
-    if type(start) not in _NUMBERS:
+    if type(start) not in NUMBERS:
         raise PathError(f"cannot increment {_kind(start)}")
     return _check_number(start + value)
 

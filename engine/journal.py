@@ -35,6 +35,8 @@ class Asked:
 
 
 NOTHING = Asked()
+FAILED = Asked()
+"""What a journal asks that could not be applied: nothing, but the run must know."""
 
 
 class NodeRun(msgspec.Struct, gc=False):
@@ -70,7 +72,7 @@ def apply_journal(passage: Passage, workflow: Workflow, done: NodeRun) -> Asked:
         done.error = str(error)
         done.out = Out(ERROR_PORT, {"error": done.error})
         done.way = done.node.ways[ERROR_PORT]
-        return NOTHING
+        return FAILED
     done.edits = (start, len(edits))
     if writer is None:
         return NOTHING

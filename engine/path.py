@@ -6,13 +6,17 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
-from headrace.engine.edit import OPERATIONS, Edit, Operation, json_copy, undo
+from headrace.engine.edit import NUMBERS, OPERATIONS, VALUE_SIZE, Edit, Operation, json_copy, undo
 from headrace.engine.errors import PathError
 from headrace.engine.language.lookup import MISSING, reader
 from headrace.engine.language.values import same
 from headrace.engine.writable import RULES, Rule, root_of, rule_of
 
 __all__ = ["MISSING", "Edit", "Path", "WritePath", "compile_path", "compile_write_path", "path_text", "undo"]
+
+_NOT_THERE: Final = (KeyError, TypeError, AttributeError, IndexError)
+_LEAST: Final = -(1 << 53)
+_MOST: Final = 1 << 53
 
 Change = Callable[[Mapping[str, Any], Any], Edit | None]
 """What writes at one place by one operation."""
@@ -135,6 +139,11 @@ class WritePath(Path):
         self.changes = {
             op: self._change_by(op) if op in rule.operations else self._refusal(op) for op in OPERATIONS
         }
+        # What is written most often has a way of its own, which leaves all that is out of the ordinary to the other.
+        if "increment" in rule.operations:
+            self.changes["increment"] = self._add_by(self.changes["increment"])
+        if rule.check is None:
+            self.changes["set"] = self._set_text_by(self.changes["set"])
 
     def apply(self, docs: Mapping[str, Any], op: str, value: Any = None) -> Edit | None:
         """Change what stands at the path in documents by root name; None when nothing changes.
@@ -152,6 +161,48 @@ class WritePath(Path):
 
         return refuse
 
+    def _add_by(self, otherwise: Change) -> Change:
+        """Return what adds a number to one that is there, when both are far from the largest."""
+        root, parents, last, text = self.root, self._parents, self._last, self.text
+
+        def change(docs: Mapping[str, Any], value: Any) -> Edit | None:
+            try:
+                container = docs[root]
+                for key in parents:
+                    container = container[key]
+                before = container[last]
+            except _NOT_THERE:
+                return otherwise(docs, value)
+            if type(value) in NUMBERS and type(before) in NUMBERS:
+                after = before + value
+                if _LEAST < after < _MOST and _LEAST < before < _MOST and after is not before:
+                    container[last] = after
+                    return Edit(container, last, before, after, text)
+            return otherwise(docs, value)
+
+        return change
+
+    def _set_text_by(self, otherwise: Change) -> Change:
+        """Return what sets a plain text, where anything may stand."""
+        root, parents, last, text = self.root, self._parents, self._last, self.text
+
+        def change(docs: Mapping[str, Any], value: Any) -> Edit | None:
+            if type(value) is not str or not value.isascii() or len(value) >= VALUE_SIZE:
+                return otherwise(docs, value)
+            try:
+                container = docs[root]
+                for key in parents:
+                    container = container[key]
+                before = container.get(last, MISSING)
+            except _NOT_THERE:
+                return otherwise(docs, value)
+            if before == value:
+                return None
+            container[last] = value
+            return Edit(container, last, before, value, text)
+
+        return change
+
     def _change_by(self, op: str) -> Change:
         operation, root, parents, last, text = OPERATIONS[op], self.root, self._parents, self._last, self.text
         # What increment makes is a number, which may stand wherever increment is taken.
@@ -165,7 +216,7 @@ class WritePath(Path):
                     for key in parents:
                         container = container[key]
                     before = container.get(last, MISSING)
-                except (KeyError, TypeError, AttributeError, IndexError):
+                except _NOT_THERE:
                     return self._change_deep(docs, operation, value)
                 after = operation(before, value)
                 if after is before:

@@ -11,7 +11,7 @@ import msgspec
 
 from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
-from headrace.engine.journal import NOTHING, Asked, NodeRun, apply_journal
+from headrace.engine.journal import FAILED, NOTHING, Asked, NodeRun, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Out, Step
 from headrace.engine.view import SCALARS, plain
@@ -56,23 +56,24 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     looks something up and the store cannot answer now.
     """
     run = begin_run(workflow, passage)
-    budget, results = passage.budget, passage.scope.nodes
+    budget, results, has_io = passage.budget, passage.scope.nodes, workflow.has_io
     wave: Sequence[Node] = workflow.starts
     while wave:
-        budget.left -= len(wave)
+        width = len(wave)
+        budget.left -= width
         if budget.left < 0:
             run.error = "stopped: the event has used all of its node runs"
             run.stopped = True
             break
-        if workflow.has_io or len(wave) > WIDE_WAVE:
+        if has_io or width > WIDE_WAVE:
             ran = await execute_wave(passage, wave)
         else:
             ran = execute(passage, wave)
-        # The nodes of a wave are settled in file order, when all of them have run.
         ready: tuple[Node, ...] = ()
         for done in ran:
-            asked = apply_journal(passage, workflow, done) if done.journal and not done.error else NOTHING
-            if done.error or asked is not NOTHING:
+            if done.error:
+                heed(run, done, FAILED)
+            elif done.journal and (asked := apply_journal(passage, workflow, done)) is not NOTHING:
                 heed(run, done, asked)
             results[done.node.name] = done.out.result
             way = done.way
@@ -80,7 +81,7 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
             if way.joins:
                 ready += settle_joins(run, way.joins)
         run.done.extend(ran)
-        # File order, not arrival order: two runs of one event give one trace.
+        # File order, not arrival order, here and in a wave that has run: two runs of one event give one trace.
         wave = ready if len(ready) < 2 else sorted(ready, key=FILE_ORDER)
         if run.stopped:
             break
