@@ -152,3 +152,27 @@ async def test_what_takes_too_long_is_told_so(
     questions = ask.Questions(Slow(rig.cluster.place), rig.gets, 28)
     with pytest.raises(BusyError, match="shorter time"):
         await questions.count(Query("event"))
+
+
+class Flaky(Cluster):
+    """Is too busy for some requests."""
+
+    def __init__(self, cluster: Cluster, times: int) -> None:
+        super().__init__(cluster.place)
+        self.times = times
+
+    async def ask(self, *args: Any, **kwargs: Any) -> bytes:
+        self.times -= 1
+        if self.times >= 0:
+            raise AwayError("503 no_shard_available_action_exception")
+        return await super().ask(*args, **kwargs)
+
+
+async def test_a_cluster_that_is_busy_for_a_moment_is_asked_again(rig: Rig) -> None:
+    flaky = Flaky(rig.cluster, 3)
+    questions = ask.Questions(flaky, rig.gets, 28)
+    assert await questions.count(Query("event")) == 0
+    flaky.times = 1000
+    with pytest.raises(AwayError, match="no_shard_available"):
+        await questions.count(Query("event"))
+    await flaky.close()
