@@ -24,8 +24,7 @@ class Locks:
 
         Raises BusyError when too many wait, or when the process's clock (`perf_counter`) says `ends`.
         """
-        if key not in self._held:
-            self._held[key] = None
+        if self.take_free(key):
             return False
         waiters = self._held[key]
         if waiters is None:
@@ -49,6 +48,13 @@ class Locks:
                     "the request waited for others of the same profile until its deadline"
                 ) from None
             raise
+        return True
+
+    def take_free(self, key: str) -> bool:
+        """Take a lock if it is free; returns whether it was."""
+        if key in self._held:
+            return False
+        self._held[key] = None
         return True
 
     def release(self, key: str) -> None:
@@ -79,7 +85,7 @@ class Held:
         """Take a lock, unless it is held already; returns whether it had to be waited for."""
         if key in self.keys:
             return False
-        waited = await self._locks.take(key, self._ends)
+        waited = not self._locks.take_free(key) and await self._locks.take(key, self._ends)
         self.keys.append(key)
         return waited
 

@@ -6,7 +6,6 @@ that each shape is written down once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -77,20 +76,18 @@ def from_iso(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-@dataclass(slots=True)
-class EventInput:
+class EventInput(msgspec.Struct):
     """One event as a client sent it; `id` and `time` may be absent (None)."""
 
     type: str
-    properties: Doc = field(default_factory=dict)
-    context: Doc = field(default_factory=dict)
+    properties: Doc = {}
+    context: Doc = {}
     id: str | None = None
     time: str | None = None
     save: bool = True
 
 
-@dataclass(slots=True)
-class Options:
+class Options(msgspec.Struct):
     """What the client wants to be kept and answered (CONTRACT, `options`)."""
 
     debugger: bool = False
@@ -99,8 +96,7 @@ class Options:
     save_events: bool = True
 
 
-@dataclass(slots=True)
-class Caller:
+class Caller(msgspec.Struct):
     """What the door knows about who sends: the address, headers that matter, and the secret, if any."""
 
     ip: str | None = None
@@ -112,8 +108,7 @@ class Caller:
     admin: bool = False
 
 
-@dataclass(slots=True)
-class TrackRequest:
+class TrackRequest(msgspec.Struct):
     """One request of any door, after parsing: what was sent, by whom, and when it arrived.
 
     `session_id` is None for doors that make no session (`/collect`). `profile_less` requests neither read nor make a
@@ -126,18 +121,17 @@ class TrackRequest:
     received: datetime
     session_id: str | None = None
     profile_id: str | None = None
-    context: Doc = field(default_factory=dict)
-    properties: Doc = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
-    caller: Caller = field(default_factory=Caller)
+    context: Doc = {}
+    properties: Doc = {}
+    options: Options = msgspec.field(default_factory=Options)
+    caller: Caller = msgspec.field(default_factory=Caller)
     profile_less: bool = False
     idempotency_key: str | None = None
     sent_at: str | None = None
     trace_parent: str | None = None
 
 
-@dataclass(slots=True)
-class EventError:
+class EventError(msgspec.Struct):
     """An event that was refused, named in the answer: its id, a code word and a sentence."""
 
     event: str
@@ -145,8 +139,7 @@ class EventError:
     message: str
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """What a door may tell the client about a request, after its durable write.
 
     `profile` is None when there is none; how much of it the client may see is decided in the step `answer`.
@@ -157,9 +150,9 @@ class Answer:
     consent: bool
     profile: Doc | None = None
     session_id: str | None = None
-    events: list[str] = field(default_factory=list)
-    errors: list[EventError] = field(default_factory=list)
-    response: Doc = field(default_factory=dict)
+    events: list[str] = []
+    errors: list[EventError] = []
+    response: Doc = {}
     debugging: Doc | None = None
     debugger_refused: bool = False
     not_kept: str = ""

@@ -1,10 +1,11 @@
 """A request at work: what came in, what became of it."""
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import perf_counter
 from typing import NamedTuple
+
+import msgspec
 
 from headrace.engine.draft import Draft
 from headrace.engine.errors import BusyError, FieldError, InputError
@@ -54,8 +55,7 @@ class Admission(NamedTuple):
     not_kept: str
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One try at a commit: its draft, and what to report of it if it is committed.
 
     `duplicate_of` is the profile of the first event that was sent before; `contents` are the hashes of the new ones.
@@ -64,11 +64,11 @@ class Attempt:
 
     draft: Draft
     around: Surroundings
-    passages: list[Passage] = field(default_factory=list)
-    errors: list[EventError] = field(default_factory=list)
-    duplicates: list[str] = field(default_factory=list)
+    passages: list[Passage] = []
+    errors: list[EventError] = []
+    duplicates: list[str] = []
     duplicate_of: str | None = None
-    contents: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, str] = {}
     written: bool = False
 
     @property
@@ -77,8 +77,7 @@ class Attempt:
         return bool(self.passages or self.draft.failed)
 
 
-@dataclass(slots=True)
-class Wants:
+class Wants(msgspec.Struct):
     """What the next attempt must lock besides the request's own session and profile, and where it must end."""
 
     profile: str | None = None

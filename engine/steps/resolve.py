@@ -49,11 +49,13 @@ async def resolve(
     profile = found.pop() if profile_id is not None else None
     if session_id is not None:
         draft.sessions[session_id] = found.pop()
-    seen = dict(zip((event.key for event in checked), found, strict=True))
     reader = ProfileReader(draft, store, held, recent=recent)
     if profile_id is not None and profile is not None:
         reader.known[profile_id] = profile
     await _settle(job, draft, session_id, profile_id, reader)
+    if len(found) == len(events):
+        return draft, found
+    seen = dict(zip((event.key for event in checked), found, strict=True))
     return draft, [seen.get(event.key) for event in events]
 
 

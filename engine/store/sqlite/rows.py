@@ -1,8 +1,9 @@
 """Changes and documents as rows of tables, and back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from headrace.engine.model import iso_now
 from headrace.engine.store.encoding import due_at, encode_doc, text_or_none, time_in
@@ -12,7 +13,6 @@ Key = bytes | str
 """A key as it is stored: 16 bytes for the usual 32 hex digits, any other text as it is."""
 
 Values = tuple[Any, ...]
-
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "profiles": ("key", "version", "change", "tenant", "created", "updated", "doc"),
@@ -51,8 +51,7 @@ def unpack_key(key: Key) -> str:
     return key if isinstance(key, str) else key.hex()
 
 
-@dataclass(slots=True)
-class Prepared:
+class Prepared(msgspec.Struct):
     """A change with all its rows encoded, so that the writer only compares and writes.
 
     The writer fills in the version in a profile's or session's row, and says with `taken` that it wrote the rows now;
@@ -66,9 +65,9 @@ class Prepared:
     session: Values | None = None
     session_version: Version | None = None
     session_changed: bool = True
-    claims: list[Values] = field(default_factory=list)
-    events: list[Values] = field(default_factory=list)
-    others: list[tuple[str, list[Values]]] = field(default_factory=list)
+    claims: list[Values] = []
+    events: list[Values] = []
+    others: list[tuple[str, list[Values]]] = []
     taken: bool = False
 
 
@@ -157,7 +156,11 @@ def _session_row(write: Write, change: Key, tenant: str, now: str) -> Values:
 
 def _event_row(row: Row, change: Key, tenant: str, now: str) -> Values:
     key, doc = row
-    received = time_in(doc, "received", now)
+    times = doc.get("time")
+    if isinstance(times, dict) and isinstance(times.get("received"), str):
+        received, happened = times["received"], times.get("happened")
+    else:
+        received, happened = now, None
     return (
         pack_key(key),
         change,
@@ -168,7 +171,7 @@ def _event_row(row: Row, change: Key, tenant: str, now: str) -> Values:
         doc.get("profile"),
         doc.get("session"),
         received,
-        time_in(doc, "happened", received),
+        happened if isinstance(happened, str) else received,
         doc.get("content"),
         doc.get("id"),
         encode_doc(doc),
