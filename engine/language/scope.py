@@ -45,6 +45,11 @@ class Scope(Work):
         self.spent = 0
         self.rounds = 0
 
+    @property
+    def docs(self) -> dict[str, Any]:
+        """The documents by name, for paths."""
+        return {name: getattr(self, name) for name in NAMES if name != "now"}
+
     def set(self, name: str, value: Any) -> None:
         """Give a name a new value, from the next evaluation on."""
         if name in NAMES:
