@@ -141,7 +141,13 @@ async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
     No deadline ends the wait: a client that is told 503 must know that nothing was written. The store has bounds of its
     own.
     """
-    outcome = await parts.store.commit(attempt.draft.change())
+    change = attempt.draft.change()
+    if not job.admission.debugger:
+        # Nobody asks for the documents any more, and the store may drop them as soon as it has encoded them.
+        attempt.draft.events = []
+    committing = parts.store.commit(change)
+    del change
+    outcome = await committing
     crash_point("track.committed")
     attempt.written = isinstance(outcome, Committed)
     if isinstance(outcome, Taken):

@@ -51,6 +51,7 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> 
     _keep(attempt, passage, event)
     for emitted in passage.emitted:
         await _emit(job, attempt, passage, emitted)
+    _let_go(job, passage)
 
 
 async def _emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted) -> None:
@@ -91,6 +92,20 @@ def _keep(attempt: Attempt, passage: Passage, event: Incoming) -> None:
         draft.events.append(Row(event.key, doc))
     elif event.content:
         draft.marks.append(Row(event.key, _mark(doc, event)))
+
+
+def _let_go(job: Job, passage: Passage) -> None:
+    """Drop what nobody will ask of a passage that went well: what lies around until the answer slows a batch."""
+    if job.admission.debugger or passage.around.tracing or passage.log:
+        return
+    for run in passage.runs:
+        if run.failed:
+            return
+    passage.edits.clear()
+    passage.docs.clear()
+    del passage.scope, passage.event
+    for run in passage.runs:
+        run.done.clear()
 
 
 def _mark(doc: Doc, event: Incoming) -> Doc:

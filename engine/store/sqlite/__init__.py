@@ -85,7 +85,10 @@ class SqliteStore:
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, or BusyError when too many wait."""
-        return await self._writer.commit(prepare(change))
+        prepared = prepare(change)
+        # Its documents may go now, not only when they are durable.
+        del change
+        return await self._writer.commit(prepared)
 
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep traces; a failure is logged, not raised."""
