@@ -15,6 +15,7 @@ SECURITY = """\
 xpack.security.enabled: true
 xpack.security.authc.anonymous.username: whoever
 xpack.security.authc.anonymous.roles: onlooker
+action.auto_create_index: "headrace-*,.*"
 """
 ROLES = "onlooker:\n  cluster: ['monitor']\n"
 

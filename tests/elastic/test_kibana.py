@@ -90,7 +90,9 @@ def test_every_field_exists_and_every_column_is_shown(panel: Doc) -> None:
     kinds = {"date_histogram": {"date"}, "terms": {"keyword"}, "unique_count": {"keyword"}}
     for column in columns.values():
         if column["sourceField"] != NO_FIELD:
-            assert known[column["sourceField"]]["type"] in kinds[column["operationType"]]
+            field = known[column["sourceField"]]
+            assert field["type"] in kinds[column["operationType"]]
+            assert field.get("doc_values", True), f"{column['sourceField']} cannot be counted by"
     shown = json.dumps(panel["attributes"]["state"]["visualization"])
     assert all(f'"{name}"' in shown for name in columns)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headrace.engine.store.elastic import layout, place, setup
 from tests.doc_blocks import rows
-from tests.elastic.page import PAGE, run, shell_blocks
+from tests.elastic.page import PAGE, run, section, shell_blocks
 from tests.parts.elasticsearch import ElasticsearchNode
 
 EVERYWHERE = {"key", "tenant", "change", "facets", "doc", "text", "pending", "pending_since"}
@@ -24,6 +24,17 @@ def test_every_kind_is_in_the_table_with_all_that_it_can_be_searched_by() -> Non
         fields = layout.mapping(kind)["properties"].items()
         searched = {name for name, field in fields if field.get("index", True) and name not in EVERYWHERE}
         assert set(re.findall(r"`(\w+)`", cells[3])) == searched
+
+
+def test_what_cannot_be_counted_by_is_named() -> None:
+    (said,) = (line for line in section("Indices").splitlines() if line.startswith("Only to be looked for"))
+    only = {
+        name
+        for kind in (*layout.WHOLE, *layout.MONTHLY)
+        for name, field in layout.mapping(kind)["properties"].items()
+        if field.get("index", True) and not field.get("doc_values", True)
+    }
+    assert set(re.findall(r"`(\w+)`", said)) == only
 
 
 def test_every_option_of_the_url_is_in_the_table() -> None:

@@ -1,6 +1,7 @@
 """The rights that the page names are enough for all that the store does, and no more is taken."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -19,8 +20,8 @@ from headrace.engine.store.elastic.search import refresh
 from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.sweep import Sweeper
 from headrace.engine.store.protocol import Query
-from tests.elastic.page import run, shell_blocks
-from tests.elastic.secured import SecuredNode, secured_node
+from tests.elastic.page import run, section, shell_blocks
+from tests.elastic.secured import SECURITY, SecuredNode, secured_node
 from tests.store_contract import change, event_row, has_committed, profile_write, session_write
 
 
@@ -50,6 +51,13 @@ async def cluster(request: pytest.FixtureRequest, ways: dict[str, str]) -> Async
     cluster = Cluster(read_place(ways[request.param]))
     yield cluster
     await cluster.close()
+
+
+def test_the_page_names_the_indices_that_this_node_lets_be_made() -> None:
+    (shown,) = re.findall(
+        r"^action.auto_create_index: .*$", section("A cluster for production"), re.MULTILINE
+    )
+    assert shown in SECURITY
 
 
 async def test_they_are_enough_for_everything(cluster: Cluster) -> None:
