@@ -93,15 +93,18 @@ class Change:
     timers: list[Row] = field(default_factory=list)
 
 
-class Committed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Committed:
     """The change is durable."""
 
 
-class Conflict(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Conflict:
     """A document was written by someone else since it was read, or an event's key was taken: read and run again."""
 
 
-class Taken(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Taken:
     """A claim or a new session's id belongs to another profile already: run again with the winner's id."""
 
     key: str

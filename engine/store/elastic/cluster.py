@@ -80,7 +80,8 @@ class Cluster:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._client: AsyncElasticsearch | None = None
+        # One for each time that a request may take: giving it with a request makes a new client each time.
+        self._clients: dict[float, AsyncElasticsearch] = {}
         self._silent_since: float | None = None
         self.trouble = ""
 
@@ -112,11 +113,8 @@ class Cluster:
         headers = {"accept": _JSON}
         if body is not None:
             headers["content-type"] = _LINES if lines else _JSON
-        client = self._client = self._client or _connect(self.place)
         try:
-            answer = await client.options(request_timeout=seconds).perform_request(
-                method, path, headers=headers, body=body
-            )
+            answer = await self._client(seconds).perform_request(method, path, headers=headers, body=body)
         except ApiError as error:
             raise self._refused(error) from None
         except UnsupportedProductError:
@@ -141,9 +139,17 @@ class Cluster:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    def _client(self, seconds: float) -> AsyncElasticsearch:
+        """Return a client whose requests may take so long; all share their connections."""
+        client = self._clients.get(seconds)
+        if client is None:
+            first = next(iter(self._clients.values()), None) or _connect(self.place)
+            client = self._clients[seconds] = first.options(request_timeout=seconds)
+        return client
 
     def _refused(self, error: ApiError) -> StoreError:
         kind, reason = _words(error.body)

@@ -5,6 +5,7 @@ The record's write is the commit: before it nothing counts, after it everything 
 """
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import NamedTuple
 
 import structlog
@@ -31,10 +32,20 @@ from headrace.engine.store.elastic.turns import Turns
 from headrace.engine.store.elastic.work import Claiming, Record, Work
 from headrace.engine.store.protocol import Change, Committed, Conflict, Outcome, Ref, Taken
 
+NEWEST_SECONDS = 2.0
+"""How long a record's newest version is remembered: a migration counts versions anew."""
+
 COMMITTED = Committed()
 CONFLICT = Conflict()
 
 _log = structlog.get_logger(__name__)
+
+
+class _Newest(NamedTuple):
+    """The newest version of a record that is known here: term and number, and until when that is believed."""
+
+    version: tuple[int, int]
+    until: float
 
 
 class _Made(NamedTuple):
@@ -61,7 +72,7 @@ class Committer:
         self._remember_ms = remember_ms
         self._turns = Turns()
         self._keys: Recent[str] = Recent(200_000)
-        self._newest: Recent[tuple[int, int]] = Recent(10_000)
+        self._newest: Recent[_Newest] = Recent(10_000)
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
@@ -102,7 +113,11 @@ class Committer:
         if record is None or record.base is None:
             return False
         known = self._newest.get(record.id)
-        return known is not None and known > (record.base.term, record.base.seq_no)
+        return (
+            known is not None
+            and known.until > monotonic()
+            and known.version > (record.base.term, record.base.seq_no)
+        )
 
     async def _is_behind(self, work: Work) -> Outcome | None:
         """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
@@ -114,7 +129,9 @@ class Committer:
             if keys.intersection(part.keys) or _is_newer(part, work):
                 await self._settler.settle([part])
                 return CONFLICT
-        if any(self._keys.get(key) not in (None, work.change.id) for key in work.keys):
+        taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
+        # What this process remembers may be erased since.
+        if taken and any(await self._records.events(taken, utc_now())):
             return await self._explain(work) or CONFLICT
         return None
 
@@ -243,7 +260,7 @@ class Committer:
         )
         (done,) = await self._bulk.write([Operation(line, source)])
         if done.status in WRITTEN:
-            self._newest.add(record.id, (done.term, done.seq_no))
+            self._newest.add(record.id, _Newest((done.term, done.seq_no), monotonic() + NEWEST_SECONDS))
         if record.kind == "profile":
             # Of its own part only the short form is used, if this process writes it next.
             parts[-1] = parts[-1].stub()
@@ -256,7 +273,7 @@ class Committer:
         if found is None:
             return CONFLICT
         got, source = found
-        self._newest.add(record.id, (got.term, got.seq_no))
+        self._newest.add(record.id, _Newest((got.term, got.seq_no), monotonic() + NEWEST_SECONDS))
         if source.holds(work.change.id):
             return COMMITTED
         if record.kind == "session" and record.base is None and work.change.session is not None:
