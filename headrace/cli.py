@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "schema": "Write the JSON Schemas that give completion in an editor.",
     "docs": "Write the reference pages.",
     "events": "Bring events in from a file.",
+    "store": "Check, copy and migrate what is kept.",
     "config": "Show every setting, its value and where it came from.",
 }
 """Every command and what it does; each is the `app` of the module of its name in headrace/commands."""

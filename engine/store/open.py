@@ -1,6 +1,7 @@
 """Opens the store that a URL names."""
 
 from pathlib import Path
+from typing import Any
 
 from headrace.engine.errors import StoreRefused
 from headrace.engine.store.protocol import Store
@@ -24,38 +25,42 @@ def open_store(
     another process's write, `request_seconds` how long a request may take between its reads and its commit.
     Raises StoreRefused, which says what to do.
     """
-    scheme, colon, place = url.partition(":")
-    if scheme == "sqlite" and colon:
+    path = sqlite_path(url, data)
+    if path is not None:
         # Imported when it is named: a server with another store has no need of it.
         from headrace.engine.store.sqlite import SqliteStore  # noqa: PLC0415
 
-        return SqliteStore(_sqlite_path(url, place, data), busy_seconds=busy_seconds, dedup_days=dedup_days)
-    if scheme in CLUSTERS and colon:
-        return _open_elastic(url, dedup_days, request_seconds)
-    msg = (
-        f"HEADRACE_STORE={_without_password(url)!r}: there is no such store. There is: sqlite: "
-        "(a file in the data folder), sqlite:/path/to/file.db, and elasticsearch://host:9200/prefix"
-    )
-    raise StoreRefused(msg)
+        return SqliteStore(path, busy_seconds=busy_seconds, dedup_days=dedup_days)
+    place = cluster_place(url)
+    from headrace.engine.store.elastic import ElasticStore  # noqa: PLC0415 - as above
+
+    return ElasticStore(place, dedup_days=dedup_days, request_seconds=request_seconds)
 
 
-def _open_elastic(url: str, dedup_days: int, request_seconds: float) -> Store:
-    """Open a store in a cluster."""
+def cluster_place(url: str) -> Any:
+    """Return the `Place` that a cluster's URL names. Raises StoreRefused, also when there is no client for it."""
     try:
-        from headrace.engine.store.elastic import ElasticStore  # noqa: PLC0415 - as above
+        from headrace.engine.store.elastic.place import read_place  # noqa: PLC0415 - as above
     except ImportError as error:
         msg = (
             f"HEADRACE_STORE names Elasticsearch, and its client is not installed ({error.name}): "
             "pip install 'headrace[elasticsearch]'"
         )
         raise StoreRefused(msg) from error
-    from headrace.engine.store.elastic.place import read_place  # noqa: PLC0415
-
-    return ElasticStore(read_place(url), dedup_days=dedup_days, request_seconds=request_seconds)
+    return read_place(url)
 
 
-def _sqlite_path(url: str, place: str, data: Path) -> Path:
-    """Return the file that a sqlite URL names."""
+def sqlite_path(url: str, data: Path) -> Path | None:
+    """Return the file that a URL names, None for a cluster's. Raises StoreRefused for what is neither."""
+    scheme, colon, place = url.partition(":")
+    if scheme in CLUSTERS and colon:
+        return None
+    if scheme != "sqlite" or not colon:
+        msg = (
+            f"HEADRACE_STORE={_without_password(url)!r}: there is no such store. There is: sqlite: "
+            "(a file in the data folder), sqlite:/path/to/file.db, and elasticsearch://host:9200/prefix"
+        )
+        raise StoreRefused(msg)
     if place.startswith("//"):
         place = "/" + place.lstrip("/")
     if place == ":memory:" or "?" in place or "\0" in place or place.endswith("/"):

@@ -47,7 +47,7 @@ class Setup:
         self.version = str(facts["version"]["number"])
         if int(self.version.partition(".")[0]) < LEAST_MAJOR:
             return "store-old", f"Elasticsearch is {self.version}; Headrace needs {LEAST_MAJOR} or newer."
-        found = await self._found_version()
+        found = await self.found_version()
         if found is not None and found > VERSION:
             text = f"The indices were made by a newer Headrace (version {found}, here {VERSION}): install that one."
             return "store-newer", text
@@ -59,7 +59,7 @@ class Setup:
             await self._make_indices()
         return "", ""
 
-    async def _found_version(self) -> int | None:
+    async def found_version(self) -> int | None:
         """Return the version of the indices, or None when there are none."""
         place = self._cluster.place
         try:
