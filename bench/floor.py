@@ -20,6 +20,7 @@ import closures
 import msgspec
 import uuid_utils
 import uvicorn
+from floor_cluster import ClusterStore
 
 from headrace.engine.model import Doc, iso, new_profile, new_session, utc_now
 from headrace.engine.store.sqlite.apply import insert_rows
@@ -138,7 +139,7 @@ def answer(futures: list[asyncio.Future[None]]) -> None:
 class Floor:
     """The ASGI application."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store | ClusterStore) -> None:
         self.store = store
         self.run = closures.compile_closures()
 
@@ -260,9 +261,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cluster", default="", help="write to Elasticsearch at this URL, and read nothing")
     options = parser.parse_args()
+    store = ClusterStore(options.cluster) if options.cluster else Store(options.data / "headrace.db")
     uvicorn.run(
-        Floor(Store(options.data / "headrace.db")),
+        Floor(store),
         host="127.0.0.1",
         port=options.port,
         loop="uvloop",

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,8 @@ from urllib.request import urlopen
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TICKS = os.sysconf("SC_CLK_TCK")
+
+TOKEN = "a-token-for-benchmarks"  # noqa: S105 - of a server that lives for seconds
 
 Doc = dict[str, Any]
 
@@ -31,8 +33,16 @@ def free_port() -> int:
 class Server:
     """A server process, ended when the block is left. `start_seconds`: until it said that it is ready."""
 
-    def __init__(self, command: Sequence[str], port: int, ready: str, log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        port: int,
+        ready: str,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.command = command
+        self.environ = environ or {}
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.ready = ready
@@ -42,7 +52,7 @@ class Server:
     def __enter__(self) -> "Server":
         began = time.perf_counter()
         environ = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-        environ["PYTHONPATH"] = str(ROOT)
+        environ |= {"PYTHONPATH": str(ROOT), **self.environ}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=environ, stdout=log, stderr=log, start_new_session=True
@@ -74,8 +84,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that all its threads took so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_seconds(self.process.pid)
 
     def resident_mib(self) -> float:
         """Return its resident memory."""
@@ -85,18 +94,26 @@ class Server:
         return 0.0
 
 
-def headrace(workspace: Path, data: Path) -> Server:
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process took so far, all threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def headrace(workspace: Path, data: Path, store: str = "sqlite:") -> Server:
     """Return a server of ours, not started yet."""
     port = free_port()
     command = [sys.executable, "-m", "headrace", "serve", str(workspace)]
     command += ["--port", str(port), "--data", str(data)]
-    return Server(command, port, "/readyz", data.parent / "headrace.log")
+    environ = {"HEADRACE_STORE": store, "HEADRACE_ADMIN_TOKEN": TOKEN}
+    return Server(command, port, "/readyz", data.parent / "headrace.log", environ)
 
 
-def floor(data: Path) -> Server:
-    """Return a floor server, not started yet."""
+def floor(data: Path, cluster: str = "") -> Server:
+    """Return a floor server, not started yet; `cluster` is the URL of a node that it writes to instead of a file."""
     port = free_port()
     command = [sys.executable, str(HERE / "floor.py"), "--port", str(port), "--data", str(data)]
+    command += ["--cluster", cluster] if cluster else []
     return Server(command, port, "/", data.parent / "floor.log")
 
 
