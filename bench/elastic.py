@@ -99,9 +99,7 @@ def measure(node: ElasticsearchNode, rounds: int, scale: float) -> tuple[Found, 
             store = f"elasticsearch://{node.host}/bench-{uuid.uuid4().hex[:8]}"
             servers: dict[str, Callable[[Path], Server]] = {
                 "floor, writes only": partial(processes.floor, cluster=node.url),
-                "headrace, Elasticsearch": lambda data, store=store: processes.headrace(
-                    workspace, data, store
-                ),
+                "headrace, Elasticsearch": partial(processes.headrace, workspace, store=store),
                 "headrace, embedded": partial(processes.headrace, workspace),
             }
             for name in sorted(servers, reverse=number % 2 == 0):
