@@ -58,7 +58,8 @@ def json_copy(value: Any) -> Any:
     if kind is str and len(value) < VALUE_SIZE and value.isascii():
         return value
     if kind is int or kind is float:
-        return _check_number(value)
+        # Most numbers are small, and need no other look.
+        return value if -1e9 < value < 1e9 else _check_number(value)
     left = [VALUE_SIZE]
     return _copy(plain(value), 0, left)
 

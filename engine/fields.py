@@ -345,6 +345,14 @@ EventName = Annotated[str, Declared("event_types", "event_type")]
 SourceName = Annotated[str, Declared("sources", "source")]
 
 
+class SecretError(NodeError):
+    """A secret was evaluated like other fields: `step.value` catches this and reads it from the environment."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the secret {name} is read by step.value only")
+        self.name = name
+
+
 class Secret(Compiled[str]):
     """A secret by name, `{"secret": "CRM_TOKEN"}`; its value comes from the environment and is never shown."""
 
@@ -361,7 +369,7 @@ class Secret(Compiled[str]):
         super().__init__(source, self._refuse)
 
     def _refuse(self, _: Scope) -> str:
-        raise NodeError(f"the secret {self.name} is read by step.value only")
+        raise SecretError(self.name)
 
     @classmethod
     def __get_pydantic_core_schema__(

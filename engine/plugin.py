@@ -21,6 +21,7 @@ from headrace.engine.fields import (
     Header,
     ReadPath,
     Secret,
+    SecretError,
     SegmentName,
     SourceName,
     Text,
@@ -271,10 +272,11 @@ class Step(msgspec.Struct, eq=False):
     def value(self, field: Compiled[T]) -> T: ...
     def value(self, field: Compiled[Any]) -> Any:
         """Return the value of a config field for this event."""
-        if type(field) is Secret:
-            return self._passage.secret(field.name)
         evaluate = field.evaluate
-        return evaluate(self._passage.scope)
+        try:
+            return evaluate(self._passage.scope)
+        except SecretError as asked:
+            return self._passage.secret(asked.name)
 
     def test(self, condition: Expression) -> bool:
         """Return the truth of a condition."""

@@ -20,7 +20,6 @@ from headrace.engine.workflow import Joins, Node, Way, Workflow
 WIDE_WAVE = 8
 """A wave of more nodes than this looks at the clock after each of them, so that the loop is given back in time."""
 
-
 FILE_ORDER = attrgetter("index")
 
 
@@ -28,9 +27,9 @@ class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
     An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` are the
-    bits of the nodes with several edges of which one is such. `held` names the nodes that wait for a time.
-    Of the passage it keeps what a trace shows, not the passage itself: two that
-    hold each other wait for the garbage collector.
+    bits of the nodes with several edges of which one is such. `held` names the nodes that wait for a time. Of
+    the passage it keeps what a trace shows, not the passage itself: two that hold each other wait for the garbage
+    collector.
     """
 
     workflow: Workflow
