@@ -81,7 +81,7 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
                 ready += settle_joins(run, way.joins)
         run.done.extend(ran)
         # File order, not arrival order, here and in a wave that has run: two runs of one event give one trace.
-        wave = ready if len(ready) < 2 else sorted(ready, key=FILE_ORDER)
+        wave = ready if width == 1 and not way.joins else sorted(ready, key=FILE_ORDER)
         if run.stopped:
             break
         if perf_counter() > budget.turn_ends:
