@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -68,7 +68,7 @@ class ElasticStore:
         self._questions = Questions(self._cluster, self._gets, dedup_days)
         self._leases = Leases(self._cluster, self._bulk, self._gets)
         self._setup = Setup(self._cluster)
-        self._usable = asyncio.Event()
+        self._tried = asyncio.Event()
         self._forever: list[asyncio.Task[None]] = []
         self._waiting = 0
         self._closed = False
@@ -183,16 +183,15 @@ class ElasticStore:
             self._waiting -= 1
 
     async def _begin(self) -> None:
-        """Wait until the store can be used. Raises StoreError when the cluster is away."""
+        """Wait until the store was set up. Raises StoreError when that failed, or the cluster is away."""
         if self._setup.done and self._forever:
             self._cluster.check()
             return
         self._start()
-        if not self._usable.is_set():
-            try:
-                await asyncio.wait_for(self._usable.wait(), FIRST_SECONDS)
-            except TimeoutError:
-                raise AwayError(f"Elasticsearch cannot be used now: {self._setup.text}") from None
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), FIRST_SECONDS)
+        if not self._setup.done:
+            raise AwayError(f"Elasticsearch cannot be used now: {self._setup.text}")
 
     def _raise_closed(self) -> None:
         if self._closed:
@@ -208,17 +207,19 @@ class ElasticStore:
 
     async def _look(self) -> None:
         """Set the store up, and look for a cluster that went away, so that requests need not try."""
+        said = ""
         while not await self._setup.run():
-            _log.warning("store.away", code=self._setup.code, error=self._setup.text)
+            self._tried.set()
+            if said != self._setup.code:
+                said = self._setup.code
+                _log.warning("store.not_ready", code=said, error=self._setup.text)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-        self._usable.set()
+        self._tried.set()
         while True:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
             if self._cluster.is_silent:
-                try:
+                with suppress(StoreError):
                     await self._cluster.ask("GET", "/")
-                except StoreError as error:
-                    _log.warning("store.away", error=str(error))
 
     async def ready(self) -> str:
         """Return "" when the store can take writes, else a short code."""
@@ -238,7 +239,7 @@ class ElasticStore:
         ends = asyncio.get_running_loop().time() + CLOSE_SECONDS
         while self._waiting and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
-        self._usable.set()
+        self._tried.set()
         for task in self._forever:
             task.cancel()
         await asyncio.gather(*self._forever, return_exceptions=True)
