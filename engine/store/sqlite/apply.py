@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TypeVar
 
 from headrace.engine.store.protocol import Committed, Conflict, Outcome, Taken
@@ -74,7 +75,7 @@ def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[Value
     """Insert rows with as few statements as are worth it; returns how many were written."""
     written = 0
     for piece in parts(rows):
-        values = piece[0] if len(piece) == 1 else [value for row in piece for value in row]
+        values = piece[0] if len(piece) == 1 else tuple(chain.from_iterable(piece))
         written += connection.execute(insert_sql(table, len(piece), tail), values).rowcount
     return written
 
