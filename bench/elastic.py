@@ -1,4 +1,4 @@
-"""Measures /track with Elasticsearch beside the embedded store and beside a server that only writes."""
+"""Measures /track with Elasticsearch beside SQLite and the floor."""
 
 import argparse
 import asyncio

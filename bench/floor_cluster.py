@@ -1,7 +1,7 @@
-"""The floor's store in a cluster: it writes, many requests in a bulk, and reads nothing.
+"""The floor's store in a cluster: it only writes.
 
-Profiles and sessions are remembered in the process, so a second process, or a restart, loses them: it is the least
-that can be written, not a store.
+Many requests are in one bulk. Profiles and sessions are remembered in the process, so a second process, or a restart,
+loses them: it is the least that can be written, not a store.
 """
 
 import asyncio
