@@ -33,15 +33,36 @@ def store() -> None:
     """Check, copy and migrate the store: the embedded one, or one in Elasticsearch."""
 
 
+def read_url(text: str | None) -> str | None:
+    """Return the URL that an option or argument means: itself, or what stands in the file after an @."""
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{text[1:]} cannot be read: {error}") from None
+
+
 Url = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="The store. Default: HEADRACE_STORE, else sqlite:."),
+    typer.Option(
+        "--store",
+        metavar="URL",
+        callback=read_url,
+        help="The store, or @FILE with its URL. Default: HEADRACE_STORE, else sqlite:.",
+    ),
 ]
 From = Annotated[
-    str, typer.Argument(metavar="FROM", help="The URL of the store to read, as in HEADRACE_STORE.")
+    str,
+    typer.Argument(metavar="FROM", callback=read_url, help="The URL of the store to read, or @FILE with it."),
 ]
 To = Annotated[
-    str, typer.Argument(metavar="TO", help="The URL of the store to write; it is made when missing.")
+    str,
+    typer.Argument(
+        metavar="TO",
+        callback=read_url,
+        help="The URL of the store to write, or @FILE with it; the store is made when missing.",
+    ),
 ]
 Data = Annotated[Path | None, typer.Option(help="The folder that `sqlite:` alone means. Default: ./data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -109,7 +130,8 @@ def copy(
     Profiles, sessions, claims, events and the marks of their keys, failed events, effects, timers and traces go, from
     a file to a cluster, back, or between two of a kind. Stop the servers first. Or copy while they run, stop them, and
     run the same command again: it is quick, for it writes only what is new or changed. Then set HEADRACE_STORE to the
-    new store and start them.
+    new store and start them. A URL is as in HEADRACE_STORE; one with a password is better kept in a file, for others
+    can see what a command line says.
 
     Interrupted or killed, it goes on where it was when it is run again. It refuses a store that has other data, and one
     that a server wrote to after it was copied. At the end the documents of each kind are counted in both stores and
