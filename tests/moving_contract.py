@@ -273,6 +273,20 @@ class MovingContract:
         assert written == dict.fromkeys(MOVED, 36)
         assert await everything(source) == await everything(target)
 
+    async def test_a_source_that_is_written_meanwhile(
+        self, source: Moving, target: Moving, url: str, tmp_path: Path
+    ) -> None:
+        job = Copying(source, target)
+        await job.begin()
+        async with opened(url, tmp_path) as store:
+            await store.commit(a_change("late", 1))
+            async for _ in job.run():
+                pass
+        _, _, found = await job.compare(10)
+        assert "A server seems to write" in found.differences[0]
+        assert "+1 profile, +1 session, +1 claim" in found.differences[0]
+        assert (await copied(source, target))[1].differences == []
+
     async def test_missing_and_surplus_documents_are_named(
         self, source: Moving, target: Moving, url: str, other_url: str, tmp_path: Path
     ) -> None:

@@ -151,7 +151,10 @@ def copy(
 
 
 class Copied(NamedTuple):
-    """What a copy did: documents of each kind in both stores, how many it wrote, what differs."""
+    """What a copy did: documents of each kind in both stores, how many it wrote, what differs.
+
+    `written` is empty when it went on where another copy was ended.
+    """
 
     source: Counts
     target: Counts
@@ -183,6 +186,9 @@ async def copy_all(source: str, target: str, data: Path, sample: int, *, into_ex
             if job.resumed:
                 err().print("It goes on where the last copy was ended.")
             written = await show_progress(job)
+            if job.resumed:
+                # What was written after the last note is not known.
+                written = {}
             with err().status("comparing …"):
                 mine, theirs, found = await job.compare(sample)
             return Copied(mine, theirs, written, found)
@@ -217,11 +223,12 @@ def show_copy(told: Copied, seconds: float) -> None:
     """Write the counts, and what differs."""
     mine, theirs, written, found = told
     table = Table("kind", box=None, pad_edge=False)
-    for name in ("from", "to", "written"):
+    shown = {"from": mine, "to": theirs} | ({"written": written} if written else {})
+    for name in shown:
         table.add_column(name, justify="right")
     for kind in MOVED:
         style = "" if mine[kind] == theirs[kind] else "yellow"
-        numbers = (f"{counts.get(kind, 0):,}" for counts in (mine, theirs, written))
+        numbers = (f"{counts[kind]:,}" for counts in shown.values())
         table.add_row(kind, *numbers, style=style)
     out().print(table)
     for remark in found.remarks:

@@ -41,7 +41,7 @@ async def check_cluster(place: Place) -> Findings:
     """Yield what is found about a cluster, which servers may use; what this user may not see is said."""
     cluster = Cluster(place)
     looks: tuple[Callable[[Cluster], Findings], ...] = (
-        *(_reach, _version, _mappings, _aliases, _templates, _settings),
+        *(_cluster, _version, _mappings, _aliases, _templates, _settings),
         *(_health, _disks, _waiting, _counts),
     )
     try:
@@ -54,18 +54,19 @@ async def check_cluster(place: Place) -> Findings:
                         return
             except RefusedError as error:
                 name = look.__name__.strip("_")
-                denied = error.status in (401, 403)
-                if look is _reach:
-                    yield Finding("away", "cluster", f"{place.shown()} does not let this user in: {error}")
+                if look is _cluster:
+                    yield Finding("away", name, f"{place.shown()} does not let this user in: {error}")
                     return
-                yield Finding("note" if denied else "problem", name, str(error))
+                # A server does not need to see those.
+                beside = look in (_health, _disks) and error.status == 403
+                yield Finding("note" if beside else "problem", name, str(error))
     except AwayError as error:
         yield Finding("away", "cluster", str(error))
     finally:
         await cluster.close()
 
 
-async def _reach(cluster: Cluster) -> Findings:
+async def _cluster(cluster: Cluster) -> Findings:
     facts = await cluster.ask_json("GET", "/")
     version = str(facts["version"]["number"])
     text = f"{cluster.place.shown()} answers: {facts.get('cluster_name', '')!r}, Elasticsearch {version}"

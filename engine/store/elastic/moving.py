@@ -123,8 +123,11 @@ class ElasticMoving:
 
     async def settle(self) -> None:
         """Write what waits in commit records, and let searches see everything."""
+        names = f"{self._place.prefix}-*"
+        # The sweeper finds what waits by a search.
+        await refresh(self._cluster, names)
         await Sweeper(self._cluster, self._bulk, Settler(self._bulk)).sweep(timedelta(0))
-        await refresh(self._cluster, f"{self._place.prefix}-*")
+        await refresh(self._cluster, names)
 
     async def tally(self) -> dict[MovedKind, int]:
         """Count every kind, as searches see it."""
