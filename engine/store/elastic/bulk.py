@@ -1,7 +1,6 @@
 """Writes of many requests in few bulks."""
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any, NamedTuple
@@ -10,13 +9,11 @@ import msgspec
 
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.store.elastic.cluster import AwayError, Cluster, RefusedError
+from headrace.engine.store.elastic.gathering import Gathering
 
 MAX_OPERATIONS = 2_000
-MAX_BYTES = 8 << 20
-"""Of one bulk; a group that is larger goes alone."""
-
-IN_FLIGHT = 3
-"""Bulks under way at once. While they are, what comes is gathered for the next."""
+ENOUGH_OPERATIONS = 500
+"""Of one bulk: at most, and so many that it need not wait for others to end."""
 
 MAX_WAITING_BYTES = 96 << 20
 PATIENCE_SECONDS = 8.0
@@ -85,9 +82,7 @@ class Bulk:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._queue: deque[_Group] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._scheduled = False
+        self._gathering = Gathering(self._send, most=MAX_OPERATIONS, enough=ENOUGH_OPERATIONS)
         self.waiting_bytes = 0
 
     async def write(
@@ -112,48 +107,8 @@ class Bulk:
         finally:
             self.waiting_bytes -= group.size
 
-    async def close(self) -> None:
-        """Wait for what is under way."""
-        while self._tasks or self._queue:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await asyncio.sleep(0)
-
     def _enqueue(self, group: _Group) -> None:
-        self._queue.append(group)
-        self._schedule()
-
-    def _schedule(self) -> None:
-        """Send at the end of this turn of the loop, with what else comes in it."""
-        if not self._scheduled and len(self._tasks) < IN_FLIGHT:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._send_next)
-
-    def _send_next(self) -> None:
-        self._scheduled = False
-        if not self._queue or len(self._tasks) >= IN_FLIGHT:
-            return
-        batch: list[_Group] = []
-        operations = size = 0
-        while self._queue:
-            group = self._queue[0]
-            if batch and (operations + len(group.left) > MAX_OPERATIONS or size + group.size > MAX_BYTES):
-                break
-            batch.append(self._queue.popleft())
-            operations += len(group.left)
-            size += group.size
-        self._start(batch)
-        if self._queue:
-            self._schedule()
-
-    def _start(self, batch: list[_Group]) -> None:
-        task = asyncio.get_running_loop().create_task(self._send(batch))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._queue:
-            self._schedule()
+        self._gathering.add(group, len(group.left), group.size)
 
     async def _send(self, batch: list[_Group]) -> None:
         lines = [part for group in batch for at in group.left for part in group.operations[at] if part]
@@ -193,7 +148,7 @@ class Bulk:
         """End a bulk that was refused as a whole: only one of its groups may be to blame."""
         if len(batch) > 1:
             for group in batch:
-                self._start([group])
+                self._gathering.send_alone(group)
         elif not batch[0].future.done():
             batch[0].future.set_exception(error)
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from headrace.engine.store.elastic.cluster import AwayError, Cluster
+from headrace.engine.store.elastic.gathering import Gathering
 
 MAX_DOCS = 1_000
-IN_FLIGHT = 3
+ENOUGH_DOCS = 200
 PATIENCE_SECONDS = 5.0
 
 ABSENT_SECONDS = 60.0
@@ -62,9 +63,7 @@ class Gets:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._queue: list[_Group] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._scheduled = False
+        self._gathering = Gathering(self._send, most=MAX_DOCS, enough=ENOUGH_DOCS)
         self._absent: dict[str, float] = {}
 
     def is_absent(self, where: str) -> bool:
@@ -76,34 +75,8 @@ class Gets:
         if not gets:
             return []
         future: asyncio.Future[list[Got | None]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Group(gets, future))
-        self._schedule()
+        self._gathering.add(_Group(gets, future), len(gets))
         return await future
-
-    def _schedule(self) -> None:
-        if not self._scheduled and len(self._tasks) < IN_FLIGHT:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._send_next)
-
-    def _send_next(self) -> None:
-        self._scheduled = False
-        if not self._queue or len(self._tasks) >= IN_FLIGHT:
-            return
-        size = at = 0
-        while at < len(self._queue) and (not at or size + len(self._queue[at].gets) <= MAX_DOCS):
-            size += len(self._queue[at].gets)
-            at += 1
-        batch, self._queue = self._queue[:at], self._queue[at:]
-        task = asyncio.get_running_loop().create_task(self._send(batch))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        if self._queue:
-            self._schedule()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._queue:
-            self._schedule()
 
     async def _send(self, batch: list[_Group]) -> None:
         try:

@@ -200,7 +200,6 @@ class ElasticMoving:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._bulk.close()
         await self._cluster.close()
 
     def _note_path(self) -> str:
