@@ -82,7 +82,9 @@ async def plan_migration(url: str, *, data: Path) -> list[Planned]:
         from headrace.engine.store.sqlite.checking import steps_left  # noqa: PLC0415 - as above
 
         left = await asyncio.to_thread(steps_left, path)
-        return [Planned(str(path), f"{left} steps of its tables")] if left else []
+        return (
+            [Planned(str(path), f"its tables are {left} version{'s' * (left != 1)} behind")] if left else []
+        )
     place = cluster_place(url)
     from headrace.engine.store.elastic.cluster import Cluster  # noqa: PLC0415 - as above
     from headrace.engine.store.elastic.migrate import plan  # noqa: PLC0415 - as above
@@ -99,9 +101,12 @@ async def plan_migration(url: str, *, data: Path) -> list[Planned]:
         await cluster.close()
 
 
-async def migrate_store(url: str, *, data: Path, abandon: bool = False) -> AsyncIterator[Migrated]:
+async def migrate_store(
+    url: str, *, data: Path, abandon: bool = False, stopped: bool = False
+) -> AsyncIterator[Migrated]:
     """Bring a store to this version and yield how far it is; with `abandon` give up a migration that was ended.
 
+    With `stopped` no server runs, so no request of one has to be waited for.
     Raises StoreRefused for a store of a newer version, StoreError; then it can be started again.
     """
     path = sqlite_path(url, data)
@@ -125,7 +130,8 @@ async def migrate_store(url: str, *, data: Path, abandon: bool = False) -> Async
             for name in await migrate.abandon(cluster):
                 yield Migrated(name, 0, 0)
             return
-        async for at in migrate.migrate(cluster):
+        grace = 0.0 if stopped else migrate.GRACE_SECONDS
+        async for at in migrate.migrate(cluster, grace_seconds=grace):
             yield Migrated(at.name, at.done, at.total)
     finally:
         await cluster.close()

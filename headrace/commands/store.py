@@ -255,6 +255,9 @@ def migrate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done; change nothing.")
     ] = False,
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="No server runs: no waiting for requests of one, 15 s an index.")
+    ] = False,
     abandon: Annotated[
         bool,
         typer.Option("--abandon", help="Give a migration up that was ended: old indices take writes again."),
@@ -274,13 +277,15 @@ def migrate(
         raise typer.Exit(WRONG_USE)
     settings = load_settings(data=data)
     try:
-        asyncio.run(bring(url or settings.store, settings.data, dry_run=dry_run, abandon=abandon))
+        asyncio.run(
+            bring(url or settings.store, settings.data, dry_run=dry_run, abandon=abandon, stopped=stopped)
+        )
     except KeyboardInterrupt:
         fail("It was interrupted. Run the same command again to go on, or say --abandon.")
         raise typer.Exit(INTERRUPTED) from None
 
 
-async def bring(url: str, data: Path, *, dry_run: bool, abandon: bool) -> None:
+async def bring(url: str, data: Path, *, dry_run: bool, abandon: bool, stopped: bool) -> None:
     """Plan or do a migration, and write what is done."""
     steps = await plan_migration(url, data=data)
     for step in steps:
@@ -291,7 +296,7 @@ async def bring(url: str, data: Path, *, dry_run: bool, abandon: bool) -> None:
         say(f"[bold]{len(steps)}[/] to do. Nothing was changed.")
     elif steps:
         began = perf_counter()
-        await show_migration(migrate_store(url, data=data, abandon=abandon))
+        await show_migration(migrate_store(url, data=data, abandon=abandon, stopped=stopped))
         say(f"[green]{'Given up.' if abandon else 'Done.'}[/] {perf_counter() - began:.1f} s")
 
 

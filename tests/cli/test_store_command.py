@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from headrace.engine.store.elastic import layout
 from headrace.engine.store.protocol import MOVED, Kept, MovedKind
+from headrace.engine.store.sqlite.schema import APPLICATION_ID, STEPS
 from headrace.engine.store.upkeep import open_moving
 from tests.moving_contract import everything, fill, hostile, opened
 from tests.parts.elasticsearch import NAMED_BY, ElasticsearchNode
@@ -296,3 +298,42 @@ def test_a_store_of_this_version_needs_nothing(call: Call, other: str) -> None:
         assert result.exit_code == 0, result.output
         assert "there is nothing to do" in result.stdout
     assert call("store", "migrate", "--store", other, "--dry-run", "--abandon").exit_code == 2
+
+
+def test_an_older_cluster_is_brought_to_this_version(
+    call: Call, elastic_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(elastic_url)
+    before = kept(elastic_url)
+    for module in ("layout", "setup", "checking"):
+        monkeypatch.setattr(
+            f"headrace.engine.store.elastic.{module}.VERSION", layout.VERSION + (module == "layout")
+        )
+    words = ("--store", elastic_url)
+    result = call("store", "check", *words)
+    assert result.exit_code == 1
+    assert "run `headrace store migrate`" in result.stdout
+    result = call("store", "migrate", *words, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "profiles-000001: version 1, 16 documents, to be" in result.stdout
+    assert "9 to do. Nothing was changed." in result.stdout
+    assert call("store", "migrate", *words, "--abandon").exit_code == 0
+    result = call("store", "migrate", *words, "--stopped")
+    assert result.exit_code == 0, result.output
+    assert "Done." in result.stdout
+    assert kept(elastic_url) == before
+    assert "there is nothing to do" in call("store", "migrate", *words).stdout
+    assert levels(call("store", "check", *words, "--json"))["version"] == "fine"
+
+
+def test_an_older_file_is_brought_to_this_version(call: Call) -> None:
+    DATA.mkdir()
+    execute("data/headrace.db", f"PRAGMA application_id = {APPLICATION_ID}")
+    assert levels(call("store", "check", "--json"))["version"] == "note"
+    result = call("store", "migrate", "--dry-run")
+    assert f"its tables are {len(STEPS)} version" in result.stdout
+    assert levels(call("store", "check", "--json"))["version"] == "note"
+    assert call("store", "migrate").exit_code == 0
+    assert set(levels(call("store", "check", "--json")).values()) <= {"fine", "note"}
+    assert levels(call("store", "check", "--json"))["version"] == "fine"
+    assert call("store", "migrate", "--abandon").exit_code == 0
