@@ -14,6 +14,9 @@ BATCH = 2_000
 NOTE_SECONDS = 0.5
 """How much of the work is done again, at most, when a copy was ended in the middle."""
 
+AT_ONCE = 50
+"""Documents that are compared at once."""
+
 NAMED = 20
 """Differences of one kind that are named one by one."""
 
@@ -143,7 +146,9 @@ class Copying:
             await self._compare_counts(kind, mine[kind], theirs[kind], found)
         compared = 0
         for kind, n in _shares(mine, sample):
-            compared += await self._compare_some(kind, n, found)
+            # Some at a time: documents may be large.
+            for at in range(0, n, AT_ONCE):
+                compared += await self._compare_some(kind, min(AT_ONCE, n - at), found)
         return mine, theirs, found._replace(compared=compared)
 
     async def _compare_counts(self, kind: MovedKind, mine: int, theirs: int, found: Found) -> None:

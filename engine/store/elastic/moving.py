@@ -39,10 +39,10 @@ NOTE = "copy"
 MOST_BYTES = 8 << 20
 """Of the documents in one bulk, and about what a page should be."""
 
-FIRST_PAGE = 100
+FIRST_PAGE = 20
 """Documents of the first page, whose size nobody knows."""
 
-PICKED = 100
+PICKED = 50
 """Keys that one search looks for."""
 
 WAIT_SECONDS = 120.0
