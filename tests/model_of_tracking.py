@@ -1,0 +1,199 @@
+"""What should be kept of requests that were sent, and whether it is."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from headrace.engine.model import Doc, EventInput, TrackRequest
+from headrace.engine.store.protocol import Kept
+from tests.makers import chain, count, make_request
+
+TENANTS = 1000
+PLAIN = ("x", "page-view", "outer", "call")
+ATTACHING = ("coupon", "chat", "lead")
+"""Types whose workflows give a profile to an event that came without one."""
+
+FILES: Doc = {
+    "sources.json": {"sources": {f"s{n}": {"tenant": f"t{n}"} for n in range(TENANTS)}},
+    "count": chain("*", count()),
+    "visit": chain("*", count("session.properties.n"), order=1),
+    "load": chain(
+        "coupon",
+        ("load_profile", {"session": "{{ event.properties.of }}"}),
+        count("profile.stats.counters.coupons"),
+        order=-1,
+    ),
+    "attach": chain("chat", ("attach_session", {"id": "{{ event.properties.of }}"}), order=-1),
+    "lead": chain("lead", ("create_profile", {}), order=-1),
+    "emit": chain("outer", ("emit", {"given": ["inner", "inner"]})),
+    "call": chain("call", ("defer", {})),
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """One event of a body. `n` is what differs when an id comes with other content."""
+
+    type: str
+    id: str | None
+    of: str
+    n: int = 0
+    save: bool = True
+
+    @property
+    def properties(self) -> Doc:
+        return {"of": self.of, "n": self.n}
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request says; sent again, it is the same request."""
+
+    session: str | None
+    profile_less: bool
+    events: tuple[Made, ...]
+
+    @property
+    def has_ids(self) -> bool:
+        return all(one.id is not None for one in self.events)
+
+    @property
+    def attaches(self) -> bool:
+        """Say whether it may be committed in several parts, each for its profile."""
+        return self.profile_less and any(one.type in ATTACHING for one in self.events)
+
+
+@dataclass
+class Sent:
+    """A body that was sent, under a number that each of its events carries."""
+
+    number: int
+    body: Body
+    acknowledged: bool = False
+    answered_profile: str | None = None
+
+    def request(self, source: str) -> TrackRequest:
+        events = [
+            EventInput(
+                one.type,
+                one.properties,
+                {"sent": self.number, "place": place},
+                id=one.id,
+                save=one.save,
+            )
+            for place, one in enumerate(self.body.events)
+        ]
+        return make_request(
+            *events, source=source, session_id=self.body.session, profile_less=self.body.profile_less
+        )
+
+
+@dataclass
+class Docs:
+    """All that is kept of one tenant."""
+
+    of: dict[str, list[Doc]] = field(default_factory=dict)
+    marks: list[dict[str, str | None]] = field(default_factory=list)
+    claims: list[str | None] = field(default_factory=list)
+    raw: list[tuple[str, str, Any, str]] = field(default_factory=list)
+
+    def add(self, kind: str, row: Kept) -> None:
+        self.raw.append((kind, row.key, msgspec.json.decode(row.doc) if row.doc else None, repr(row.fields)))
+        if kind == "mark":
+            self.marks.append(row.fields)
+        elif kind == "claim":
+            self.claims.append(row.fields["profile"])
+        else:
+            assert row.doc is not None
+            self.of.setdefault(kind, []).append(msgspec.json.decode(row.doc))
+
+    def all(self, kind: str) -> list[Doc]:
+        return self.of.get(kind, [])
+
+
+def is_own(event: Doc) -> bool:
+    return bool(event["door"] != "internal")
+
+
+def check(sent: Sequence[Sent], docs: Docs, *, finished: bool) -> None:
+    """Compare what is kept with what was sent; `finished` says that all of it was acknowledged in the end."""
+    _check_events(sent, docs)
+    _check_counters(docs)
+    _check_owners(docs, finished=finished)
+    # A finished one answers nothing but what is there.
+    profiles = {profile["id"] for profile in docs.all("profile")}
+    answered = {one.answered_profile for one in sent} - {None}
+    assert answered <= profiles, f"answered profiles that are not there: {answered - profiles}"
+
+
+def _check_events(sent: Sequence[Sent], docs: Docs) -> None:
+    own = [event for event in docs.all("event") if is_own(event)]
+    stored = {(event["context"]["sent"], event["context"]["place"]): event for event in own}
+    assert len(stored) == len(own), "an event was stored twice"
+    ids = Counter(event["id"] for event in own)
+    assert not [id for id, times in ids.items() if times > 1], f"ids stored twice: {ids}"
+    marked = {mark["id"] for mark in docs.marks}
+    assert not marked & set(ids), "an id is kept as an event and as a mark"
+    for one in sent:
+        here, missing = [], []
+        for place, made in enumerate(one.body.events):
+            if (one.number, place) in stored:
+                here.append(made)
+            elif not (made.id in ids or made.id in marked or (made.id is None and not made.save)):
+                missing.append(made)
+        if one.acknowledged:
+            assert not missing, f"acknowledged and lost: {missing} of {one}"
+            _check_reused(one, docs)
+        elif not one.body.attaches:
+            assert not (here and missing), f"stored by half: {here}, not {missing} of {one}"
+    known = {one.number for one in sent}
+    assert {number for number, _ in stored} <= known, "events that nobody sent"
+    inner = [event for event in docs.all("event") if not is_own(event)]
+    assert len(inner) == 2 * sum(event["type"] == "outer" for event in own), "internal events"
+
+
+def _check_reused(one: Sent, docs: Docs) -> None:
+    """Who sent an id with other content than the one that is kept finds it among the failed."""
+    contents = {
+        event["id"]: (event["type"], event["properties"]) for event in docs.all("event") if is_own(event)
+    }
+    failed = [(doc["event"], doc["raw"]["type"], doc["raw"]["properties"]) for doc in docs.all("failed")]
+    for made in one.body.events:
+        if made.id in contents and contents[made.id] != (made.type, made.properties):
+            assert (made.id, made.type, made.properties) in failed, f"{made} is neither kept nor failed"
+    assert len(failed) == len({msgspec.json.encode(doc) for doc in failed}), "failed events kept twice"
+
+
+def _check_counters(docs: Docs) -> None:
+    events = docs.all("event")
+    for profile in docs.all("profile"):
+        mine = [event for event in events if event["profile"] == profile["id"]]
+        marks = sum(mark["profile"] == profile["id"] for mark in docs.marks)
+        stats = profile["stats"]
+        assert stats["counters"].get("n", 0) == len(mine) + marks, f"events of {profile['id']}: {stats}"
+        assert stats["views"] == sum(event["type"] == "page-view" for event in mine), f"views: {stats}"
+        assert stats["visits"] <= sum(one["profile"] == profile["id"] for one in docs.all("session"))
+    for session in docs.all("session"):
+        marks = sum(str(mark["id"]).startswith(f"m-{session['id']}-") for mark in docs.marks)
+        number = sum(event["session"] == session["id"] for event in events) + marks
+        assert session["stats"]["events"] == number, f"{number} events of {session}"
+        assert session["properties"].get("n", 0) == number, f"{number} events of {session}"
+    calls = sum(event["type"] == "call" and is_own(event) for event in events)
+    assert len(docs.all("effect")) == len(docs.all("timer")) == calls, "effects and timers"
+
+
+def _check_owners(docs: Docs, *, finished: bool) -> None:
+    profiles = {profile["id"] for profile in docs.all("profile")}
+    sessions = {session["id"]: session["profile"] for session in docs.all("session")}
+    assert len(sessions) == len(docs.all("session")), "a session is there twice"
+    assert set(sessions.values()) - {None} <= profiles, "a session names a profile that is not there"
+    for event in docs.all("event"):
+        assert event["profile"] is None or event["profile"] in profiles, f"an orphan: {event}"
+        assert event["session"] is None or event["session"] in sessions, f"without its session: {event}"
+        if event["type"] in PLAIN and event["session"] and event["profile"]:
+            assert event["profile"] == sessions[event["session"]], f"not its session's profile: {event}"
+    if finished:
+        assert set(docs.claims) <= profiles, "a claim leads nowhere"

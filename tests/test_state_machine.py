@@ -1,0 +1,404 @@
+"""Requests, crashes and restarts in any order, on every store, against a small model."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from queue import Empty
+from types import SimpleNamespace
+from typing import Any, ClassVar, TypeVar, cast
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from headrace.engine import crash
+from headrace.engine.crash import CRASH_POINTS, set_crash_point
+from headrace.engine.engine import Engine, NoHttp
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.files.watch import LiveWorkspace
+from headrace.engine.settings import Settings
+from headrace.engine.store.elastic import ElasticStore
+from headrace.engine.store.elastic.bulk import Bulk
+from headrace.engine.store.elastic.layout import alias
+from headrace.engine.store.elastic.search import refresh
+from headrace.engine.store.elastic.settle import Settler
+from headrace.engine.store.elastic.setup import Setup
+from headrace.engine.store.elastic.sweep import RECORDS, Sweeper
+from headrace.engine.store.open import open_store
+from headrace.engine.store.protocol import MOVED
+from headrace.engine.store.sqlite import SqliteStore
+from headrace.engine.store.upkeep import open_moving
+from tests.makers import catalog, write_workspace
+from tests.model_of_tracking import ATTACHING, FILES, PLAIN, TENANTS, Body, Docs, Made, Sent, check
+
+T = TypeVar("T")
+
+LONGEST_SECONDS = 60.0
+SESSIONS = ("s1", "s2", "s3")
+WITHOUT = ("q1", "q2")
+"""Sessions of requests that want no profile."""
+NAMES = ("A", "B")
+
+
+def no_secret(name: str) -> str | None:  # noqa: ARG001
+    return None
+
+
+class Crashed(BaseException):
+    """Stands for the end of a process."""
+
+
+class Process:
+    """An engine with its store, as a process of its own would have them; it can die."""
+
+    def __init__(self, name: str, store: Any, engine: Engine) -> None:
+        self.name = name
+        self.store = store
+        self.engine = engine
+        self.dead = asyncio.Event()
+        self.never = asyncio.Event()
+        self.under_way: set[asyncio.Future[Any]] = set()
+        if isinstance(store, ElasticStore):
+            self._ask = store._cluster.ask
+            store._cluster.ask = self.ask  # type: ignore[method-assign]
+
+    async def ask(self, *args: Any, **more: Any) -> bytes:
+        """Ask the cluster; once the process is dead nothing is asked any more."""
+        if self.dead.is_set():
+            await self.never.wait()
+        asked = asyncio.ensure_future(self._ask(*args, **more))
+        self.under_way.add(asked)
+        asked.add_done_callback(self.under_way.discard)
+        return await asyncio.shield(asked)
+
+    async def abandon(self) -> None:
+        """End what is left of a process that died, without writing anything more."""
+        self.dead.set()
+        if isinstance(self.store, ElasticStore):
+            # What was sent is done by the cluster, and nobody hears of it.
+            await asyncio.gather(*self.under_way, return_exceptions=True)
+            store = self.store
+            for task in store._forever:
+                task.cancel()
+            await asyncio.gather(*store._forever, return_exceptions=True)
+            await store._cluster.close()
+            return
+        writer = cast(SqliteStore, self.store)._writer
+        with writer._lock:
+            writer._gathered.clear()
+        with suppress(Empty):
+            while True:
+                writer._queue.get_nowait()
+        await self.store.close()
+
+
+current: ContextVar[Process | None] = ContextVar("current", default=None)
+
+
+class World:
+    """A place for data, and processes that use it, on an event loop of the test."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.data = folder / "data"
+        self.runner = asyncio.Runner()
+        workspace = write_workspace(folder / "workspace", FILES)
+        self.settings = Settings.load({}, workspace=workspace, data=self.data)
+        self.live = LiveWorkspace(workspace, catalog(), no_secret)
+        assert not self.live.refused
+        self.tenants = count()
+        self.numbers = count()
+        self.processes: dict[str, Process] = {}
+        self.crashes = 0
+        self.abandoned: list[Process] = []
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(asyncio.wait_for(work, LONGEST_SECONDS))
+
+    async def process(self, name: str) -> Process:
+        """Return a process that runs."""
+        if name not in self.processes:
+            store: Any = open_store(self.url, data=self.data)
+            engine = Engine(self.settings, store, self.live, no_secret, http=NoHttp())
+            self.processes[name] = Process(name, store, engine)
+            assert await store.ready() == ""
+        return self.processes[name]
+
+    async def stop(self, name: str) -> None:
+        """End a process in good order."""
+        if process := self.processes.pop(name, None):
+            await process.engine.stop()
+
+    def kill(self, *_: int) -> None:
+        """Stand in for `os.kill` at a crash point: the process whose code it is dies."""
+        set_crash_point("")
+        self.crashes += 1
+        thread = threading.current_thread()
+        if thread is threading.main_thread():
+            process = current.get()
+            assert process is not None
+            process.dead.set()
+        else:
+            (process,) = [one for one in self.processes.values() if one.store._writer._thread is thread]
+            self.runner.get_loop().call_soon_threadsafe(process.dead.set)
+        raise Crashed
+
+    async def send(self, source: str, *sent: tuple[str, Sent]) -> None:
+        """Send requests to processes, all at the same time, and note which were acknowledged."""
+        tasks: dict[asyncio.Task[Any], tuple[Process, Sent]] = {}
+        for name, one in sent:
+            process = await self.process(name)
+            context = copy_context()
+            context.run(current.set, process)
+            work = process.engine.track(one.request(source))
+            tasks[asyncio.get_running_loop().create_task(work, context=context)] = process, one
+        dying = {asyncio.ensure_future(process.dead.wait()) for process in {p for p, _ in tasks.values()}}
+        left = set(tasks)
+        while left:
+            await asyncio.wait({*left, *dying}, return_when=asyncio.FIRST_COMPLETED)
+            for task in [one for one in left if not one.done() and tasks[one][0].dead.is_set()]:
+                task.cancel()
+                await asyncio.wait([task])
+            left = {task for task in left if not task.done()}
+            dying = {one for one in dying if not one.done()}
+        for waiting in dying:
+            waiting.cancel()
+        for task, (_, one) in tasks.items():
+            self._note(task, one)
+        for name in [name for name, process in self.processes.items() if process.dead.is_set()]:
+            self.abandoned.append(self.processes.pop(name))
+            await self.abandoned[-1].abandon()
+
+    @staticmethod
+    def _note(task: asyncio.Task[Any], one: Sent) -> None:
+        try:
+            answer = task.result()
+        except (Crashed, asyncio.CancelledError, StoreError, BusyError):
+            return
+        one.acknowledged = True
+        one.answered_profile = answer.profile["id"] if answer.profile else None
+
+    async def sweep(self) -> None:
+        """Finish what was left half done, as the sweeper of a process does, and look that nothing waits."""
+        process = await self.process(NAMES[0])
+        if not isinstance(process.store, ElasticStore):
+            return
+        cluster = process.store._cluster
+        await refresh(cluster, f"{cluster.place.prefix}-*")
+        bulk = Bulk(cluster)
+        await Sweeper(cluster, bulk, Settler(bulk)).sweep(timedelta(seconds=-1))
+        await refresh(cluster, f"{cluster.place.prefix}-*")
+        waiting = {"query": {"exists": {"field": "pending_since"}}, "size": 5}
+        for kind in RECORDS:
+            path = f"/{alias(cluster.place, kind)}/_search?ignore_unavailable=true&allow_no_indices=true"
+            found = await cluster.ask_json("POST", path, waiting)
+            assert not found["hits"]["hits"], f"{kind} wait after a sweep: {found}"
+
+    async def docs(self, tenant: str) -> Docs:
+        """Return everything that is kept of a tenant."""
+        docs = Docs()
+        moving = await open_moving(self.url, data=self.data, make=False)
+        try:
+            if not isinstance((await self.process(NAMES[0])).store, ElasticStore):
+                await moving.settle()
+            # Traces are kept as well as it goes.
+            for kind in (kind for kind in MOVED if kind != "trace"):
+                after = None
+                while True:
+                    batch = await moving.dump(kind, after, 1000)
+                    for row in batch.rows:
+                        if row.tenant == tenant:
+                            docs.add(kind, row)
+                    if (after := batch.after) is None:
+                        break
+        finally:
+            await moving.close()
+        return docs
+
+    def close(self) -> None:
+        for name in NAMES:
+            self.do(self.stop(name))
+        self.runner.close()
+
+
+@pytest.fixture
+def open_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], World]]:
+    """Return what makes a world on the store of a URL, in which a crash ends a `Process` and not the test."""
+    worlds: list[World] = []
+
+    def opening(url: str) -> World:
+        world = World(url, tmp_path)
+        monkeypatch.setattr(crash, "os", SimpleNamespace(kill=world.kill, getpid=os.getpid))
+        worlds.append(world)
+        return world
+
+    usual = threading.excepthook
+    monkeypatch.setattr(
+        threading, "excepthook", lambda said: None if said.exc_type is Crashed else usual(said)
+    )
+    put_templates, put = Setup.put_templates, set[str]()
+
+    async def put_once(setup: Setup) -> None:
+        # They are the same at every start; a cluster takes a second for them.
+        if (prefix := setup._cluster.place.prefix) not in put:
+            await put_templates(setup)
+            put.add(prefix)
+
+    monkeypatch.setattr(Setup, "put_templates", put_once)
+    yield opening
+    set_crash_point("")
+    for world in worlds:
+        world.close()
+
+
+@st.composite
+def events(draw: st.DrawFn, session: str | None, *, profile_less: bool) -> Made:
+    """Draw an event. Its id is of its session; most ids come with the same content each time."""
+    if not profile_less and draw(st.integers(0, 5)) == 0:
+        return Made("x", f"m-{session}-{draw(st.integers(0, 2))}", "s1", save=False)
+    types = (*PLAIN, *ATTACHING) if session is None or not profile_less else PLAIN
+    number = draw(st.integers(0, 7))
+    if draw(st.booleans()):
+        return Made(types[number % len(types)], None, _of(types[number % len(types)], number))
+    type = types[number % len(types)]
+    other = draw(st.integers(0, 5)) == 0
+    return Made(type, f"e-{session}-{number}", _of(type, number), n=int(other))
+
+
+def _of(type: str, number: int) -> str:
+    return WITHOUT[number % 2] if type == "chat" else SESSIONS[number % 3]
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> Body:
+    """Draw what a request says."""
+    session = draw(st.sampled_from((*SESSIONS, *SESSIONS, *WITHOUT, None)))
+    profile_less = session not in SESSIONS
+    made = st.lists(events(session, profile_less=profile_less), min_size=1, max_size=4)
+    return Body(session, profile_less, tuple(draw(made)))
+
+
+PROCESS = st.sampled_from(NAMES)
+
+
+class Machine(RuleBasedStateMachine):
+    """Sends, kills and restarts; at the end it looks at what is kept."""
+
+    world: ClassVar[World]
+
+    @initialize()
+    def begin(self) -> None:
+        number = next(self.world.tenants)
+        assert number < TENANTS, "more examples than tenants"
+        self.source, self.tenant = f"s{number}", f"t{number}"
+        self.sent: list[Sent] = []
+
+    def make(self, body: Body) -> Sent:
+        self.sent.append(Sent(next(self.world.numbers), body))
+        return self.sent[-1]
+
+    def send(self, *sent: tuple[str, Body]) -> list[Sent]:
+        made = [(name, self.make(body)) for name, body in sent]
+        self.world.do(self.world.send(self.source, *made))
+        return [one for _, one in made]
+
+    @rule(name=PROCESS, body=bodies())
+    def track(self, name: str, body: Body) -> None:
+        (one,) = self.send((name, body))
+        assert one.acknowledged, "refused without a reason"
+
+    @rule(several=st.lists(st.tuples(PROCESS, bodies()), min_size=2, max_size=5))
+    def parallel_track(self, several: list[tuple[str, Body]]) -> None:
+        assert all(one.acknowledged for one in self.send(*several)), "refused without a reason"
+
+    @rule(body=bodies(), both=st.booleans())
+    def the_same_at_once(self, body: Body, both: bool) -> None:
+        """One request that a client and a proxy sent at the same moment."""
+        names = NAMES if both else ("A", "A")
+        assert all(one.acknowledged for one in self.send(*((name, body) for name in names)))
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data(), name=PROCESS)
+    def resend(self, data: st.DataObject, name: str) -> None:
+        body = self.sent[data.draw(st.integers(0, len(self.sent) - 1))].body
+        (one,) = self.send((name, body))
+        assert one.acknowledged, "refused without a reason"
+
+    @rule(
+        several=st.lists(st.tuples(PROCESS, bodies()), min_size=1, max_size=3),
+        point=st.sampled_from(CRASH_POINTS),
+        time=st.integers(1, 3),
+    )
+    def crash(self, several: list[tuple[str, Body]], point: str, time: int) -> None:
+        set_crash_point(f"{point}:{time}")
+        try:
+            self.send(*several)
+        finally:
+            set_crash_point("")
+
+    @rule(name=PROCESS)
+    def restart(self, name: str) -> None:
+        self.world.do(self.world.stop(name))
+
+    @rule()
+    def sweep(self) -> None:
+        self.world.do(self.world.sweep())
+        check(self.sent, self.world.do(self.world.docs(self.tenant)), finished=False)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "sent"):
+            return
+        self.sweep()
+        for one in [one for one in self.sent if not one.acknowledged]:
+            assert self.send(("A", one.body))[0].acknowledged, "refused without a reason"
+        self.world.do(self.world.sweep())
+        before = self.world.do(self.world.docs(self.tenant))
+        check(self.sent, before, finished=True)
+        for one in [one for one in self.sent if one.body.has_ids]:
+            self.send(("B", one.body))
+        self.world.do(self.world.sweep())
+        after = self.world.do(self.world.docs(self.tenant))
+        assert after.raw == before.raw, f"sent again: {_difference(before, after)}"
+
+
+def _difference(before: Docs, after: Docs) -> str:
+    gone = [one for one in before.raw if one not in after.raw]
+    new = [one for one in after.raw if one not in before.raw]
+    return f"gone {msgspec.json.encode(gone)!r}, new {msgspec.json.encode(new)!r}"
+
+
+class TestEveryStore:
+    @pytest.fixture(params=["sqlite", "elasticsearch"])
+    def machine(self, request: pytest.FixtureRequest, open_world: Callable[[str], World]) -> type[Machine]:
+        name = request.param
+        url = "sqlite:" if name == "sqlite" else request.getfixturevalue("elastic_url")
+        return type(f"Machine_{name}", (Machine,), {"world": open_world(url)})
+
+    @pytest.mark.timeout(900)
+    def test_any_story(self, machine: type[Machine]) -> None:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=40,
+                stateful_step_count=15,
+                deadline=None,
+                # What depends on which process was faster does not come again when it is made smaller.
+                phases=[Phase.explicit, Phase.reuse, Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        assert machine.world.crashes > 10, "too few crashes to say anything"
