@@ -182,9 +182,9 @@ class ReadPath(Compiled[Any]):
 
 
 class WritePath(Compiled[path.WritePath]):
-    """Where a node writes: `profile.traits.email`."""
+    """Where a node writes: `profile.traits.email`; `changes` are its path's, at hand when a journal is applied."""
 
-    __slots__ = ("path",)
+    __slots__ = ("changes", "path")
     json_schema: ClassVar[Mapping[str, Any]] = {
         "type": "string",
         "description": "A path that may be written, such as profile.traits.email.",
@@ -192,6 +192,7 @@ class WritePath(Compiled[path.WritePath]):
 
     def __init__(self, source: str) -> None:
         compiled = self.path = path.compile_write_path(source)
+        self.changes = compiled.changes
         super().__init__(source, lambda _: compiled)
 
 

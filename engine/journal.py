@@ -57,14 +57,17 @@ def apply_journal(passage: Passage, workflow: Workflow, done: NodeRun) -> Asked:
     writer: Writer | None = None
     try:
         for op, where, value in done.journal:
-            if op in OPERATIONS:
-                target = where.path if type(where) is WritePath else path.compile_write_path(str(where))
-                edit = target.changes[op](docs, value)
-                if edit is not None:
-                    edits.append(edit)
-            else:
+            if op not in OPERATIONS:
                 writer = writer or Writer(passage, workflow, done.node.name, done.out.port)
                 OTHERS[op](writer, where, value)
+                continue
+            # A path in a config is compiled; only a plugin that puts one together itself gives a text.
+            changes = (
+                where.changes if type(where) is WritePath else path.compile_write_path(str(where)).changes
+            )
+            edit = changes[op](docs, value)
+            if edit is not None:
+                edits.append(edit)
     except (PathError, NodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         passage.undo(start)
         if writer is not None:

@@ -133,8 +133,9 @@ class Passage:
         self.stopped = False
 
     def begin_run(self, run: Any) -> None:
-        """Begin a run: `vars` and `nodes` are its own."""
+        """Begin a run, in which nothing has happened: `vars`, `nodes` and `times` are its own."""
         self.runs.append(run)
+        self.times = run.times
         self.scope.nodes = {}
         self.scope.vars = self.docs["vars"] = {}
 

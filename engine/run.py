@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from operator import attrgetter
 from time import perf_counter
 from typing import Any
 
@@ -15,31 +14,22 @@ from headrace.engine.journal import FAILED, NOTHING, Asked, NodeRun, apply_journ
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Out, Step
 from headrace.engine.view import SCALARS, plain
-from headrace.engine.workflow import Joins, Node, Way, Workflow
-
-WIDE_WAVE = 8
-"""A wave of more nodes than this looks at the clock after each of them, so that the loop is given back in time."""
-
-FILE_ORDER = attrgetter("index")
+from headrace.engine.workflow import Node, Place, Workflow
 
 
 class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
-    An edge is waiting, taken or dead. `waiting` counts the waiting edges into each node; `taken` and `dead` are the
-    bits of the nodes with several edges of which one is such. `held` names the nodes that wait for a time. Of
-    the passage it keeps what a trace shows, not the passage itself: two that hold each other wait for the garbage
-    collector.
+    `place` says how far it is. `held` names the nodes that wait for a time. Of the passage it keeps what a trace shows,
+    not the passage itself: two that hold each other wait for the garbage collector.
     """
 
     workflow: Workflow
+    place: Place
     edits: list[Edit]
     now: datetime
     times: dict[str, tuple[float, float]]
-    waiting: list[int]
-    dead: int
     started: float
-    taken: int = 0
     done: list[NodeRun] = []
     held: list[str] = []
     error: str = ""
@@ -54,56 +44,62 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     Raises Needs when a node attaches a profile or session that the request has not locked, StoreError when one
     looks something up and the store cannot answer now.
     """
-    run = begin_run(workflow, passage)
-    budget, results, has_io = passage.budget, passage.scope.nodes, workflow.has_io
-    wave: Sequence[Node] = workflow.starts
-    while wave:
-        width = len(wave)
-        budget.left -= width
-        if budget.left < 0:
+    place = workflow.start
+    run = Run(workflow, place, passage.edits, passage.now, {}, perf_counter())
+    passage.begin_run(run)
+    budget, has_io = passage.budget, workflow.has_io
+    while place.wave and not run.stopped:
+        if place.runs > budget.left:
             run.error = "stopped: the event has used all of its node runs"
             run.stopped = True
-            break
-        if has_io or width > WIDE_WAVE:
-            ran = await execute_wave(passage, wave)
+            # None of what the event causes may run any more either.
+            budget.left = -1
+        elif has_io or place.is_wide:
+            place = settle_wave(run, passage, place, await execute_wave(passage, place.wave))
+        elif place.only is None:
+            place = settle_wave(run, passage, place, [execute(passage, node) for node in place.wave])
         else:
-            ran = execute(passage, wave)
-        ready: tuple[Node, ...] = ()
-        for done in ran:
-            if done.error:
-                heed(run, done, FAILED)
-            elif done.journal and (asked := apply_journal(passage, workflow, done)) is not NOTHING:
-                heed(run, done, asked)
-            results[done.node.name] = done.out.result
-            way = done.way
-            ready += way.ready
-            if way.joins:
-                ready += settle_joins(run, way.joins)
-        run.done.extend(ran)
-        # File order, not arrival order, here and in a wave that has run: two runs of one event give one trace.
-        wave = ready if width == 1 and not way.joins else sorted(ready, key=FILE_ORDER)
-        if run.stopped:
-            break
-        if perf_counter() > budget.turn_ends:
+            place = walk(run, passage, place)
+        if place.looks and perf_counter() > budget.turn_ends:
             await budget.breathe()
+    budget.left -= place.count
+    run.place = place
     run.ms = (perf_counter() - run.started) * 1000
     return run
 
 
-def begin_run(workflow: Workflow, passage: Passage) -> Run:
-    """Return a run in which nothing has happened; the passage is given to it."""
-    passage.times = {}
-    run = Run(
-        workflow,
-        passage.edits,
-        passage.now,
-        passage.times,
-        workflow.waiting.copy(),
-        workflow.dead,
-        perf_counter(),
-    )
-    passage.begin_run(run)
-    return run
+def walk(run: Run, passage: Passage, place: Place) -> Place:
+    """Go through waves of one node that does no I/O, as most are; returns the place where there is more to do."""
+    results, ran, left = passage.scope.nodes, run.done, passage.budget.left
+    node = place.only
+    while node is not None and place.runs <= left:
+        done = execute(passage, node)
+        if done.error:
+            heed(run, done, FAILED)
+        elif done.journal and (asked := apply_journal(passage, run.workflow, done)) is not NOTHING:
+            heed(run, done, asked)
+        results[node.name] = done.out.result
+        ran.append(done)
+        way = done.way
+        place = place.after.get(way) or place.follow(way)
+        if place.looks or run.stopped:
+            break
+        node = place.only
+    return place
+
+
+def settle_wave(run: Run, passage: Passage, place: Place, ran: list[NodeRun]) -> Place:
+    """Do what the nodes of a wave wanted, in file order, and return the place that follows."""
+    results = passage.scope.nodes
+    for done in ran:
+        if done.error:
+            heed(run, done, FAILED)
+        elif done.journal and (asked := apply_journal(passage, run.workflow, done)) is not NOTHING:
+            heed(run, done, asked)
+        results[done.node.name] = done.out.result
+    run.done += ran
+    ways = tuple([done.way for done in ran])
+    return place.after.get(ways) or place.follow(ways)
 
 
 async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
@@ -112,7 +108,7 @@ async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     without: dict[int, NodeRun] = {}
     for node in wave:
         if not node.is_async:
-            (without[node.index],) = execute(passage, (node,))
+            without[node.index] = execute(passage, node)
             if perf_counter() > passage.budget.turn_ends:
                 await passage.budget.breathe()
     found = await asyncio.gather(*(execute_io(passage, node) for node in with_io))
@@ -120,23 +116,19 @@ async def execute_wave(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
     return [without.get(node.index) or waited[node.index] for node in wave]
 
 
-def execute(passage: Passage, wave: Sequence[Node]) -> list[NodeRun]:
-    """Execute nodes that do no I/O, one after another."""
-    ran: list[NodeRun] = []
-    for node in wave:
-        step = Step(passage, node.name)
-        try:
-            run = node.run
-            out: Any = run(step)
-            way = node.ways.get(out.port) if type(out) is Out else None
-            # Most nodes have no result, and need no other look.
-            if way is not None and out.result is None:
-                ran.append(NodeRun(node, way, out, step.journal))
-            else:
-                ran.append(checked(node, step, out))
-        except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
-            ran.append(failed(node, step, error))
-    return ran
+def execute(passage: Passage, node: Node) -> NodeRun:
+    """Execute a node that does no I/O."""
+    step = Step(passage, node.name)
+    try:
+        run = node.run
+        out: Any = run(step)
+        way = node.ways.get(out.port) if type(out) is Out else None
+        # Most nodes have no result, and need no other look.
+        if way is not None and out.result is None:
+            return NodeRun(node, way, out, step.journal)
+        return checked(node, step, out)
+    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
+        return failed(node, step, error)
 
 
 async def execute_io(passage: Passage, node: Node) -> NodeRun:
@@ -202,20 +194,4 @@ def heed(run: Run, done: NodeRun, asked: Asked) -> None:
         run.stopped = True
     if asked.waits:
         run.held.append(done.node.name)
-        done.way = Way(done.way.label, (), ())
-
-
-def settle_joins(run: Run, joins: Joins) -> tuple[Node, ...]:
-    """Settle one edge into each of some nodes that have several; returns those that may run now."""
-    ready: tuple[Node, ...] = ()
-    for to, is_taken in joins:
-        if is_taken:
-            run.taken |= to.bit
-        else:
-            run.dead |= to.bit
-        run.waiting[to.index] -= 1
-        if run.waiting[to.index]:
-            continue
-        runs = run.taken & to.bit and not (to.join_all and run.dead & to.bit)
-        ready += (to,) if runs else settle_joins(run, to.skipped.joins)
-    return ready
+        done.way = done.node.held[done.out.port]

@@ -35,7 +35,7 @@ WHY_NOT = {
 
 def run_record(run: Run) -> Doc:
     """Return a run as it is kept in its event, in at most 300 bytes; what was cut ends in `…`."""
-    steps = " ".join([done.way.label for done in run.done])
+    steps = run.place.path
     record: Doc = {
         "workflow": run.workflow.name,
         "version": run.workflow.version,
@@ -177,6 +177,6 @@ def _why_not(run: Run, node: Node) -> str:
         return "the run was stopped"
     if run.held:
         return "waits"
-    if node.join_all and node.bit & run.dead & run.taken:
+    if node.join_all and node.bit & run.place.dead & run.place.taken:
         return "not every branch into it was taken"
     return "branch not taken"

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -17,6 +18,18 @@ MAX_NODES = 200
 
 MAX_EVENT_NAMES = 200
 """Names in one `on.event`."""
+
+MOST_PLACES = 1_000
+"""Places of one workflow that are kept; runs that come to others find out anew what follows."""
+
+LONGEST_PATH = 1_000
+"""Characters of a path beyond which no more is added to it; a record shows 300."""
+
+WIDE_WAVE = 8
+"""A wave of more nodes than this looks at the clock after each of them."""
+
+LOOK_AFTER = 4
+"""Nodes after which a run looks at the clock, so that the loop is given back in time."""
 
 EventName = Annotated[str, StringConstraints(max_length=128)]
 NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -107,13 +120,14 @@ class Node:
     """A compiled node: what to call, and where each port leads.
 
     `then` holds indexes into `Workflow.nodes`, `targets` all edges, `ways` what follows by each port, and `skipped`
-    what does when the node does not run. `bit` stands for the node in a set of nodes that is kept as a number. A node
-    `is_dead` that is disabled, or that no edge can lead to because of that.
+    what does when the node does not run; `held` are the ways of a node that waits, which lead nowhere yet. `bit` stands
+    for the node in a set of nodes that is kept as a number. A node `is_dead` that is disabled, or that no edge can lead
+    to because of that.
     """
 
     __slots__ = (
-        "bit", "disabled", "edges_in", "index", "is_async", "is_dead", "join_all", "name", "plugin", "plugin_name",
-        "ports", "retry", "run", "skipped", "targets", "then", "timeout_seconds", "ways",
+        "bit", "disabled", "edges_in", "held", "index", "is_async", "is_dead", "join_all", "name", "plugin",
+        "plugin_name", "ports", "retry", "run", "skipped", "targets", "then", "timeout_seconds", "ways",
     )  # fmt: skip
 
     def __init__(self, index: int, name: str, file: NodeFile, plugin: Plugin[Any]) -> None:
@@ -133,12 +147,14 @@ class Node:
         self.then: Mapping[str, tuple[int, ...]] = {}
         self.targets: tuple[tuple[str, Node], ...] = ()
         self.ways: Mapping[str, Way] = {}
+        self.held: Mapping[str, Way] = {}
         self.skipped = Way("", (), ())
 
     def find_ways(self) -> None:
         """Find out what follows by each port; called when the edges of all nodes are known."""
         self.skipped = self._way(None)
         self.ways = {port: self._way(port) for port in self.ports}
+        self.held = {port: Way(way.label, (), ()) for port, way in self.ways.items()}
 
     def _way(self, port: str | None) -> Way:
         ready: list[Node] = []
@@ -157,6 +173,78 @@ class Node:
         return Way(f"{self.name}.{port}", tuple(ready), tuple(joins))
 
 
+class Place:
+    """Where a run stands: the nodes that come next, and the edges that are settled.
+
+    `only` is the next node if it is one, `is_wide` says that they are many. `count` nodes have run, `runs` will have
+    when these have. `path` is the way here as a record shows it. At a place that `looks` a run looks at the clock.
+    `waiting` counts the waiting edges into each node; `taken` and `dead` are the bits of the nodes with several edges
+    of which one is such.
+
+    What follows from a place is found out by the first run that goes on from it, and kept in `after` by the way out of
+    its node, or the ways out of its nodes; `room` holds how many places of the workflow may still be kept.
+    """
+
+    __slots__ = (
+        "after", "count", "dead", "is_wide", "looks", "only", "path", "room", "runs", "taken", "waiting", "wave",
+    )  # fmt: skip
+
+    def __init__(self, wave: tuple[Node, ...], waiting: list[int], dead: int, room: list[int]) -> None:
+        self.waiting = waiting
+        self.taken = 0
+        self.dead = dead
+        self.path = ""
+        self.after: dict[Way | tuple[Way, ...], Place] = {}
+        self.room = room
+        self.arrive(wave, 0)
+
+    def arrive(self, wave: tuple[Node, ...], count: int) -> None:
+        """Say which nodes come next, after how many."""
+        self.wave = wave
+        self.only = wave[0] if len(wave) == 1 and not wave[0].is_async else None
+        self.is_wide = len(wave) > WIDE_WAVE
+        self.count = count
+        self.runs = count + len(wave)
+        self.looks = False
+
+    def follow(self, key: Way | tuple[Way, ...]) -> "Place":
+        """Return the place that follows when the nodes are left by these ways; kept, as long as there is room."""
+        ways = key if isinstance(key, tuple) else (key,)
+        waiting = self.waiting.copy() if any(way.joins for way in ways) else self.waiting
+        after = Place((), waiting, self.dead, self.room)
+        after.taken = self.taken
+        ready: tuple[Node, ...] = ()
+        for way in ways:
+            ready += way.ready + after._settle(way.joins)
+        # File order, not arrival order: two runs of one event give one trace.
+        after.arrive(tuple(sorted(ready, key=attrgetter("index"))), self.runs)
+        # More of a path than this is never shown.
+        labels = [self.path] if self.path else []
+        after.path = (
+            " ".join(labels + [way.label for way in ways]) if len(self.path) < LONGEST_PATH else self.path
+        )
+        after.looks = self.runs // LOOK_AFTER > self.count // LOOK_AFTER
+        if self.room[0]:
+            self.room[0] -= 1
+            self.after[key] = after
+        return after
+
+    def _settle(self, joins: Joins) -> tuple[Node, ...]:
+        """Settle one edge into each of some nodes that have several; returns those that may run now."""
+        ready: tuple[Node, ...] = ()
+        for to, is_taken in joins:
+            if is_taken:
+                self.taken |= to.bit
+            else:
+                self.dead |= to.bit
+            self.waiting[to.index] -= 1
+            if self.waiting[to.index]:
+                continue
+            runs = self.taken & to.bit and not (to.join_all and self.dead & to.bit)
+            ready += (to,) if runs else self._settle(to.skipped.joins)
+        return ready
+
+
 class Takes(NamedTuple):
     """The narrowing part of `on`, compiled; what does not narrow is None or empty."""
 
@@ -168,7 +256,7 @@ class Takes(NamedTuple):
 class Workflow:
     """A workflow ready to run. Nothing in it changes after it was compiled.
 
-    `starts` are the nodes that a run begins with. `waiting` counts the edges into each node that are not dead from the
+    `start` is the place where a run begins. `waiting` counts the edges into each node that are not dead from the
     start, and `dead` holds the bits of the nodes into which one is.
     """
 
@@ -190,7 +278,7 @@ class Workflow:
         self._settle_dead()
         for node in nodes:
             node.find_ways()
-        self.starts = tuple(node for node in nodes if not node.edges_in and not node.is_dead)
+        self.start = self._first_place()
         self.has_io = any(node.is_async for node in nodes)
         self.has_plain_labels = all(
             _PLAIN_LABEL.fullmatch(way.label) for node in nodes for way in node.ways.values()
@@ -207,6 +295,10 @@ class Workflow:
                 if not self.waiting[to.index] and not to.is_dead:
                     to.is_dead = True
                     dead.append(to)
+
+    def _first_place(self) -> Place:
+        starts = tuple(node for node in self.nodes if not node.edges_in and not node.is_dead)
+        return Place(starts, self.waiting, self.dead, [MOST_PLACES])
 
     def matches(self, event_type: str) -> bool:
         """Say whether `on.event` names this type."""
@@ -261,5 +353,5 @@ def with_runs(workflow: Workflow, run_of: Callable[[Node], Work]) -> Workflow:
     for node in nodes:
         node.find_ways()
     changed.nodes = tuple(nodes)
-    changed.starts = tuple(nodes[node.index] for node in workflow.starts)
+    changed.start = changed._first_place()
     return changed

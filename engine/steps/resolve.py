@@ -30,6 +30,7 @@ async def resolve(
     """
     request = job.request
     draft = Draft(job.tenant, job.received, save_session=request.options.save_session)
+    draft.adopt = job.adopt
     session_id = request.session_id or wants.session
     profile_id = wants.profile if request.profile_less else request.profile_id
     # Without a client's id there is nothing to compare, but an attempt whose reply was lost may have been written.
@@ -53,10 +54,17 @@ async def resolve(
     if profile_id is not None and profile is not None:
         reader.known[profile_id] = profile
     await _settle(job, draft, session_id, profile_id, reader)
+    return draft, _of_each(events, checked, found)
+
+
+def _of_each(
+    events: list[Incoming], checked: list[Incoming], found: list[Stored | None]
+) -> list[Stored | None]:
+    """Return what is known of each event's key, of those that were not looked for too."""
     if len(found) == len(events):
-        return draft, found
+        return found
     seen = dict(zip((event.key for event in checked), found, strict=True))
-    return draft, [seen.get(event.key) for event in events]
+    return [seen.get(event.key) for event in events]
 
 
 class ProfileReader:
@@ -113,8 +121,9 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
             draft.use_profile(found.doc, found.version)
             return
     # An id that the server did not give out is not adopted, unless the source may choose ids (DESIGN §7).
-    # An id that was claimed for a profile nobody made is taken, so that all who want it make one.
-    claimed = (of_session if draft.session_is_new else None) or job.adopt
+    # An id that a session names, or that was claimed, for a profile nobody made is taken, so that all who want it make
+    # one.
+    claimed = of_session or job.adopt
     draft.create_profile(claimed or (named if job.source.trust_profile_ids else None))
 
 
