@@ -33,6 +33,7 @@ class Draft:
         self.session_attached = False
         self.session_before: Doc | None = None
         self.linked = False
+        self.adopt: str | None = None
         self.touched: set[str] = set()
         self.profiles: dict[str, Stored | None] = {}
         self.sessions: dict[str, Stored | None] = {}
@@ -51,8 +52,8 @@ class Draft:
             self.touched.add("profile")
 
     def create_profile(self, profile_id: str | None = None) -> Doc:
-        """Make a new profile and take it."""
-        self.use_profile(new_profile(profile_id or new_id(), self.tenant, self.now), None)
+        """Make a new profile and take it; without an id that was claimed and never used, under a new one."""
+        self.use_profile(new_profile(profile_id or self.adopt or new_id(), self.tenant, self.now), None)
         assert self.profile is not None  # noqa: S101 - said to the type checker; the line above sets it
         return self.profile
 

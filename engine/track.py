@@ -150,6 +150,9 @@ async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
     outcome = await committing
     crash_point("track.committed")
     attempt.written = isinstance(outcome, Committed)
+    if attempt.written:
+        # What a later part makes is another profile.
+        job.adopt = None
     if isinstance(outcome, Taken):
         job.adopt = outcome.profile
     return attempt.written

@@ -73,6 +73,7 @@ class Sent:
     number: int
     body: Body
     acknowledged: bool = False
+    refused: str = ""
     answered_profile: str | None = None
 
     def request(self, source: str) -> TrackRequest:

@@ -15,6 +15,7 @@ from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import make_key, utc_now
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
 from headrace.engine.store.elastic.documents import as_text, doc_id
+from headrace.engine.store.elastic.owners import link, with_owner
 from headrace.engine.store.elastic.parts import (
     REDO_MS,
     Part,
@@ -76,7 +77,7 @@ class Committer:
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
-        work = Work(change, self._place)
+        work = Work(await with_owner(change, self._records), self._place)
         async with self._turns.of(work.turns()):
             if change.id in self._settler.done or work.is_idle:
                 return COMMITTED
@@ -95,6 +96,8 @@ class Committer:
             return lost
         made: list[_Made] = []
         outcome = await self._claim(work, made)
+        if outcome is None and not await link(work, self._records, self._bulk):
+            outcome = CONFLICT
         crash_point("store.claimed")
         if outcome is None:
             outcome = await self._write_record(work)
@@ -121,11 +124,11 @@ class Committer:
 
     async def _is_behind(self, work: Work) -> Outcome | None:
         """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
-        if work.session_base is not None:
-            # A session that was a commit record itself gives its documents up before it is written as another's.
-            await self._settler.settle(work.session_base.parts)
+        of_session = work.session_base.parts if work.session_base is not None else ()
+        # A session that was a commit record itself gives its documents up before it is written as another's.
+        await self._settler.settle(of_session)
         keys = set(work.keys)
-        for part in work.base_parts:
+        for part in (*work.base_parts, *of_session):
             if keys.intersection(part.keys) or _is_newer(part, work):
                 await self._settler.settle([part])
                 return CONFLICT

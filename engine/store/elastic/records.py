@@ -30,6 +30,7 @@ class Source(msgspec.Struct):
     profile: str | None = None
     content: str | None = None
     id: str | None = None
+    linked: bool = False
 
     def whole(self) -> Doc | None:
         """Return the document itself; None for a mark and for a claimed session."""
@@ -103,7 +104,11 @@ class Records:
             return None
         source = _decode(copy.source)
         doc = source.whole()
-        return None if doc is None else Stored(doc, Base(copy.seq_no, copy.term, source.n, copy.parts))
+        return (
+            None
+            if doc is None
+            else Stored(doc, Base(copy.seq_no, copy.term, source.n, copy.parts, source.profile))
+        )
 
     async def events(self, keys: Sequence[str], now: datetime) -> list[Source | None]:
         """Return what is known of events' keys, with the change that wrote each."""
@@ -122,7 +127,9 @@ class Records:
 
 def _stored(ref: Ref, got: Got) -> Stored:
     source = source_of(got)
-    version = Base(got.seq_no, got.term, source.n, tuple(source.pending))
+    version = Base(
+        got.seq_no, got.term, source.n, tuple(source.pending), source.profile, linked=source.linked
+    )
     if ref.kind == "seen":
         return Stored({"profile": source.profile, "content": source.content, "id": source.id}, version)
     doc = source.whole()

@@ -22,19 +22,25 @@ from headrace.engine.store.elastic.place import Place
 from headrace.engine.store.encoding import text_or_none, time_in
 from headrace.engine.store.protocol import Change, Claim, Row, Version
 
+_STEP = 8
+"""Between a session's numbers: writes that only move or link it, or empty its `pending`, each count one up."""
+
 RecordKind = Literal["profile", "session", "event"]
 
 
 class Base(NamedTuple):
     """The version of a document that was read: what a store's `Version` holds here.
 
-    `n` is a session's number (0: its id is claimed and nothing else of it written), `parts` are a record's.
+    `n` is a session's number (0: its id is claimed and nothing else of it written), `parts` are a record's. `owner` is
+    the profile that a session names; it may not be made yet when the session is only claimed or `linked`.
     """
 
     seq_no: int
     term: int
     n: int
     parts: tuple[Part, ...]
+    owner: str | None = None
+    linked: bool = False
 
 
 def base_of(version: Version | None) -> Base | None:
@@ -93,7 +99,21 @@ class Work:
         write = self.change.session
         if write is None or not (write.changed or write.version is None):
             return None
-        return write.key, max((self.session_base.n if self.session_base else 0) + 1, self.now_ms)
+        return write.key, max((self.session_base.n if self.session_base else 0) + _STEP, self.now_ms)
+
+    @property
+    def is_linking(self) -> bool:
+        """Say whether a session that had no profile gets one: then its own version must decide, once."""
+        write, base = self.change.session, self.session_base
+        if self.change.profile is None or write is None or base is None or base.n == 0:
+            return False
+        return base.owner is None and text_or_none(write.doc.get("profile")) is not None
+
+    @property
+    def session_place(self) -> tuple[str, str]:
+        """Return where the session is: its index and `_id`."""
+        assert self.change.session is not None  # noqa: S101 - who asks has looked
+        return alias(self._place, "sessions"), doc_id(self.change.session.key)
 
     @property
     def is_idle(self) -> bool:
