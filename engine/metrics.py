@@ -70,9 +70,9 @@ class Metrics(Collector):
         """Count events: `accepted`, `refused`, `duplicate`, `failed` or `not_kept`."""
         self.events[outcome] += n
 
-    def run(self, workflow: str, outcome: str) -> None:
-        """Count a run: `ok`, `error`, or the word that says why a workflow did not run."""
-        self.runs[workflow, outcome] += 1
+    def run(self, workflow: str, outcome: str, n: int = 1) -> None:
+        """Count runs: `ok`, `error`, or the word that says why a workflow did not run."""
+        self.runs[workflow, outcome] += n
 
     def node_failure(self, workflow: str, node: str) -> None:
         """Count a node that failed."""

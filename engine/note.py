@@ -1,5 +1,7 @@
 """Counts and logs what a request did, and keeps its traces."""
 
+from collections import Counter
+
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc
 from headrace.engine.parts import Parts
@@ -15,7 +17,9 @@ def note(parts: Parts, job: Job) -> None:
     metrics = parts.metrics
     traces: list[Row] = []
     for attempt in job.committed:
-        metrics.event("accepted", len(attempt.passages))
+        metrics.event("accepted", attempt.accepted)
+        for workflow, times in Counter(attempt.went_well).items():
+            metrics.run(workflow, "ok", times)
         if attempt.duplicates:
             metrics.event("duplicate", len(attempt.duplicates))
         if attempt.errors:

@@ -42,9 +42,13 @@ class Budget:
     __slots__ = ("emits", "left", "turn_ends")
 
     def __init__(self) -> None:
+        self.renew()
+        self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
+
+    def renew(self) -> None:
+        """Make it that of another event; the turn goes on."""
         self.left = MAX_NODE_RUNS
         self.emits = MAX_EMITTED
-        self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
 
     async def breathe(self) -> None:
         """Give the loop back; called when the turn has ended."""

@@ -21,28 +21,24 @@ from headrace.engine.model import (
     make_key,
     new_event_id,
 )
-from headrace.engine.passage import Passage, Surroundings
+from headrace.engine.passage import Budget, Passage, Surroundings
 
 OLDEST = timedelta(days=400)
 NEWEST = timedelta(minutes=5)
 """How far a client's clock is believed; DESIGN §5."""
 
 
-class Incoming:
+class Incoming(msgspec.Struct, eq=False):
     """One event of a request with its id, key and time; the same in every attempt.
 
     `content` is the hash of what the client sent, or "" when it gave no id and there is nothing to compare.
     """
 
-    __slots__ = ("claimed", "content", "happened", "id", "input", "key")
-
-    def __init__(self, given: EventInput, event_id: str, key: str, content: str, happened: str) -> None:
-        self.input = given
-        self.id = event_id
-        self.key = key
-        self.content = content
-        self.happened = happened
-        self.claimed = given.time
+    input: EventInput
+    id: str
+    key: str
+    content: str
+    happened: str
 
 
 class Admission(NamedTuple):
@@ -59,22 +55,36 @@ class Attempt(msgspec.Struct):
     """One try at a commit: its draft, and what to report of it if it is committed.
 
     `duplicate_of` is the profile of the first event that was sent before; `contents` are the hashes of the new ones.
-    `written` says that the draft is durable; one of nothing but duplicates never is.
+    `written` says that the draft is durable; one of nothing but duplicates never is. `accepted` counts the events that
+    were processed, what they emitted too. Of those of which there is nothing to tell, `went_well` names the workflows
+    that ran; `passages` are the others.
     """
 
     draft: Draft
     around: Surroundings
+    accepted: int = 0
+    went_well: list[str] = []
     passages: list[Passage] = []
     errors: list[EventError] = []
     duplicates: list[str] = []
     duplicate_of: str | None = None
     contents: dict[str, str] = {}
     written: bool = False
+    _budget: Budget | None = None
+
+    def renew_budget(self) -> Budget:
+        """Return the whole budget of an event; its turn goes on, since the events of a request share the loop."""
+        budget = self._budget
+        if budget is None:
+            budget = self._budget = Budget()
+        else:
+            budget.renew()
+        return budget
 
     @property
     def has_news(self) -> bool:
         """Say whether an event was processed, or kept among the failed ones."""
-        return bool(self.passages or self.draft.failed)
+        return bool(self.accepted or self.draft.failed)
 
 
 class Wants(msgspec.Struct):
@@ -97,6 +107,9 @@ class Job:
         self.tenant = admission.source.tenant
         self.workspace = workspace
         self.received = iso(request.received)
+        # A copy, since the source outlives the request.
+        self.source_doc = dict(admission.source.doc)
+        self.is_watched = admission.debugger or admission.tracing
         self.incoming = incoming_events(request, self.tenant, self.received)
         self.faults: dict[str, str] = {}
         self.alike: Doc = {}

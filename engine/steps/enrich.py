@@ -15,8 +15,8 @@ def new_event(job: Job, attempt: Attempt, event: Incoming) -> Doc:
     """Return the document of an event, ready for its workflows."""
     given, draft = event.input, attempt.draft
     time = {"happened": event.happened, "received": job.received, "processed": None}
-    if event.claimed is not None:
-        time["claimed"] = event.claimed
+    if given.time is not None:
+        time["claimed"] = given.time
     doc: Doc = {
         "id": event.id,
         "key": event.key,
@@ -25,7 +25,7 @@ def new_event(job: Job, attempt: Attempt, event: Incoming) -> Doc:
         "session": draft.session["id"] if draft.session else None,
         "profile": draft.profile["id"] if draft.profile else None,
         "time": time,
-        **alike(job),
+        **(job.alike or alike(job)),
         "runs": [],
         "errors": [],
     }

@@ -36,7 +36,9 @@ async def process(job: Job, attempt: Attempt, event: Incoming) -> None:
 def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:
     doc = enrich.new_event(job, attempt, event)
     received = job.request.received
-    passage = Passage(attempt.draft, doc, event.key, dict(job.source.doc), received, attempt.around)
+    passage = Passage(
+        attempt.draft, doc, event.key, job.source_doc, received, attempt.around, attempt.renew_budget()
+    )
     passage.save = job.request.options.save_events and event.input.save
     return passage
 
@@ -48,10 +50,9 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> 
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
     segments.evaluate_segments(passage)
     goals.evaluate_goals(passage)
-    _keep(attempt, passage, event)
+    _keep(job, attempt, passage, event)
     for emitted in passage.emitted:
         await _emit(job, attempt, passage, emitted)
-    _let_go(job, passage)
 
 
 async def _emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted) -> None:
@@ -64,7 +65,7 @@ async def _emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted) -
         attempt.draft,
         doc,
         emitted.key,
-        dict(job.source.doc),
+        job.source_doc,
         job.request.received,
         attempt.around,
         parent.budget,
@@ -74,17 +75,21 @@ async def _emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted) -
     await _go(job, attempt, passage, incoming)
 
 
-def _keep(attempt: Attempt, passage: Passage, event: Incoming) -> None:
-    """Put what the event made into the draft."""
+def _keep(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> None:
+    """Put what the event made into the draft.
+
+    The passage is kept only if somebody will ask for it: what lies around until the answer slows a batch.
+    """
     draft, doc = attempt.draft, passage.event
-    attempt.passages.append(passage)
     draft.touch(passage.edits)
     draft.effects += passage.effects
     draft.timers += passage.timers
+    is_plain = not (job.is_watched or passage.log or passage.response or passage.skipped)
     for run in passage.runs:
         doc["runs"].append(run_record(run))
         if run.error:
             doc["errors"].append(run.error)
+        is_plain = is_plain and not run.error and not run.failed
     for skipped in passage.skipped:
         doc["runs"].append(skipped_record(skipped.workflow, skipped.why))
     doc["time"]["processed"] = iso_now()
@@ -92,20 +97,11 @@ def _keep(attempt: Attempt, passage: Passage, event: Incoming) -> None:
         draft.events.append(Row(event.key, doc))
     elif event.content:
         draft.marks.append(Row(event.key, _mark(doc, event)))
-
-
-def _let_go(job: Job, passage: Passage) -> None:
-    """Drop what nobody will ask of a passage that went well: what lies around until the answer slows a batch."""
-    if job.admission.debugger or passage.around.tracing or passage.log:
-        return
-    for run in passage.runs:
-        if run.failed:
-            return
-    passage.edits.clear()
-    passage.docs.clear()
-    del passage.scope, passage.event
-    for run in passage.runs:
-        run.done.clear()
+    attempt.accepted += 1
+    if is_plain:
+        attempt.went_well += [run.workflow.name for run in passage.runs]
+    else:
+        attempt.passages.append(passage)
 
 
 def _mark(doc: Doc, event: Incoming) -> Doc:

@@ -19,11 +19,14 @@ def count_visit(draft: Draft) -> None:
 def count_event(passage: Passage) -> None:
     """Count an event in its session, and a view of a page also in its profile."""
     draft = passage.draft
-    is_view = passage.event["type"] in PAGE_VIEWS
-    if draft.session is not None:
-        draft.session["stats"]["events"] += 1
-        draft.session["stats"]["views"] += is_view
+    session = draft.session
+    if session is not None:
+        session["stats"]["events"] += 1
         draft.touched.add("session")
-    if is_view and draft.profile is not None:
+    if passage.event["type"] not in PAGE_VIEWS:
+        return
+    if session is not None:
+        session["stats"]["views"] += 1
+    if draft.profile is not None:
         draft.profile["stats"]["views"] += 1
         draft.touched.add("profile")
