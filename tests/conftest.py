@@ -10,8 +10,9 @@ import pytest
 from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Store
 from tests.makers import Files, Lab, make_engine, write_workspace
+from tests.stores import Place
 
-pytest_plugins = ["tests.parts.fixtures"]
+pytest_plugins = ["tests.parts.fixtures", "tests.store_fixtures"]
 
 # Assertions in the suites that several test files use explain themselves too.
 pytest.register_assert_rewrite("tests.store_contract")
@@ -20,8 +21,8 @@ OpenLab = Callable[..., AbstractAsyncContextManager[Lab]]
 
 
 @pytest.fixture
-def open_lab(tmp_path: Path) -> OpenLab:
-    """Return what opens an engine on a new workspace, and on a store that all labs of a test share or a fresh one."""
+def open_lab(tmp_path: Path, room: Place) -> OpenLab:
+    """Return what opens an engine on a new workspace, and on a store that all labs of a test share or an empty one."""
     opened = 0
 
     @asynccontextmanager
@@ -36,11 +37,12 @@ def open_lab(tmp_path: Path) -> OpenLab:
         opened += 1
         workspace = write_workspace(tmp_path / f"workspace{opened}", files or {})
         data = tmp_path / (f"data{opened}" if fresh else "data")
-        store = open_store("sqlite:", data=data)
+        place = room.emptied(data) if fresh else room
+        store = open_store(place.url, data=data)
         engine = make_engine(workspace, data, store=wrap(store) if wrap else store, **settings)
         await engine.start()
         try:
-            yield Lab(engine, store, data)
+            yield Lab(engine, store, place)
         finally:
             await engine.stop()
 

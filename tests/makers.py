@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,10 +31,11 @@ from headrace.engine.passage import Passage, Surroundings
 from headrace.engine.plugin import Config, Out, Plugin, Step
 from headrace.engine.run import Run
 from headrace.engine.settings import Settings
-from headrace.engine.store.open import FILE_NAME, open_store
+from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import AskKind, Query, Store
 from headrace.engine.testing.memory_reads import MemoryReads
 from headrace.engine.workflow import Workflow, WorkflowFile, compile_workflow
+from tests.stores import Place
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
 """When the events of hand-made passages were received."""
@@ -278,7 +278,7 @@ class Lab:
 
     engine: Engine
     store: Store
-    data: Path
+    place: Place
 
     async def track(self, *events: EventInput | str, **more: Any) -> Answer:
         """Send one request; see `make_request`."""
@@ -289,8 +289,18 @@ class Lab:
         return await self.track(event, door="collect", session_id=None, profile_less=True, **more)
 
     async def all(self, kind: AskKind, tenant: str = "main") -> list[Doc]:
-        """Return all documents of a kind that the read API would find, oldest first."""
+        """Return all documents of a kind that the read API finds once it sees what was written, oldest first."""
+        self.place.show()
         return (await self.store.find(Query(kind, tenant=tenant, limit=1000))).items[::-1]
+
+    async def sent(self, ids: Sequence[str]) -> list[Doc]:
+        """Return all events, which have these ids, in this order.
+
+        Of what came in one millisecond a store need not know which was first.
+        """
+        events = {doc["id"]: doc for doc in await self.all("event")}
+        assert sorted(events) == sorted(ids)
+        return [events[id] for id in ids]
 
     async def one(self, kind: AskKind, tenant: str = "main") -> Doc:
         """Return the only document of a kind."""
@@ -302,16 +312,8 @@ class Lab:
         return cast(float, (await self.one("profile"))["stats"]["counters"].get(name, 0))
 
     def rows(self) -> dict[str, list[Any]]:
-        """Return everything that the store's file holds, traces aside."""
-        connection = sqlite3.connect(self.data / FILE_NAME)
-        try:
-            tables = ("profiles", "sessions", "claims", "events", "failed", "effects", "timers")
-            return {
-                table: connection.execute(f"SELECT * FROM {table} ORDER BY n").fetchall()  # noqa: S608
-                for table in tables
-            }
-        finally:
-            connection.close()
+        """Return everything that the store holds, traces aside."""
+        return self.place.contents()
 
 
 def make_engine(

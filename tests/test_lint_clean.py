@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,13 @@ NEAR = [
     for example in info.examples
     for value in example.event.get("properties", {}).values()
 ]
+
+
+@pytest.fixture
+def store_kind() -> str:
+    """Use one store: this is about nodes."""
+    return "embedded"
+
 
 SCALARS = (
     st.none()

@@ -9,6 +9,7 @@ from tests.makers import Lab, chain, count, sources
 
 async def story(lab: Lab, event: str, tenant: str = "main", source: str = "shop") -> dict[str, Any] | None:
     await lab.engine.parts.keeper.flush()
+    lab.place.show()
     return await lab.engine.story(tenant, make_key("event", tenant, source, event))
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -40,9 +41,39 @@ def requests(draw: st.DrawFn) -> tuple[dict[str, Any], list[EventInput], list[st
     return more, draw(st.lists(EVENTS, max_size=5)), draw(PLANS)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sent=st.lists(requests(), min_size=1, max_size=6))
-async def test_any_requests(open_lab: OpenLab, sent: list[Any]) -> None:
+SOME = st.lists(requests(), min_size=1, max_size=6)
+OF_HYPOTHESIS: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+}
+
+
+class TestEmbedded:
+    @pytest.fixture
+    def store_kind(self) -> str:
+        return "embedded"
+
+    @settings(max_examples=50, **OF_HYPOTHESIS)
+    @given(sent=SOME)
+    async def test_any_requests(self, open_lab: OpenLab, sent: list[Any]) -> None:
+        await check_requests(open_lab, sent)
+
+
+@pytest.mark.usefixtures("elasticsearch_node")
+class TestElasticsearch:
+    """Fewer, as each takes a second; the state machine has more."""
+
+    @pytest.fixture
+    def store_kind(self) -> str:
+        return "elastic"
+
+    @settings(max_examples=8, **OF_HYPOTHESIS)
+    @given(sent=SOME)
+    async def test_any_requests(self, open_lab: OpenLab, sent: list[Any]) -> None:
+        await check_requests(open_lab, sent)
+
+
+async def check_requests(open_lab: OpenLab, sent: list[Any]) -> None:
     made: list[Faulty] = []
     async with open_lab(FILES, wrapping(made), fresh=True) as lab:
         for more, events, plans in sent:

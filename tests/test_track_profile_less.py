@@ -145,7 +145,7 @@ async def test_events_that_attach_different_profiles_are_committed_in_parts(open
             EventInput("chat", {"session": "s9"}, id="e7"),
         ]  # fmt: skip
         answer = await lab.track(*events, profile_less=True, session_id=None, debugger=True)
-        owners = [event["profile"] for event in await lab.all("event")]
+        owners = [event["profile"] for event in await lab.sent(answer.events)]
         made = next(doc["id"] for doc in await lab.all("profile") if doc["id"] not in (one, two))
         assert owners == [one, None, two, made, one, two, None]
         assert await counts(lab) == {one: 2, two: 2, made: 1}
@@ -177,8 +177,9 @@ async def test_a_session_is_attached_to_its_own_event_only(open_lab: OpenLab) ->
     async with open_lab(FILES) as lab:
         who = await known(lab, "s1")
         chats = [EventInput("chat", {"session": session}) for session in ("s8", "s9", "s1")]
-        await lab.track("x", chats[0], "x", chats[1], chats[2], "x", session_id=None, profile_less=True)
-        found = [(event["session"], event["profile"]) for event in await lab.all("event")]
+        sent = ("x", chats[0], "x", chats[1], chats[2], "x")
+        answer = await lab.track(*sent, session_id=None, profile_less=True)
+        found = [(event["session"], event["profile"]) for event in await lab.sent(answer.events)]
         assert found == [(None, None), ("s8", None), (None, None), ("s9", None), ("s1", who), (None, None)]
 
 

@@ -18,6 +18,7 @@ from headrace.engine.engine import Engine
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.settings import Settings
 from headrace.engine.store.open import open_store
+from tests.stores import Place
 
 ADMIN, READ = "admin-token", "read-token"
 SECRET = "backend-secret"
@@ -87,6 +88,7 @@ class Server:
     gate: Gate
     live: LiveWorkspace
     app: Any
+    place: Place
 
     async def track(self, body: Any = None, **more: Any) -> httpx.Response:
         """Post to /track; bytes as they are, else as JSON."""
@@ -94,7 +96,8 @@ class Server:
         return await self.client.post("/track", content=content, **more)
 
     async def read(self, path: str, token: str = ADMIN, method: str = "GET") -> httpx.Response:
-        """Ask the read API."""
+        """Ask the read API, once it sees what was written."""
+        self.place.show()
         return await self.client.request(method, path, headers={"authorization": f"Bearer {token}"})
 
 
@@ -119,7 +122,7 @@ Opens = Callable[..., AbstractAsyncContextManager[Server]]
 
 
 @pytest.fixture
-def open_server(tmp_path: Path) -> Opens:
+def open_server(tmp_path: Path, room: Place) -> Opens:
     """Return what starts an engine with settings of one's own, and an app before it."""
 
     @asynccontextmanager
@@ -131,13 +134,13 @@ def open_server(tmp_path: Path) -> Opens:
         live = LiveWorkspace(workspace, find_plugins(), secrets)
         assert not [str(problem) for problem in live.refused]
         chosen = Settings.load({}, workspace=workspace, data=tmp_path / "data", **settings)
-        engine = Engine(chosen, open_store("sqlite:", data=tmp_path / "data"), live, secrets)
+        engine = Engine(chosen, open_store(room.url, data=tmp_path / "data"), live, secrets)
         await engine.start()
         gate = Gate(chosen)
         app = build_app(engine, tokens or Tokens(ADMIN, [READ]), gate)
         transport = httpx.ASGITransport(app, client=(client, 5000))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            yield Server(http, engine, gate, live, app)
+            yield Server(http, engine, gate, live, app, room)
         await engine.stop()
 
     return opened
@@ -151,7 +154,7 @@ async def server(open_server: Opens) -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Any]:
+def start(tmp_path: Path, place: Place) -> Iterator[Any]:
     """Return what starts a server process."""
     # It needs what stands in this file.
     from tests.api.server_process import Process  # noqa: PLC0415
@@ -159,7 +162,7 @@ def start(tmp_path: Path) -> Iterator[Any]:
     started: list[Process] = []
 
     def begin(slow: float = 0, **environ: str) -> Process:
-        started.append(Process(tmp_path, slow, **environ))
+        started.append(Process(tmp_path, slow, **{"HEADRACE_STORE": place.url} | environ))
         return started[-1]
 
     yield begin

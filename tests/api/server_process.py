@@ -36,7 +36,7 @@ settings = Settings.load(os.environ)
 set_up_logs(settings.log_format, settings.log_level)
 secrets = {}.get
 live = LiveWorkspace(settings.workspace, find_plugins(), secrets)
-engine = Slow(settings, open_store("sqlite:", data=settings.data), live, secrets)
+engine = Slow(settings, open_store(settings.store, data=settings.data), live, secrets)
 sys.exit(serve(engine, settings))
 """
 

@@ -52,7 +52,7 @@ async def test_problems_show_as_codes_and_in_whole_with_a_token(server: Server) 
         ("sources.chatty.debugger", "warning"),
         ("on.event[0]", "warning"),
     }
-    assert told["facts"]["kind"] == "sqlite"
+    assert told["facts"]["kind"] == server.place.kind
     assert "headrace_workspace_problems 1.0" in (await server.client.get("/metrics")).text
 
 

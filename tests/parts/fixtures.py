@@ -17,7 +17,7 @@ REFRESH = "50ms"
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Get Elasticsearch before the first test when one needs it: the download is not in the time of a test."""
-    wanted = any("elasticsearch_node" in getattr(item, "fixturenames", ()) for item in session.items)
+    wanted = any(map(_needs_a_node, session.items))
     if not wanted or session.config.option.collectonly or os.environ.get(NAMED_BY):
         return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
@@ -26,6 +26,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         get_elasticsearch(
             os.environ, lambda said: reporter.write_line(f"elasticsearch: {said}") if reporter else None
         )
+
+
+def _needs_a_node(item: pytest.Item) -> bool:
+    """Say whether a test runs over Elasticsearch: by a fixture, or by a parameter that asks for it."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return "elasticsearch_node" in getattr(item, "fixturenames", ()) or "elastic" in map(
+        str, parameters.values()
+    )
 
 
 @pytest.fixture(scope="session")
