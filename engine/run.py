@@ -44,20 +44,19 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
     Raises Needs when a node attaches a profile or session that the request has not locked, StoreError when one
     looks something up and the store cannot answer now.
     """
-    place = workflow.start
-    run = Run(workflow, place, passage.edits, passage.now, {}, perf_counter())
+    run = Run(workflow, workflow.start, passage.edits, passage.now, {}, perf_counter())
     passage.begin_run(run)
-    budget, has_io = passage.budget, workflow.has_io
+    budget, place = passage.budget, workflow.start
+    # A node runs once at most, so that most runs need not count.
+    is_short = budget.left < len(workflow.nodes)
     while place.wave and not run.stopped:
-        if place.runs > budget.left:
+        if is_short and place.runs > budget.left:
             run.error = "stopped: the event has used all of its node runs"
             run.stopped = True
             # None of what the event causes may run any more either.
             budget.left = -1
-        elif has_io or place.is_wide:
+        elif place.is_slow or is_short:
             place = settle_wave(run, passage, place, await execute_wave(passage, place.wave))
-        elif place.only is None:
-            place = settle_wave(run, passage, place, [execute(passage, node) for node in place.wave])
         else:
             place = walk(run, passage, place)
         if place.looks and perf_counter() > budget.turn_ends:
@@ -69,23 +68,25 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
 
 
 def walk(run: Run, passage: Passage, place: Place) -> Place:
-    """Go through waves of one node that does no I/O, as most are; returns the place where there is more to do."""
-    results, ran, left = passage.scope.nodes, run.done, passage.budget.left
-    node = place.only
-    while node is not None and place.runs <= left:
-        done = execute(passage, node)
-        if done.error:
-            heed(run, done, FAILED)
-        elif done.journal and (asked := apply_journal(passage, run.workflow, done)) is not NOTHING:
-            heed(run, done, asked)
-        results[node.name] = done.out.result
-        ran.append(done)
-        way = done.way
-        place = place.after.get(way) or place.follow(way)
-        if place.looks or run.stopped:
-            break
+    """Go through waves that take no time, up to a place where there is something else to do; returns it."""
+    workflow, results, ran = run.workflow, passage.scope.nodes, run.done
+    while True:
         node = place.only
-    return place
+        if node is None:
+            place = settle_wave(run, passage, place, [execute(passage, node) for node in place.wave])
+        else:
+            # Most waves are one node, and need no list.
+            done = execute(passage, node)
+            if done.error:
+                heed(run, done, FAILED)
+            elif done.journal and (asked := apply_journal(passage, workflow, done)) is not NOTHING:
+                heed(run, done, asked)
+            results[node.name] = done.out.result
+            ran.append(done)
+            way = done.way
+            place = place.after.get(way) or place.follow(way)
+        if place.is_pause or run.stopped:
+            return place
 
 
 def settle_wave(run: Run, passage: Passage, place: Place, ran: list[NodeRun]) -> Place:
@@ -98,7 +99,7 @@ def settle_wave(run: Run, passage: Passage, place: Place, ran: list[NodeRun]) ->
             heed(run, done, asked)
         results[done.node.name] = done.out.result
     run.done += ran
-    ways = tuple([done.way for done in ran])
+    ways = ran[0].way if len(ran) == 1 else tuple([done.way for done in ran])
     return place.after.get(ways) or place.follow(ways)
 
 

@@ -176,8 +176,9 @@ class Node:
 class Place:
     """Where a run stands: the nodes that come next, and the edges that are settled.
 
-    `only` is the next node if it is one, `is_wide` says that they are many. `count` nodes have run, `runs` will have
-    when these have. `path` is the way here as a record shows it. At a place that `looks` a run looks at the clock.
+    `only` is the next node if it is one; a place `is_slow` whose nodes do I/O or are many. `count` nodes have run,
+    `runs` will have when these have. At a place that `looks` a run looks at the clock; it `is_pause` for that, or where
+    the nodes are slow, or at the end. `path` is the way here as a record shows it.
     `waiting` counts the waiting edges into each node; `taken` and `dead` are the bits of the nodes with several edges
     of which one is such.
 
@@ -186,7 +187,8 @@ class Place:
     """
 
     __slots__ = (
-        "after", "count", "dead", "is_wide", "looks", "only", "path", "room", "runs", "taken", "waiting", "wave",
+        "after", "count", "dead", "is_pause", "is_slow", "looks", "only", "path", "room", "runs", "taken", "waiting",
+        "wave",
     )  # fmt: skip
 
     def __init__(self, wave: tuple[Node, ...], waiting: list[int], dead: int, room: list[int]) -> None:
@@ -196,16 +198,17 @@ class Place:
         self.path = ""
         self.after: dict[Way | tuple[Way, ...], Place] = {}
         self.room = room
-        self.arrive(wave, 0)
+        self.arrive(wave, 0, 0)
 
-    def arrive(self, wave: tuple[Node, ...], count: int) -> None:
-        """Say which nodes come next, after how many."""
+    def arrive(self, wave: tuple[Node, ...], before: int, count: int) -> None:
+        """Say which nodes come next, after how many, and how many before the wave that has just run."""
         self.wave = wave
-        self.only = wave[0] if len(wave) == 1 and not wave[0].is_async else None
-        self.is_wide = len(wave) > WIDE_WAVE
+        self.only = wave[0] if len(wave) == 1 else None
+        self.is_slow = len(wave) > WIDE_WAVE or any(node.is_async for node in wave)
         self.count = count
         self.runs = count + len(wave)
-        self.looks = False
+        self.looks = count // LOOK_AFTER > before // LOOK_AFTER
+        self.is_pause = self.looks or self.is_slow or not wave
 
     def follow(self, key: Way | tuple[Way, ...]) -> "Place":
         """Return the place that follows when the nodes are left by these ways; kept, as long as there is room."""
@@ -217,13 +220,12 @@ class Place:
         for way in ways:
             ready += way.ready + after._settle(way.joins)
         # File order, not arrival order: two runs of one event give one trace.
-        after.arrive(tuple(sorted(ready, key=attrgetter("index"))), self.runs)
+        after.arrive(tuple(sorted(ready, key=attrgetter("index"))), self.count, self.runs)
         # More of a path than this is never shown.
         labels = [self.path] if self.path else []
         after.path = (
             " ".join(labels + [way.label for way in ways]) if len(self.path) < LONGEST_PATH else self.path
         )
-        after.looks = self.runs // LOOK_AFTER > self.count // LOOK_AFTER
         if self.room[0]:
             self.room[0] -= 1
             self.after[key] = after

@@ -88,10 +88,10 @@ def prepare(change: Change) -> Prepared:
             (pack_key(claim.key), change.tenant, claim.profile, encode_doc(claim.doc))
             for claim in change.claims
         ]
-    for row in change.events:
-        made.events.append(_event_row(row, made.id, change.tenant, now))
-    for row in change.marks:
-        made.events.append(_mark_row(row, made.id, change.tenant, now))
+    id, tenant = made.id, change.tenant
+    made.events = [_event_row(row, id, tenant, now) for row in change.events]
+    if change.marks:
+        made.events += [_mark_row(row, id, tenant, now) for row in change.marks]
     owner = _owner(change)
     for table in ("failed", "effects", "timers"):
         rows: list[Row] = getattr(change, table)
@@ -156,24 +156,26 @@ def _session_row(write: Write, change: Key, tenant: str, now: str) -> Values:
 
 def _event_row(row: Row, change: Key, tenant: str, now: str) -> Values:
     key, doc = row
-    times = doc.get("time")
-    if isinstance(times, dict) and isinstance(times.get("received"), str):
-        received, happened = times["received"], times.get("happened")
-    else:
+    get = doc.get
+    times = get("time")
+    received = happened = None
+    if type(times) is dict:
+        received, happened = times.get("received"), times.get("happened")
+    if type(received) is not str:
         received, happened = now, None
     return (
         pack_key(key),
         change,
         tenant,
         # A row without a type is a mark: its key is known and nothing else of it is kept.
-        doc.get("type") or "",
-        doc.get("source"),
-        doc.get("profile"),
-        doc.get("session"),
+        get("type") or "",
+        get("source"),
+        get("profile"),
+        get("session"),
         received,
-        happened if isinstance(happened, str) else received,
-        doc.get("content"),
-        doc.get("id"),
+        happened if type(happened) is str else received,
+        get("content"),
+        get("id"),
         encode_doc(doc),
     )
 
