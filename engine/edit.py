@@ -138,6 +138,8 @@ def _set(before: Any, value: Any) -> Any:
             json_copy(value)
         return before if before == value else value
     value = json_copy(value)
+    if type(value) is float and type(before) is float:
+        return before if before == value else value
     return before if before is not MISSING and same(before, value) else value
 
 
@@ -172,6 +174,8 @@ def _append(before: Any, value: Any) -> Any:
 
 
 def _add(before: Any, value: Any) -> Any:
+    if type(value) is str and type(before) is list and value in before:
+        return before
     value = json_copy(value)
     items = _list_of(before, "add to")
     there = value in items if type(value) is str else any(same(item, value) for item in items)

@@ -122,8 +122,9 @@ class Passage:
         self.around = around
         self.budget = budget or Budget()
         self.depth = depth
-        self.scope = Scope(event, draft.profile, draft.session, source, now)
-        self.docs: dict[str, Any] = {"profile": draft.profile, "session": draft.session, "vars": None}
+        profile, session = draft.profile, draft.session
+        self.scope = Scope(event, profile, session, source, now)
+        self.docs: dict[str, Any] = {"profile": profile, "session": session, "vars": None}
         self.edits: list[path.Edit] = []
         self.response: Doc = {}
         self.log: list[Doc] = []
@@ -132,7 +133,7 @@ class Passage:
         self.timers: list[Row] = []
         self.runs: list[Any] = []
         self.skipped: list[Any] = []
-        self.times: dict[str, tuple[float, float]] = {}
+        self.times: dict[str, tuple[float, float]]
         self.save = True
         self.stopped = False
 

@@ -109,6 +109,7 @@ class Job:
         self.received = iso(request.received)
         # A copy, since the source outlives the request.
         self.source_doc = dict(admission.source.doc)
+        self.saves_events = request.options.save_events
         self.is_watched = admission.debugger or admission.tracing
         self.incoming = incoming_events(request, self.tenant, self.received)
         self.faults: dict[str, str] = {}

@@ -13,7 +13,7 @@ from headrace.engine.errors import HeadraceError, NodeError, StoreError
 from headrace.engine.journal import FAILED, NOTHING, Asked, NodeRun, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Out, Step
-from headrace.engine.view import SCALARS, plain
+from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Place, Workflow
 
 
@@ -167,14 +167,15 @@ def checked(node: Node, step: Step, out: Any) -> NodeRun:
 
     The result is copied: what it was taken from may change later in the run.
     """
-    if type(out) is not Out or out.port not in node.ways:
+    way = node.ways.get(out.port) if type(out) is Out else None
+    if way is None:
         ports = ", ".join(sorted(node.ports))
         raise NodeError(
             f"plugin '{node.plugin_name}' gave {out!r}, which is no Out by one of its ports: {ports}"
         )
-    if type(out.result) not in SCALARS:
+    if out.result is not None:
         out = Out(out.port, plain(out.result))
-    return NodeRun(node, node.ways[out.port], out, step.journal)
+    return NodeRun(node, way, out, step.journal)
 
 
 def failed(node: Node, step: Step, error: Exception) -> NodeRun:

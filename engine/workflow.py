@@ -256,9 +256,9 @@ class Takes(NamedTuple):
 
 
 class Workflow:
-    """A workflow ready to run. Nothing in it changes after it was compiled.
+    """A workflow ready to run. Nothing in it changes after it was compiled, but its places learn what follows.
 
-    `start` is the place where a run begins. `waiting` counts the edges into each node that are not dead from the
+    One that `takes_all` is enabled, and takes every event whose type it names. `start` is the place where a run begins. `waiting` counts the edges into each node that are not dead from the
     start, and `dead` holds the bits of the nodes into which one is.
     """
 
@@ -275,6 +275,7 @@ class Workflow:
         self.takes = Takes(
             frozenset(on.source) if on.source is not None else None, on.when, tuple(on.consent)
         )
+        self.takes_all = file.enabled and self.takes == (None, None, ())
         self.waiting = [node.edges_in for node in nodes]
         self.dead = 0
         self._settle_dead()

@@ -150,11 +150,14 @@ def _plain(body: TrackBody, limit: int) -> TrackRequest | None:
     if profile is not None and (profile := profile.strip() or None) and clean_id(profile) is None:
         return None
     events: list[EventInput] = []
+    known = None
     for event in body.events:
         event_id = event.id
         time = event.time or None
-        if not is_event_type(event.type) or isinstance(time, dict):
+        # Most events of a request are of one type.
+        if (event.type != known and not is_event_type(event.type)) or isinstance(time, dict):
             return None
+        known = event.type
         if event_id is not None and (event_id := event_id.strip() or None) and clean_id(event_id) is None:
             return None
         save = event.options is None or event.options.save

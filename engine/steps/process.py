@@ -39,7 +39,7 @@ def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:
     passage = Passage(
         attempt.draft, doc, event.key, job.source_doc, received, attempt.around, attempt.renew_budget()
     )
-    passage.save = job.request.options.save_events and event.input.save
+    passage.save = job.saves_events and event.input.save
     return passage
 
 
@@ -80,16 +80,18 @@ def _keep(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> None
 
     The passage is kept only if somebody will ask for it: what lies around until the answer slows a batch.
     """
-    draft, doc = attempt.draft, passage.event
+    draft, doc, runs = attempt.draft, passage.event, passage.runs
     draft.touch(passage.edits)
-    draft.effects += passage.effects
-    draft.timers += passage.timers
+    if passage.effects or passage.timers:
+        draft.effects += passage.effects
+        draft.timers += passage.timers
     is_plain = not (job.is_watched or passage.log or passage.response or passage.skipped)
-    for run in passage.runs:
+    for run in runs:
         doc["runs"].append(run_record(run))
         if run.error:
             doc["errors"].append(run.error)
-        is_plain = is_plain and not run.error and not run.failed
+        if run.error or run.failed:
+            is_plain = False
     for skipped in passage.skipped:
         doc["runs"].append(skipped_record(skipped.workflow, skipped.why))
     doc["time"]["processed"] = iso_now()
@@ -98,10 +100,11 @@ def _keep(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> None
     elif event.content:
         draft.marks.append(Row(event.key, _mark(doc, event)))
     attempt.accepted += 1
-    if is_plain:
-        attempt.went_well += [run.workflow.name for run in passage.runs]
-    else:
+    if not is_plain:
         attempt.passages.append(passage)
+        return
+    for run in runs:
+        attempt.went_well.append(run.workflow.name)
 
 
 def _mark(doc: Doc, event: Incoming) -> Doc:

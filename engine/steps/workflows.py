@@ -20,10 +20,11 @@ class Skipped(NamedTuple):
 async def run_workflows(passage: Passage, workflows: tuple[Workflow, ...]) -> None:
     """Run an event through workflows, by order and then by name."""
     for workflow in workflows:
-        why = why_not(workflow, passage)
-        if why:
-            passage.skipped.append(Skipped(workflow, why))
-            continue
+        if passage.stopped or not workflow.takes_all:
+            why = why_not(workflow, passage)
+            if why:
+                passage.skipped.append(Skipped(workflow, why))
+                continue
         await run_workflow(traced(workflow) if passage.around.tracing else workflow, passage)
         if workflow.stop:
             passage.stopped = True

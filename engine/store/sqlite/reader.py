@@ -18,7 +18,7 @@ def read_refs(
     """Return each document as it is now, or as `recent` has it, or None. Raises sqlite3.Error."""
     if recent is None:
         return _read_now(connection, refs)
-    found = [recent.get(ref.kind, pack_key(ref.key)) for ref in refs]
+    found = [None if kind == "seen" else recent.get(kind, pack_key(name)) for kind, name in refs]
     left = [place for place, one in enumerate(found) if one is None]
     if left:
         for place, one in zip(left, _read_now(connection, [refs[place] for place in left]), strict=True):
@@ -39,21 +39,16 @@ def _read_now(connection: sqlite3.Connection, refs: Sequence[Ref]) -> list[Store
 
 
 def _read(connection: sqlite3.Connection, refs: Sequence[Ref]) -> list[Stored | None]:
-    many: dict[Key, Stored] = {}
-    keys = [pack_key(ref.key) for ref in refs if ref.kind == "seen"]
-    if len(keys) > 2:
-        rows = select_by_key(connection, "events", "profile, content, id", keys)
-        many = {row[0]: _seen(*row[1:]) for row in rows}
-    found: list[Stored | None] = []
-    for kind, name in refs:
-        key = pack_key(name)
-        if kind == "seen" and len(keys) > 2:
-            one = many.get(key)
-            # Two who ask for the same must not share a document that they may change.
-            found.append(one and Stored(dict(one.doc), one.version))
-        else:
-            found.append(_READ[kind](connection, key))
-    return found
+    keys = [pack_key(name) for _, name in refs]
+    seen = [key for (kind, _), key in zip(refs, keys, strict=True) if kind == "seen"]
+    if len(seen) < 3:
+        return [_READ[kind](connection, key) for (kind, _), key in zip(refs, keys, strict=True)]
+    many = {row[0]: row[1:] for row in select_by_key(connection, "events", "profile, content, id", seen)}
+    # Two who ask for the same get a document each, for they may change it.
+    return [
+        (_seen(*many[key]) if key in many else None) if kind == "seen" else _READ[kind](connection, key)
+        for (kind, _), key in zip(refs, keys, strict=True)
+    ]
 
 
 def _profile(connection: sqlite3.Connection, key: Key) -> Stored | None:
