@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,19 @@ def place(request: pytest.FixtureRequest, store_kind: str, tmp_path: Path) -> Pl
     return ElasticPlace(request.getfixturevalue("elasticsearch_node"), url)
 
 
+@contextmanager
+def own_place(node: ElasticsearchNode) -> Iterator[ElasticPlace]:
+    """Give a place on a node, which is deleted in the end."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    yield ElasticPlace(node, f"elasticsearch://{node.host}/{prefix}?refresh={REFRESH}")
+    delete_all(node, prefix)
+
+
 @pytest.fixture(scope="session")
 def elastic_room(elasticsearch_node: ElasticsearchNode) -> Iterator[ElasticPlace]:
     """Make indices once for all tests whose engine ends with them; each finds them empty."""
-    prefix = f"test-{uuid.uuid4().hex[:12]}"
-    host = elasticsearch_node.host
-    yield ElasticPlace(elasticsearch_node, f"elasticsearch://{host}/{prefix}?refresh={REFRESH}")
-    delete_all(elasticsearch_node, prefix)
+    with own_place(elasticsearch_node) as place:
+        yield place
 
 
 @pytest.fixture

@@ -43,6 +43,10 @@ class Place(ABC):
         """Return a kind's documents; what is no document, such as the mark of an event, is left out."""
 
     @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Return how many there are of each kind; under `all events` stand those too that left only a mark."""
+
+    @abstractmethod
     def emptied(self, data: Path) -> "Place":
         """Return an empty place for a test that wants several, one after another; `data` is a folder for it."""
 
@@ -62,6 +66,7 @@ class EmbeddedPlace(Place):
     def __init__(self, data: Path) -> None:
         self.url = "sqlite:"
         self.kind = "sqlite"
+        self.data = data
         self._file = data / FILE_NAME
 
     def emptied(self, data: Path) -> Place:
@@ -77,6 +82,11 @@ class EmbeddedPlace(Place):
         assert self._rows("PRAGMA integrity_check") == [("ok",)]
         mark = " WHERE type != ''" if kind == "events" else ""
         return [json.loads(doc) for (doc,) in self._rows(f"SELECT doc FROM {kind}{mark} ORDER BY n")]  # noqa: S608
+
+    def counts(self) -> dict[str, int]:
+        wanted = {kind: f"SELECT count(*) FROM {kind}" for kind in KINDS}  # noqa: S608 - names of ours
+        wanted |= {"events": "SELECT count(type) FROM events", "all events": wanted["events"]}
+        return {name: self._rows(statement)[0][0] for name, statement in wanted.items()}
 
     def _rows(self, statement: str) -> list[Any]:
         with closing(sqlite3.connect(self._file)) as connection:
@@ -114,6 +124,22 @@ class ElasticPlace(Place):
                 found.append(source["doc"])
         return found
 
+    def counts(self) -> dict[str, int]:
+        self.show()
+        with_type: Doc = {"filter": {"exists": {"field": "type"}}}
+        body: Doc = {"size": 0, "aggs": {"of": {"terms": {"field": "_index", "size": 200}}}}
+        body["aggs"]["of"]["aggs"] = {"typed": with_type}
+        found = self._ask("POST", f"/{self.prefix}-*/_search", body)["aggregations"]["of"]["buckets"]
+        of = dict.fromkeys((*KINDS, "all events"), 0)
+        for bucket in found:
+            kind = bucket["key"].removeprefix(f"{self.prefix}-").partition("-")[0]
+            if kind == "events":
+                of["all events"] += bucket["doc_count"]
+                of["events"] += bucket["typed"]["doc_count"]
+            elif kind in of:
+                of[kind] += bucket["doc_count"]
+        return of
+
     def show(self) -> None:
         self._ask("POST", f"/{self.prefix}-*/_refresh")
 
@@ -140,7 +166,7 @@ class ElasticPlace(Place):
     def clear(self) -> None:
         """Delete all documents; the indices stay, as making them takes a second."""
         self.show()
-        body = {"query": {"match_all": {}}}
+        body: Doc = {"query": {"match_all": {}}}
         kinds = ",".join(f"{self.prefix}-{kind}*" for kind in (*KINDS, "traces"))
         self._ask("POST", f"/{kinds}/_delete_by_query?conflicts=proceed&refresh=true", body)
 

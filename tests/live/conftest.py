@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from tests.live.server import Doc, Server, track_body, write_workspace
+from tests.parts.elasticsearch import ElasticsearchNode
+from tests.store_fixtures import own_place
+from tests.stores import STORES, EmbeddedPlace, Place
 
 Starts = Callable[..., Server]
 
@@ -54,12 +57,12 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def launch(tmp_path: Path, workspace: Path) -> Iterator[Starts]:
+def launch(tmp_path: Path, workspace: Path, place: Place) -> Iterator[Starts]:
     """Return what starts a process without waiting for it; `path` is the workspace."""
     launched: list[Server] = []
 
     def begin(path: Path | None = None, data: Path | None = None, **more: Any) -> Server:
-        launched.append(Server(path or workspace, data or tmp_path / "data", **more))
+        launched.append(Server(path or workspace, data or tmp_path / "data", **({"place": place} | more)))
         return launched[-1]
 
     yield begin
@@ -97,12 +100,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.fixture(scope="session", params=STORES)
+def shared_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Give the place of the shared server."""
+    if request.param == "embedded":
+        yield EmbeddedPlace(tmp_path_factory.mktemp("shared") / "data")
+        return
+    node: ElasticsearchNode = request.getfixturevalue("elasticsearch_node")
+    with own_place(node) as place:
+        yield place
+
+
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Start one server for all tests that a sound server survives."""
+def shared(tmp_path_factory: pytest.TempPathFactory, shared_place: Place) -> Iterator[Server]:
+    """Start one server on each store for all tests that a sound server survives."""
     path = tmp_path_factory.mktemp("shared")
     workspace = write_workspace(path / "workspace", curious=CURIOUS)
-    server = Server(workspace, path / "data", HEADRACE_BODY_TIMEOUT_SECONDS="1")
+    data = shared_place.data if isinstance(shared_place, EmbeddedPlace) else path / "data"
+    server = Server(workspace, data, place=shared_place, HEADRACE_BODY_TIMEOUT_SECONDS="1")
     try:
         yield server.wait_until_ready()
         assert server.stop() == 0

@@ -12,6 +12,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from tests.stores import Place
+
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-for-tests"
 
@@ -59,6 +61,7 @@ class Server:
         workspace: Path,
         data: Path,
         *,
+        place: Place,
         command: str = "serve",
         port: int = 0,
         before: Sequence[str] = (),
@@ -66,12 +69,14 @@ class Server:
     ) -> None:
         self.workspace = workspace
         self.data = data
+        self.place = place
         data.parent.mkdir(parents=True, exist_ok=True)
         # Beside the data folder, which may be on a disk without room.
         self.log = workspace.parent / f"server-{time.monotonic_ns()}.log"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
         clean |= {
             "PYTHONPATH": str(ROOT),
+            "HEADRACE_STORE": place.url,
             "HEADRACE_ADMIN_TOKEN": TOKEN,
             "HEADRACE_LOG_FORMAT": "json",
             "BACKEND_KEY": "backend-key",

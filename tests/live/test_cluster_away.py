@@ -35,6 +35,12 @@ SAYING: Doc = {
 
 
 @pytest.fixture
+def store_kind() -> str:
+    """Use one store: each server is told of a cluster by its test."""
+    return "embedded"
+
+
+@pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """Write a workspace whose workflow answers how often it ran for a profile."""
     return write_workspace(tmp_path / "workspace", count=SAYING)

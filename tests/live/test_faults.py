@@ -18,6 +18,12 @@ BUSY_SECONDS = 5.0
 """How long the store waits for a lock."""
 
 
+@pytest.fixture
+def store_kind() -> str:
+    """Use one store: this is about its file and disk."""
+    return "embedded"
+
+
 def big(number: int, size: int = 30_000) -> Doc:
     """Return a request with one large event; each is of a visit of its own."""
     body = track_body("count", session=f"s{number}", ids=[f"e{number}"])

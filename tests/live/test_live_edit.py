@@ -17,6 +17,12 @@ LIVE_WITHIN_SECONDS = 2.0
 
 
 @pytest.fixture
+def store_kind() -> str:
+    """Use one store: this is about files of a workspace."""
+    return "embedded"
+
+
+@pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """Copy the example workspace."""
     return Path(shutil.copytree(ROOT / "workflows" / "shop", tmp_path / "shop"))

@@ -3,16 +3,18 @@
 import asyncio
 import json
 import random
-import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from time import monotonic
 
 from tests.live.connection import Connection
 from tests.live.server import track_body
+from tests.stores import Place
 
 CONNECTIONS = 8
+PAUSE_SECONDS = 0.02
+"""Before what was refused for a while is sent again."""
+
 COLLECT_SHARE = 0.1
 
 
@@ -28,7 +30,11 @@ class Sent:
 
 @dataclass
 class Traffic:
-    """Everything that was sent to servers on one file; `name` keeps its ids apart from those of other traffic."""
+    """Everything that was sent to servers on one store; `name` keeps its ids apart from those of other traffic.
+
+    What was refused for a while, and not sent again, is unanswered: nobody said that it is not there. `slowest` is the
+    longest that an answer took, in seconds.
+    """
 
     name: str
     seed: int
@@ -36,6 +42,7 @@ class Traffic:
     acknowledged: list[Sent] = field(default_factory=list)
     unanswered: list[Sent] = field(default_factory=list)
     busy: int = 0
+    slowest: float = 0.0
     stopping: bool = False
     _made: int = 0
 
@@ -50,8 +57,9 @@ class Traffic:
     async def _client(self, dice: random.Random, number: int, ports: tuple[int, ...]) -> None:
         left = [*ports[number % len(ports) :], *ports[: number % len(ports)]]
         connection = Connection(left[0])
-        request = self._request(dice)
+        request, refused = self._request(dice), False
         while not self.stopping:
+            began = monotonic()
             try:
                 status, answer = await connection.post(request.body, request.path, request.headers)
             except (OSError, EOFError):
@@ -62,12 +70,17 @@ class Traffic:
                     return
                 connection = Connection(left[0])
                 continue
+            self.slowest = max(self.slowest, monotonic() - began)
             if status == 503:
                 self.busy += 1
+                refused = True
+                await asyncio.sleep(PAUSE_SECONDS)
                 continue
             assert status == 200, answer
             self.acknowledged.append(request)
-            request = self._request(dice)
+            request, refused = self._request(dice), False
+        if refused:
+            self.unanswered.append(request)
         connection.close()
 
     def _request(self, dice: random.Random) -> Sent:
@@ -93,6 +106,7 @@ class Traffic:
                 status, answer = await connection.post(request.body, request.path, request.headers)
                 if status == 503:
                     waiting.append(request)
+                    await asyncio.sleep(PAUSE_SECONDS)
                     continue
                 assert status == 200, answer
                 assert "errors" not in answer, answer
@@ -102,50 +116,28 @@ class Traffic:
             await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
 
 
-def dump(file: Path) -> dict[str, list[Any]]:
-    """Return every row of every table that a client can change."""
-    tables = ("profiles", "sessions", "claims", "events", "failed", "effects", "timers", "traces")
-    connection = sqlite3.connect(file)
-    try:
-        return {name: connection.execute(f"SELECT * FROM {name} ORDER BY n").fetchall() for name in tables}  # noqa: S608
-    finally:
-        connection.close()
-
-
-def check_file(file: Path, *traffic: Traffic) -> None:
-    """Check what stands in the file against what was sent and acknowledged.
+def check_place(place: Place, *traffic: Traffic) -> None:
+    """Check what stands in a store against what was sent and acknowledged.
 
     Every acknowledged event is there, none twice, no request by half, and every counter equals its events.
     """
-    connection = sqlite3.connect(file)
-    try:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        events = connection.execute(
-            "SELECT id, profile, session, type FROM events WHERE type != ''"
-        ).fetchall()
-        profiles = [json.loads(doc) for (doc,) in connection.execute("SELECT doc FROM profiles")]
-        sessions = [json.loads(doc) for (doc,) in connection.execute("SELECT doc FROM sessions")]
-        failed = connection.execute("SELECT doc FROM failed").fetchall()
-    finally:
-        connection.close()
-    stored = Counter(event_id for event_id, *_ in events)
+    events = place.docs("events")
+    stored = Counter(event["id"] for event in events)
     assert max(stored.values(), default=1) == 1
     for each in traffic:
         lost = [name for request in each.acknowledged for name in request.ids if name not in stored]
-        assert not lost, f"{len(lost)} acknowledged events are lost"
+        assert not lost, f"{len(lost)} acknowledged events are lost: {lost[:5]}"
         for request in each.unanswered:
             assert sum(name in stored for name in request.ids) in (0, len(request.ids)), request
     sent = {
         name for each in traffic for request in (*each.acknowledged, *each.unanswered) for name in request.ids
     }
     assert not stored.keys() - sent
-    assert not failed
-    by_profile = Counter(profile for _, profile, _, kind in events if kind == "count")
-    counted = {doc["id"]: doc["stats"]["counters"]["seen"] for doc in profiles}
-    assert counted == dict(by_profile)
-    by_session = Counter(session for _, _, session, kind in events if kind == "count")
-    assert {doc["id"]: doc["stats"]["events"] for doc in sessions} == dict(by_session)
+    assert not place.docs("failed")
+    counting = [event for event in events if event["type"] == "count"]
+    counted = {doc["id"]: doc["stats"]["counters"]["seen"] for doc in place.docs("profiles")}
+    assert counted == Counter(event["profile"] for event in counting)
+    by_session = Counter(event["session"] for event in counting)
+    assert {doc["id"]: doc["stats"]["events"] for doc in place.docs("sessions")} == by_session
     # One visit, one person: two first contacts at the same time made no second profile.
-    assert len({(profile, session) for _, profile, session, kind in events if kind == "count"}) == len(
-        by_session
-    )
+    assert len({(event["profile"], event["session"]) for event in counting}) == len(by_session)
