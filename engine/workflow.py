@@ -258,8 +258,9 @@ class Takes(NamedTuple):
 class Workflow:
     """A workflow ready to run. Nothing in it changes after it was compiled, but its places learn what follows.
 
-    One that `takes_all` is enabled, and takes every event whose type it names. `start` is the place where a run begins. `waiting` counts the edges into each node that are not dead from the
-    start, and `dead` holds the bits of the nodes into which one is.
+    One that `takes_all` is enabled, and takes every event whose type it names. `start` is the place where a run begins.
+    `waiting` counts the edges into each node that are not dead from the start, and `dead` holds the bits of the nodes
+    into which one is.
     """
 
     def __init__(self, name: str, version: str, file: WorkflowFile, nodes: tuple[Node, ...]) -> None:
@@ -282,7 +283,6 @@ class Workflow:
         for node in nodes:
             node.find_ways()
         self.start = self._first_place()
-        self.has_io = any(node.is_async for node in nodes)
         self.has_plain_labels = all(
             _PLAIN_LABEL.fullmatch(way.label) for node in nodes for way in node.ways.values()
         )

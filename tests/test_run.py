@@ -1,6 +1,7 @@
 """A run: waves, joins, failures, limits, what a node sees."""
 
 import asyncio
+from itertools import product
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from headrace.engine.errors import NodeError
 from headrace.engine.passage import MAX_NODE_RUNS
 from headrace.engine.plugin import Out, Step
 from headrace.engine.run import run_workflow
-from headrace.engine.trace import full_trace
+from headrace.engine.trace import full_trace, run_record
+from headrace.engine.workflow import MOST_PLACES
 from tests.makers import leave, make_passage, make_workflow, path_of
 
 FORK = {"one": {"then": {"a": ["two", "three"]}}, "two": {}, "three": {}}
@@ -253,6 +255,38 @@ async def test_a_wait_holds_its_branch_only() -> None:
     assert run.held == ["one"]
     (timer,) = passage.timers
     assert (timer.doc["node"], timer.doc["port"], timer.doc["profile"]) == ("one", "a", "p1")
+
+
+@pytest.mark.parametrize("room", [MOST_PLACES, 3, 0])
+async def test_runs_go_the_same_way_whether_their_places_are_kept_or_not(room: int) -> None:
+    def choose(step: Step) -> Out:
+        if step.event["properties"][step.name] == "wait":
+            step.wait(step.now)
+            return Out("a")
+        return Out(step.event["properties"][step.name])
+
+    ports = {"a": ["three", "four"], "b": []}
+    nodes: dict[str, dict[str, Any]] = {
+        "one": {"then": ports},
+        "two": {"then": ports},
+        "three": {"join": "all"},
+        "four": {},
+    }
+    workflow = make_workflow(nodes, dict.fromkeys(("one", "two"), choose))
+    workflow.start.room[0] = room
+    paths: dict[tuple[str, ...], str] = {}
+    for _ in range(2):
+        for ways in product(("a", "b", "wait"), repeat=2):
+            passage = make_passage(event={"properties": dict(zip(("one", "two"), ways, strict=True))})
+            run = await run_workflow(workflow, passage)
+            last = ["three"] * (ways == ("a", "a")) + ["four"] * ("wait" not in ways and "a" in ways)
+            assert path_of(run) == ["one", "two", *last]
+            assert [name for name, way in zip(("one", "two"), ways, strict=True) if way == "wait"] == run.held
+            record = run_record(run)
+            assert record["path"] == " ".join(done.way.label for done in run.done)
+            assert paths.setdefault(ways, record["path"]) == record["path"]
+    # Places further on take their share of the room.
+    assert len(workflow.start.after) == {MOST_PLACES: 9, 3: 2, 0: 0}[room]
 
 
 async def test_the_budget_of_node_runs_ends_a_run() -> None:
