@@ -590,6 +590,7 @@ async def test_a_question_about_one_profile_does_not_wait_for_reports(opened: Op
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note how many changes each transaction takes, and let steps be long enough to see them."""
     found: list[int] = []
+
     def noting(connection: sqlite3.Connection, batch: Sequence[Any], known: Any) -> Any:
         found.append(len(batch))
         return apply.apply_batch(connection, batch, known)
