@@ -36,6 +36,10 @@ from headrace.engine.store.protocol import Change, Committed, Conflict, Outcome,
 NEWEST_SECONDS = 2.0
 """How long a record's newest version is remembered: a migration counts versions anew."""
 
+COMMIT_SECONDS = 6.0
+"""How long a commit begins new attempts, all its writes together. With the last one it stays within a request's
+deadline; what it does not come to after its record is left to whoever reads the record next, and to the sweeper."""
+
 COMMITTED = Committed()
 CONFLICT = Conflict()
 
@@ -77,8 +81,10 @@ class Committer:
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
-        work = Work(await with_owner(change, self._records), self._place)
+        ends = monotonic() + COMMIT_SECONDS
+        work = Work(await with_owner(change, self._records), self._place, ends)
         async with self._turns.of(work.turns()):
+            work.check_time()
             if change.id in self._settler.done or work.is_idle:
                 return COMMITTED
             if self._is_stale(work.record):
@@ -126,11 +132,12 @@ class Committer:
         """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
         of_session = work.session_base.parts if work.session_base is not None else ()
         # A session that was a commit record itself gives its documents up before it is written as another's.
-        await self._settler.settle(of_session)
+        if not await self._settler.settle(of_session, work.patience):
+            raise StoreError("Elasticsearch does not take what a session still holds.")
         keys = set(work.keys)
         for part in (*work.base_parts, *of_session):
             if keys.intersection(part.keys) or _is_newer(part, work):
-                await self._settler.settle([part])
+                await self._settler.settle([part], work.patience)
                 return CONFLICT
         taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
         # What this process remembers may be erased since.
@@ -166,7 +173,8 @@ class Committer:
             for one in work.claims
         ]
         written = await self._bulk.write(
-            [Operation(line, one.source) for line, one in zip(lines, work.claims, strict=True)]
+            [Operation(line, one.source) for line, one in zip(lines, work.claims, strict=True)],
+            patience=work.patience,
         )
         lost: Outcome | None = None
         for one, done in zip(work.claims, written, strict=True):
@@ -202,7 +210,7 @@ class Committer:
         (stored,) = await self._records.read([ref], utc_now())
         if stored is None:
             return Taken(one.key, profile)
-        await self._settler.settle(stored.version[3])
+        await self._settler.settle(stored.version[3], work.patience)
         return CONFLICT
 
     async def _explain_profile(self, work: Work) -> Outcome | None:
@@ -219,7 +227,8 @@ class Committer:
                 [
                     Operation(delete_line(one.claiming.where, one.claiming.id, one.seq_no, one.term), None)
                     for one in made
-                ]
+                ],
+                patience=0,
             )
         except (StoreError, BusyError) as error:
             # The next who wants them makes the profile that they name.
@@ -228,9 +237,11 @@ class Committer:
     # The record
 
     async def _write_record(self, work: Work) -> Outcome:
+        work.check_time()
         record = work.record
         if record is None:
-            for done in await self._bulk.write([Operation(one.line(), one.source) for one in work.planned]):
+            operations = [Operation(one.line(), one.source) for one in work.planned]
+            for done in await self._bulk.write(operations, patience=work.patience):
                 if done.status not in (*WRITTEN, THERE):
                     raise _refused(done)
             work.planned = []
@@ -261,7 +272,7 @@ class Committer:
             if record.base is None
             else replace_line(record.where, record.id, record.base.seq_no, record.base.term)
         )
-        (done,) = await self._bulk.write([Operation(line, source)])
+        (done,) = await self._bulk.write([Operation(line, source)], patience=work.patience)
         if done.status in WRITTEN:
             self._newest.add(record.id, _Newest((done.term, done.seq_no), monotonic() + NEWEST_SECONDS))
         if record.kind == "profile":
@@ -298,8 +309,8 @@ class Committer:
         late = [part for part in work.base_parts if part.left and work.now_ms - part.at > REDO_MS]
         for key in work.keys:
             self._keys.add(key, work.change.id)
-        await self._settler.settle(late)
-        written = await self._settler.write(work.planned)
+        await self._settler.settle(late, work.patience)
+        written = await self._settler.write(work.planned, work.patience)
         if written is None:
             self._forget(work)
             return

@@ -54,7 +54,7 @@ async def link(work: Work, records: Records, bulk: Bulk) -> bool:
     set_in_doc(members, {"profile": write.doc["profile"]}, {})
     members |= {"profile": raw(write.doc["profile"]), "linked": TRUE}
     line = replace_line(where, id, base.seq_no, base.term)
-    (done,) = await bulk.write([Operation(line, encode_members(members))])
+    (done,) = await bulk.write([Operation(line, encode_members(members))], patience=work.patience)
     if done.status not in (*WRITTEN, THERE):
         raise StoreError(f"Elasticsearch refused a session: {done.status} {done.reason}")
     return done.status != THERE

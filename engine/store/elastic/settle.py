@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from headrace.engine.errors import BusyError, StoreError
-from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
+from headrace.engine.store.elastic.bulk import PATIENCE_SECONDS, Bulk, Done, Operation
 from headrace.engine.store.elastic.parts import Part, Planned
 from headrace.engine.store.elastic.recent import Recent
 
@@ -24,19 +24,29 @@ class Settler:
         self.done: Recent[str] = Recent(200_000)
         """Changes of which this process knows that every document is written."""
 
-    async def settle(self, parts: Iterable[Part]) -> bool:
+    async def settle(self, parts: Iterable[Part], patience: float = PATIENCE_SECONDS) -> bool:
         """Write what parts still hold, where it is not known to be written; says whether it all is now."""
         left = [part for part in parts if part.left and part.id not in self.done]
-        if await self.write([one for part in left for one in part.planned()]) is None:
+        if await self.write([one for part in left for one in part.planned()], patience) is None:
             return False
         for part in left:
             self.done.add(part.id, "")
         return True
 
-    async def write(self, planned: Sequence[Planned]) -> list[Done] | None:
-        """Write planned documents and return what became of each; None when it is not known of all."""
+    async def write(
+        self, planned: Sequence[Planned], patience: float = PATIENCE_SECONDS
+    ) -> list[Done] | None:
+        """Write planned documents and return what became of each; None when it is not known of all.
+
+        With no `patience` left nothing is tried.
+        """
+        if not planned:
+            return []
+        if patience <= 0:
+            return None
         try:
-            written = await self._bulk.write([Operation(one.line(), one.source) for one in planned])
+            operations = [Operation(one.line(), one.source) for one in planned]
+            written = await self._bulk.write(operations, patience=patience)
             for place, done in enumerate(written):
                 if done.status == UNREADABLE:
                     # Elasticsearch cannot read something in it: as a text it need not.

@@ -1,9 +1,11 @@
 """A change made ready for the cluster: every document rendered once."""
 
 from collections.abc import Iterator
-from time import time_ns
+from math import inf
+from time import monotonic, time_ns
 from typing import Literal, NamedTuple
 
+from headrace.engine.errors import BusyError
 from headrace.engine.model import iso_now
 from headrace.engine.store.elastic.documents import (
     claim_source,
@@ -70,10 +72,14 @@ class Claiming(NamedTuple):
 
 
 class Work:
-    """A change with its documents rendered. Raises StoreError for one that is no JSON."""
+    """A change with its documents rendered. Raises StoreError for one that is no JSON.
 
-    def __init__(self, change: Change, place: Place) -> None:
+    `ends` is when no more attempts to write it begin, by `monotonic`.
+    """
+
+    def __init__(self, change: Change, place: Place, ends: float = inf) -> None:
         self.change = change
+        self._ends = ends
         self._place = place
         self.now = iso_now()
         self.now_ms = time_ns() // 1_000_000
@@ -83,6 +89,16 @@ class Work:
         self.record = self._record(planned)
         self.planned = planned
         self.claims = list(self._claims())
+
+    @property
+    def patience(self) -> float:
+        """How long attempts may still begin, in seconds; 0 when that is over."""
+        return max(0.0, self._ends - monotonic())
+
+    def check_time(self) -> None:
+        """Raise BusyError when no more may be tried."""
+        if not self.patience:
+            raise BusyError("Elasticsearch takes too long to write.")
 
     @property
     def base_parts(self) -> tuple[Part, ...]:
