@@ -58,18 +58,18 @@ def bad_text() -> InputError:
     return InputError(422, "bad_text", "A text in the question is not valid Unicode.")
 
 
-def write_cursor(kind: AskKind, time: str | int, last: str | int) -> str:
-    """Return the cursor of the page that follows a document, which its time and one more value name."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((kind, time, last))).decode().rstrip("=")
+def write_cursor(kind: AskKind, *values: str | int) -> str:
+    """Return the cursor of the page that follows a document, which the values that pages are sorted by name."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((kind, *values))).decode().rstrip("=")
 
 
-def read_cursor(cursor: str, kind: AskKind, time: type, last: type) -> list[Any]:
-    """Return the time and the value that a cursor of a kind names, of these types. Raises InputError."""
+def read_cursor(cursor: str, kind: AskKind, *types: type) -> list[Any]:
+    """Return the values that a cursor of a kind names, of these types. Raises InputError."""
     try:
         data = base64.b64decode(
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
         )
-        of, *values = msgspec.json.decode(data, type=tuple[str, time, last])  # type: ignore[valid-type]
+        of, *values = msgspec.json.decode(data, type=tuple[(str, *types)])  # type: ignore[valid-type]
         for value in values:
             if isinstance(value, int):
                 # Larger numbers than a document can have would not go into a question.

@@ -233,6 +233,7 @@ def test_names_of_any_kind(unharmed: Server, name: str) -> None:
     assert answer["debugging"]["events"]["types"] == [name, name] or answer["debugging"]["events"][
         "types"
     ] == [name]
+    unharmed.place.show()
     _, found = unharmed.get(f"/api/events?session={session}&type={quote(name, safe='')}")
     assert [event["type"] for event in found["items"]] == [name, name]
     assert {"properties": body["events"][0]["properties"]}.items() <= found["items"][-1].items()

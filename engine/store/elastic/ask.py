@@ -69,11 +69,12 @@ class Questions:
         body: Body = {
             "size": limit + 1,
             "query": conditions(query),
-            "sort": [{time: "desc"}, {"key": "desc"}],
+            # Events of one moment in the order in which they were written; by key where that is two shards' business.
+            "sort": [{time: "desc"}, {"_seq_no": "desc"}, {"key": "desc"}],
             "track_total_hits": False,
         }
         if query.cursor is not None:
-            body["search_after"] = read_cursor(query.cursor, query.kind, int, str)
+            body["search_after"] = read_cursor(query.cursor, query.kind, int, int, str)
         hits = (await self._search(query.kind, body)).hits.hits
         items = [doc for hit in hits[:limit] if (doc := shown_doc(hit.source)) is not None]
         return Page(items, write_cursor(query.kind, *hits[limit - 1].sort) if len(hits) > limit else None)
