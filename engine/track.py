@@ -138,10 +138,11 @@ def nodes_end(parts: Parts, job: Job) -> float:
 async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
     """Write the attempt durably; False says that someone else was first.
 
-    No deadline ends the wait: a client that is told 503 must know that nothing was written. The store has bounds of its
-    own.
+    No deadline ends the wait: a client that is told 503 must know that nothing was written. But a store that tries
+    again begins to only as long as the request has time.
     """
     change = attempt.draft.change()
+    change.seconds = job.ends - perf_counter()
     if not job.admission.debugger:
         # Nobody asks for the documents any more, and the store may drop them as soon as it has encoded them.
         attempt.draft.events = []

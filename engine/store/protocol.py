@@ -92,6 +92,8 @@ class Change:
     failed: list[Row] = field(default_factory=list)
     effects: list[Row] = field(default_factory=list)
     timers: list[Row] = field(default_factory=list)
+    seconds: float | None = None
+    """How long a store that tries again may begin to; None: as long as it does by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,9 @@ class Server:
             connection.close()
 
     def get(self, path: str) -> tuple[int, Doc]:
-        """Ask the read API with the token."""
+        """Ask the read API with the token, once it sees what was written."""
+        if path.startswith("/api/"):
+            self.place.show()
         status, _, body = self.request("GET", path, Authorization=f"Bearer {TOKEN}")
         return status, json.loads(body)
 

@@ -81,7 +81,7 @@ class Committer:
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
-        ends = monotonic() + COMMIT_SECONDS
+        ends = monotonic() + _seconds(change)
         work = Work(await with_owner(change, self._records), self._place, ends)
         async with self._turns.of(work.turns()):
             work.check_time()
@@ -331,6 +331,11 @@ class Committer:
         for write in (work.change.profile, work.change.session):
             if write is not None:
                 self._records.copies.drop(doc_id(write.key))
+
+
+def _seconds(change: Change) -> float:
+    """Return how long attempts to write a change may begin; the first one may."""
+    return COMMIT_SECONDS if change.seconds is None else min(COMMIT_SECONDS, max(0.1, change.seconds))
 
 
 def _is_newer(part: Part, work: Work) -> bool:

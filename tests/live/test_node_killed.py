@@ -1,0 +1,79 @@
+"""The cluster's only node is killed under load: what was acknowledged is there, once, and nobody need help."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from headrace.engine.store.elastic.cluster import REQUEST_SECONDS
+from tests.live.conftest import Starts
+from tests.live.server import Server, track_body
+from tests.live.test_crash import recover
+from tests.live.traffic import Sent, Traffic, check_place
+from tests.parts.elasticsearch import ElasticsearchNode
+from tests.store_fixtures import own_place
+from tests.stores import ElasticPlace
+
+ROUNDS = 10
+ANSWERED_WITHIN_SECONDS = 10.0 + REQUEST_SECONDS + 1.0
+BACK_WITHIN_SECONDS = 30.0
+MOST_MIB = 250
+
+
+@pytest.fixture
+def place() -> Iterator[ElasticPlace]:
+    """Give a place on a node of the test's own."""
+    with ElasticsearchNode() as node, own_place(node) as place:
+        yield place
+
+
+async def acknowledged(traffic: Traffic, number: int) -> None:
+    """Wait until so many requests were."""
+    until = time.monotonic() + BACK_WITHIN_SECONDS
+    while len(traffic.acknowledged) < number:
+        assert time.monotonic() < until, f"{len(traffic.acknowledged)} of {number}, refused {traffic.busy}"
+        await asyncio.sleep(0.02)
+
+
+async def kill_and_restart(
+    node: ElasticsearchNode, server: Server, traffic: Traffic, dice: random.Random
+) -> None:
+    """Kill the node at any moment; while it is away, whoever asks is told so at once."""
+    await asyncio.sleep(dice.uniform(0.05, 0.5))
+    await asyncio.to_thread(node.kill)
+    restarting = asyncio.create_task(asyncio.to_thread(node.restart))
+    await asyncio.sleep(2)
+    name = f"{traffic.name}-asks"
+    body = json.dumps(track_body("count", session=name, ids=[name])).encode()
+    traffic.unanswered.append(Sent("/track", "", body, (name,)))
+    began = time.monotonic()
+    status, headers, _ = await asyncio.to_thread(server.request, "POST", "/track", body)
+    assert time.monotonic() - began < 1
+    assert (status, int(headers["retry-after"]) > 0) == (503, True)
+    await restarting
+
+
+@pytest.mark.timeout(400)
+async def test_the_node_is_killed_ten_times_under_load(start: Starts, place: ElasticPlace) -> None:
+    dice = random.Random(20_260_102)
+    server = start()
+    rounds: list[Traffic] = []
+    for number in range(ROUNDS):
+        traffic = Traffic(f"round{number}", seed=number)
+        rounds.append(traffic)
+        sending = asyncio.create_task(traffic.send(server.port))
+        await acknowledged(traffic, 20)
+        await kill_and_restart(place.node, server, traffic, dice)
+        await acknowledged(traffic, len(traffic.acknowledged) + 50)
+        traffic.stopping = True
+        await sending
+        assert traffic.slowest < ANSWERED_WITHIN_SECONDS
+        await place.finish()
+        check_place(place, *rounds)
+        assert server.resident_mib() < MOST_MIB
+    await recover(server, *rounds)
+    assert server.stop() == 0
+    assert "Traceback" not in server.text()
