@@ -82,7 +82,7 @@ class Committer:
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
         ends = monotonic() + _seconds(change)
-        work = Work(await with_owner(change, self._records), self._place, ends)
+        work = await Work.in_turns(await with_owner(change, self._records), self._place, ends)
         async with self._turns.of(work.turns()):
             work.check_time()
             if change.id in self._settler.done or work.is_idle:

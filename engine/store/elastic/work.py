@@ -1,5 +1,6 @@
 """A change made ready for the cluster: every document rendered once."""
 
+import asyncio
 from collections.abc import Iterator
 from math import inf
 from time import monotonic, time_ns
@@ -26,6 +27,11 @@ from headrace.engine.store.protocol import Change, Claim, Row, Version
 
 _STEP = 8
 """Between a session's numbers: writes that only move or link it, or empty its `pending`, each count one up."""
+
+FEW = 20
+"""Events that are rendered in one go."""
+
+TURN_SECONDS = 0.004
 
 RecordKind = Literal["profile", "session", "event"]
 
@@ -78,6 +84,27 @@ class Work:
     """
 
     def __init__(self, change: Change, place: Place, ends: float = inf) -> None:
+        self._begin(change, place, ends)
+        self._end(list(self._planned()))
+
+    @classmethod
+    async def in_turns(cls, change: Change, place: Place, ends: float) -> "Work":
+        """Return the same; the loop is given back while many documents are rendered."""
+        if len(change.events) < FEW:
+            return cls(change, place, ends)
+        work = cls.__new__(cls)
+        work._begin(change, place, ends)
+        planned: list[Planned] = []
+        turn_ends = monotonic() + TURN_SECONDS
+        for one in work._planned():
+            planned.append(one)
+            if monotonic() > turn_ends:
+                await asyncio.sleep(0)
+                turn_ends = monotonic() + TURN_SECONDS
+        work._end(planned)
+        return work
+
+    def _begin(self, change: Change, place: Place, ends: float) -> None:
         self.change = change
         self._ends = ends
         self._place = place
@@ -85,7 +112,8 @@ class Work:
         self.now_ms = time_ns() // 1_000_000
         self.session_base = base_of(change.session.version) if change.session else None
         self.keys = [row.key for row in (*change.events, *change.marks) if row.doc.get("content")]
-        planned = list(self._planned())
+
+    def _end(self, planned: list[Planned]) -> None:
         self.record = self._record(planned)
         self.planned = planned
         self.claims = list(self._claims())
