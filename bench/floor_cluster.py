@@ -8,7 +8,6 @@ import asyncio
 from typing import Any
 
 import msgspec
-from elasticsearch import AsyncElasticsearch
 
 IN_FLIGHT = 4
 MAX_REQUESTS = 500
@@ -25,7 +24,7 @@ class ClusterStore:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.client: AsyncElasticsearch | None = None
+        self.client: Any = None
         self.known: dict[tuple[str, bytes], tuple[int, bytes]] = {}
         self.waiting: list[tuple[Rows, asyncio.Future[None]]] = []
         self.tasks: set[asyncio.Task[None]] = set()
@@ -68,7 +67,11 @@ class ClusterStore:
             self._send()
 
     async def _bulk(self, batch: list[tuple[Rows, asyncio.Future[None]]]) -> None:
-        self.client = self.client or AsyncElasticsearch(self.url, request_timeout=30)
+        if self.client is None:
+            # Imported when it is used: the floor with a file does not pay for it.
+            from elasticsearch import AsyncElasticsearch  # noqa: PLC0415
+
+            self.client = AsyncElasticsearch(self.url, request_timeout=30)
         lines: list[bytes] = []
         for (profile, session, events), _ in batch:
             for kind, row in (
