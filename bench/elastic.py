@@ -19,6 +19,7 @@ import processes
 import tables
 import workload
 from processes import Load, Server
+from track import Part
 
 from headrace.engine.model import Doc, iso, make_key, new_event_id, utc_now
 from headrace.engine.store.elastic.bulk import Operation
@@ -33,15 +34,6 @@ from tests.parts.elasticsearch import ElasticsearchNode
 SESSIONS = 1000
 NEW = 0.1
 TYPES = ("page-view", "product-view", "add-to-cart", "purchase-order", "search")
-
-
-class Part(NamedTuple):
-    """One kind of load: how many requests, of how many events, over how many connections."""
-
-    name: str
-    requests: int
-    events: int
-    connections: int
 
 
 class Measured(NamedTuple):
