@@ -19,7 +19,7 @@ from tests.store_fixtures import own_place
 from tests.stores import ElasticPlace
 
 KILLS_BY = "HEADRACE_TEST_NODE_KILLS"
-ROUNDS = int(os.environ.get(KILLS_BY, "3"))
+ROUNDS = int(os.environ.get(KILLS_BY, "10"))
 """A round takes 17 seconds, most of it the node's start."""
 
 ANSWERED_WITHIN_SECONDS = 10.0 + REQUEST_SECONDS + 1.0
