@@ -145,7 +145,7 @@ async def test_events_that_attach_different_profiles_are_committed_in_parts(open
             EventInput("chat", {"session": "s9"}, id="e7"),
         ]  # fmt: skip
         answer = await lab.track(*events, profile_less=True, session_id=None, debugger=True)
-        owners = [event["profile"] for event in await lab.sent(answer.events)]
+        owners = [event["profile"] for event in await lab.all("event")]
         made = next(doc["id"] for doc in await lab.all("profile") if doc["id"] not in (one, two))
         assert owners == [one, None, two, made, one, two, None]
         assert await counts(lab) == {one: 2, two: 2, made: 1}
