@@ -20,7 +20,8 @@ from headrace.api.doors.gate import Gate
 from headrace.api.needs import EngineNeeds
 from headrace.api.protocol import BoundedHttp
 from headrace.api.tokens import NO_TOKEN, Tokens, load_tokens, weak_tokens
-from headrace.engine.settings import Settings, SettingsError
+from headrace.engine.settings import Settings
+from headrace.engine.variables import SettingsError
 
 ENDED_AT_ONCE = 1
 """The exit code after a second signal: requests that were under way got no answer."""

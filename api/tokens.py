@@ -11,7 +11,8 @@ from typing import Literal
 
 from headrace.api.doors.call import credential
 from headrace.engine.errors import InputError
-from headrace.engine.settings import Settings, SettingsError, variable
+from headrace.engine.settings import Settings
+from headrace.engine.variables import SettingsError, variable
 
 Level = Literal["read", "admin"]
 

@@ -1,43 +1,31 @@
 """Every setting, declared once: name, default, what is allowed, meaning."""
 
 import ipaddress
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from annotated_types import Ge, Le
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from headrace.engine.errors import HeadraceError
 from headrace.engine.suggest import did_you_mean
+from headrace.engine.variables import (
+    PREFIX,
+    Origin,
+    SettingsError,
+    allowed,
+    collect,
+    extra,
+    is_secret,
+    problem,
+    shown,
+    unknown,
+    variable,
+)
 
-PREFIX = "HEADRACE_"
 MIB = 1 << 20
 CLUSTERS = ("elasticsearch://", "elasticsearch+https://")
 """How the URL of a store in a cluster begins."""
-
-
-class SettingsError(HeadraceError):
-    """Settings that cannot be used; `problems` has one sentence for each, the text has them and the warnings."""
-
-    def __init__(self, problems: list[str], warnings: Sequence[str] = ()) -> None:
-        lines = [*problems, *(f"Warning: {warning}" for warning in warnings)]
-        super().__init__("Settings that cannot be used:\n" + "\n".join(f"  {line}" for line in lines))
-        self.problems = tuple(problems)
-
-
-class Origin(NamedTuple):
-    """One setting as `headrace config` shows it; the value of a secret is hidden."""
-
-    name: str
-    variable: str
-    value: str
-    source: str
-    """`default`, `environment HEADRACE_X`, `file PATH` or `command line`."""
 
 
 def _zone(name: str) -> str:
@@ -209,21 +197,23 @@ class Settings(BaseModel):
         `overrides` are by field name and win; None is no override. An empty variable counts as not set.
         Raises SettingsError with every problem at once.
         """
-        values, sources, problems = _collect(environ, overrides)
+        values, sources, problems = collect(cls.model_fields, environ, overrides)
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            problems += [_problem(detail, sources) for detail in error.errors(include_url=False)]
-            raise SettingsError(problems, _unknown(environ)) from None
+            problems += [
+                problem(cls.model_fields, detail, sources) for detail in error.errors(include_url=False)
+            ]
+            raise SettingsError(problems, unknown(cls.model_fields, environ)) from None
         if 0 < settings.keep_events_days < settings.dedup_days:
             problems.append(
                 f"{PREFIX}KEEP_EVENTS_DAYS={settings.keep_events_days}: must be 0 or at least "
                 f"{PREFIX}DEDUP_DAYS ({settings.dedup_days}), or duplicates would not be known."
             )
         if problems:
-            raise SettingsError(problems, _unknown(environ))
+            raise SettingsError(problems, unknown(cls.model_fields, environ))
         settings._sources = sources
-        settings._warnings = tuple(_unknown(environ))
+        settings._warnings = tuple(unknown(cls.model_fields, environ))
         return settings
 
     @property
@@ -234,42 +224,9 @@ class Settings(BaseModel):
     def origins(self) -> list[Origin]:
         """Return every setting with its value, secrets hidden, and where that came from."""
         return [
-            Origin(name, variable(name), _shown(getattr(self, name)), self._sources.get(name, "default"))
+            Origin(name, variable(name), shown(getattr(self, name)), self._sources.get(name, "default"))
             for name in type(self).model_fields
         ]
-
-
-def variable(name: str) -> str:
-    """Return the environment variable of a field."""
-    return PREFIX + name.upper()
-
-
-class Secret(NamedTuple):
-    """A named secret: its value or None, where it was found, and why it cannot be used or ''."""
-
-    value: str | None
-    source: str
-    problem: str = ""
-
-
-def find_secret(name: str, environ: Mapping[str, str]) -> Secret:
-    """Look a secret up: the variable `name`, or the file that `name_FILE` names. Never raises."""
-    value, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
-    if value and file:
-        return Secret(None, "", f"{name} and {name}_FILE are both set: keep one of them.")
-    if not file:
-        return Secret(value or None, f"environment {name}", "" if value else f"{name} is not set.")
-    try:
-        text = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text"
-        return Secret(None, f"file {file}", f"{name}_FILE={file}: cannot be read ({reason}).")
-    return Secret(text or None, f"file {file}", "" if text else f"{name}_FILE={file}: the file is empty.")
-
-
-def secret(name: str, environ: Mapping[str, str]) -> str | None:
-    """Return a named secret, or None when it is not set or cannot be read (`find_secret` says why)."""
-    return find_secret(name, environ).value
 
 
 def settings_page() -> str:
@@ -283,8 +240,8 @@ def settings_page() -> str:
     ]
     group = ""
     for name, field in Settings.model_fields.items():
-        if _extra(field, "group") != group:
-            group = _extra(field, "group")
+        if extra(field, "group") != group:
+            group = extra(field, "group")
             lines += [
                 "",
                 f"## {group}",
@@ -292,109 +249,7 @@ def settings_page() -> str:
                 "| variable | default | allowed | meaning |",
                 "|---|---|---|---|",
             ]
-        default = _shown(field.default)
-        shown = "" if _is_secret(field) or not default else f"`{default}`"
-        lines.append(f"| `{variable(name)}` | {shown} | {_allowed(field)} | {field.description} |")
+        default = shown(field.default)
+        usual = "" if is_secret(field) or not default else f"`{default}`"
+        lines.append(f"| `{variable(name)}` | {usual} | {allowed(field)} | {field.description} |")
     return "\n".join(lines) + "\n"
-
-
-def _collect(
-    environ: Mapping[str, str], overrides: Mapping[str, object]
-) -> tuple[dict[str, object], dict[str, str], list[str]]:
-    """Return the raw values by field, where each came from, and the secrets that cannot be read."""
-    values: dict[str, object] = {}
-    sources: dict[str, str] = {}
-    problems: list[str] = []
-    for name, field in Settings.model_fields.items():
-        key = variable(name)
-        if overrides.get(name) is not None:
-            values[name], sources[name] = overrides[name], "command line"
-        elif _may_be_file(field) and environ.get(f"{key}_FILE"):
-            found = find_secret(key, environ)
-            values[name], sources[name] = found.value or field.default, found.source
-            problems += [found.problem] if found.problem else []
-        elif environ.get(key, "").strip():
-            values[name], sources[name] = environ[key].strip(), f"environment {key}"
-    if unknown := overrides.keys() - Settings.model_fields.keys():
-        raise TypeError(f"no such setting: {', '.join(sorted(unknown))}")
-    return values, sources, problems
-
-
-def _problem(detail: ErrorDetails, sources: Mapping[str, str]) -> str:
-    """Say it for the person who set it: the variable, its value, what is allowed."""
-    name = str(detail["loc"][0])
-    field = Settings.model_fields[name]
-    source = sources[name]
-    where = f"--{name.replace('_', '-')}" if source == "command line" else variable(name)
-    if source.startswith("file "):
-        where += "_FILE"
-    value = "(hidden)" if _is_secret(field) else without_password(str(detail["input"]))[:80]
-    text = f"{where}={value}: must be {_allowed(field)}."
-    if name == "port" and value.startswith("tcp://"):
-        return (
-            f"{text} Kubernetes sets this one for a Service named 'headrace': say enableServiceLinks: false."
-        )
-    hint = str(detail.get("ctx", {}).get("error", "")) if detail["type"] == "value_error" else ""
-    return f"{text} {hint}".rstrip()
-
-
-def _unknown(environ: Mapping[str, str]) -> list[str]:
-    """Return a warning for each variable that looks like a setting and is none."""
-    known = {variable(name) for name in Settings.model_fields}
-    files = {f"{variable(name)}_FILE" for name, field in Settings.model_fields.items() if _may_be_file(field)}
-    return [
-        f"{name} is not a setting. {did_you_mean(name, known)}"
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known | files
-    ]
-
-
-def _extra(field: FieldInfo, key: str) -> str:
-    extra = field.json_schema_extra
-    return str(extra[key]) if isinstance(extra, dict) else ""
-
-
-def _is_secret(field: FieldInfo) -> bool:
-    return "SecretStr" in str(field.annotation)
-
-
-def _may_be_file(field: FieldInfo) -> bool:
-    return _is_secret(field) or bool(_extra(field, "secret"))
-
-
-def _allowed(field: FieldInfo) -> str:
-    """Return what a field takes, in words."""
-    if said := _extra(field, "allowed"):
-        return said
-    if field.annotation is bool:
-        return "on or off"
-    if field.annotation not in (int, float):
-        return "one of " + ", ".join(getattr(field.annotation, "__args__", ()))
-    kind = "a whole number" if field.annotation is int else "a number"
-    least = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))
-    most = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
-    return f"{kind}, at least {least}" if most is None else f"{kind} from {least} to {most}"
-
-
-def _shown(value: object) -> str:
-    """Return a value as the environment would say it, without secrets."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, SecretStr):
-        return "(hidden)"
-    if isinstance(value, tuple):
-        return ", ".join(_shown(part) for part in value)
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "" if value is None else without_password(str(value))
-
-
-def without_password(text: str) -> str:
-    """Return a text in which the name, password and key of an address are hidden."""
-    scheme, _, rest = text.partition("://")
-    if "?" in rest.rpartition("@")[0]:
-        # A name or a key with signs that it should not have: who knows where it ends.
-        return f"{scheme}://(hidden)"
-    shown = re.sub(r"://\S*@", "://(hidden)@", text)
-    # Of an address' options only those that are known to be no secret are shown.
-    return re.sub(r"([?&](?!(?:ca|refresh|replicas|shards|verify)=)[^=&]*=)[^&]*", r"\1(hidden)", shown)

@@ -10,8 +10,10 @@ from headrace.engine.engine import Engine
 from headrace.engine.files.source import Secrets
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.metrics import Metrics
-from headrace.engine.settings import Settings, secret, variable
+from headrace.engine.secrets import secret
+from headrace.engine.settings import Settings
 from headrace.engine.store.open import open_store
+from headrace.engine.variables import variable
 
 
 def environment_secrets() -> Secrets:

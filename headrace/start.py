@@ -11,7 +11,9 @@ from headrace.commands.lint import show_problems, summary
 from headrace.compose import load_settings, make_engine, no_workspace
 from headrace.engine.engine import Engine
 from headrace.engine.errors import HeadraceError
-from headrace.engine.settings import Settings, SettingsError, without_password
+from headrace.engine.secrets import without_password
+from headrace.engine.settings import Settings
+from headrace.engine.variables import SettingsError
 from headrace.sample import curl_command, sample_event
 from headrace.terminal import CANNOT_START, err, fail, plain
 

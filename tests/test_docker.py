@@ -11,8 +11,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 import headrace
-from headrace.engine.settings import PREFIX, Settings
+from headrace.engine.settings import Settings
 from headrace.engine.store.elastic.place import read_place
+from headrace.engine.variables import PREFIX
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = ROOT / "docker/Dockerfile"

@@ -17,9 +17,10 @@ from headrace.engine.files.lint import lint
 from headrace.engine.files.problem import CODES
 from headrace.engine.language.scope import Scope
 from headrace.engine.language.values import plain
-from headrace.engine.settings import Settings, variable
+from headrace.engine.settings import Settings
 from headrace.engine.template import compile_template
 from headrace.engine.testing.example import run_example
+from headrace.engine.variables import variable
 from tests.doc_blocks import (
     GENERATED,
     PAGES,

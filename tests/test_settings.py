@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from headrace.engine.settings import Settings, SettingsError, find_secret, secret, settings_page, variable
+from headrace.engine.secrets import find_secret, secret
+from headrace.engine.settings import Settings, settings_page
+from headrace.engine.variables import SettingsError, variable
 
 
 def problems(environ: dict[str, str], **overrides: object) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import pytest
 
 from headrace.api.server import bind
 from headrace.api.tokens import weak_tokens
-from headrace.engine.settings import Settings, SettingsError
+from headrace.engine.settings import Settings
+from headrace.engine.variables import SettingsError
 from tests.api.conftest import Server, body_of
 from tests.api.server_process import Process
 

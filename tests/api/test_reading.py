@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from headrace.api.tokens import Tokens, load_tokens
-from headrace.engine.settings import Settings, SettingsError
+from headrace.engine.settings import Settings
+from headrace.engine.variables import SettingsError
 from tests.api.conftest import ADMIN, READ, Opens, Server, body_of
 
 
