@@ -293,15 +293,6 @@ class Lab:
         self.place.show()
         return (await self.store.find(Query(kind, tenant=tenant, limit=1000))).items[::-1]
 
-    async def sent(self, ids: Sequence[str]) -> list[Doc]:
-        """Return all events, which have these ids, in this order.
-
-        Of what came in one millisecond a store need not know which was first.
-        """
-        events = {doc["id"]: doc for doc in await self.all("event")}
-        assert sorted(events) == sorted(ids)
-        return [events[id] for id in ids]
-
     async def one(self, kind: AskKind, tenant: str = "main") -> Doc:
         """Return the only document of a kind."""
         (doc,) = await self.all(kind, tenant)

@@ -28,10 +28,8 @@ def at(days: float) -> str:
 
 async def fill(lab: Lab) -> None:
     """Keep events of two types, which did not happen in the order in which they came."""
-    rows = (("e1", "x", 3.0), ("e2", "y", 1.0), ("e3", "x", 2.0), ("e4", "x", 0.5))
-    for number, (name, kind, days) in enumerate(rows):
-        received = NOW + timedelta(milliseconds=number)
-        await lab.track(EventInput(kind, id=name, time=at(days)), received=received)
+    for name, kind, days in (("e1", "x", 3.0), ("e2", "y", 1.0), ("e3", "x", 2.0), ("e4", "x", 0.5)):
+        await lab.track(EventInput(kind, id=name, time=at(days)), received=NOW)
     await lab.track(EventInput("x", id="other"), session_id="s2", profile_less=True, received=NOW)
     lab.place.show()
 

@@ -177,9 +177,8 @@ async def test_a_session_is_attached_to_its_own_event_only(open_lab: OpenLab) ->
     async with open_lab(FILES) as lab:
         who = await known(lab, "s1")
         chats = [EventInput("chat", {"session": session}) for session in ("s8", "s9", "s1")]
-        sent = ("x", chats[0], "x", chats[1], chats[2], "x")
-        answer = await lab.track(*sent, session_id=None, profile_less=True)
-        found = [(event["session"], event["profile"]) for event in await lab.sent(answer.events)]
+        await lab.track("x", chats[0], "x", chats[1], chats[2], "x", session_id=None, profile_less=True)
+        found = [(event["session"], event["profile"]) for event in await lab.all("event")]
         assert found == [(None, None), ("s8", None), (None, None), ("s9", None), ("s1", who), (None, None)]
 
 

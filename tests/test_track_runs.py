@@ -75,12 +75,9 @@ async def test_events_emit_events_three_deep(open_lab: OpenLab) -> None:
     async with open_lab(files, debugger=True) as lab:
         answer = await lab.track("outer", debugger=True)
         assert await lab.counter() == 4
-        emitted = {event.get("emitted_by"): event for event in await lab.all("event")}
-        outer = emitted.pop(None)
-        inner = [emitted[outer["id"]]]
-        while len(inner) < len(emitted):
-            inner.append(emitted[inner[-1]["id"]])
+        outer, *inner = await lab.all("event")
         assert [event["type"] for event in inner] == ["inner"] * 3
+        assert [event["emitted_by"] for event in inner] == [outer["id"], inner[0]["id"], inner[1]["id"]]
         assert {event["door"] for event in inner} == {"internal"}
         assert inner[-1]["errors"] == ["n1: events may emit events 3 deep; this would be 4"]
         assert answer.events == [outer["id"]]
