@@ -3,7 +3,7 @@
 import os
 import signal
 
-CRASH_POINTS = (
+REQUEST_POINTS = (
     "store.claimed",
     "store.before_commit",
     "store.after_commit",
@@ -13,7 +13,13 @@ CRASH_POINTS = (
     "track.committed",
     "track.answering",
 )
-"""Every name that `crash_point` is called with; `store.claimed` and `store.settled` only in Elasticsearch's commit."""
+"""On the way of a request; `store.claimed` and `store.settled` only in Elasticsearch's commit."""
+
+WORKER_POINTS = ("timers.claimed", "timers.committed", "timers.done")
+"""On the way of what is done beside requests."""
+
+CRASH_POINTS = (*REQUEST_POINTS, *WORKER_POINTS)
+"""Every name that `crash_point` is called with."""
 
 _name = ""
 _left = 0

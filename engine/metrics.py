@@ -52,6 +52,7 @@ class Metrics(Collector):
         self.runs: Counter[tuple[str, str]] = Counter()
         self.node_failures: Counter[tuple[str, str]] = Counter()
         self.reloads: Counter[str] = Counter()
+        self.timers: Counter[str] = Counter()
         self.conflicts = 0
         self.durations: dict[str, Spread] = {}
         self.commit_seconds = Spread(SECONDS)
@@ -82,6 +83,10 @@ class Metrics(Collector):
         """Count a change of the workspace: `live` or `refused`."""
         self.reloads[outcome] += 1
 
+    def timer(self, outcome: str) -> None:
+        """Count a timer that a worker had in hand: `fired`, `cancelled`, `dead`, or `pending` when it comes again."""
+        self.timers[outcome] += 1
+
     def conflict(self) -> None:
         """Count a commit that has to run again."""
         self.conflicts += 1
@@ -102,6 +107,7 @@ class Metrics(Collector):
         yield _counter("runs", "Runs by workflow and outcome.", ("workflow", "outcome"), dict(self.runs))
         yield _counter("node_failures", "Nodes that failed.", ("workflow", "node"), dict(self.node_failures))
         yield _counter("workspace_reloads", "Changes of the workspace.", ("outcome",), _single(self.reloads))
+        yield _counter("timers", "Timers by what became of them.", ("outcome",), _single(self.timers))
         yield CounterMetricFamily(
             "headrace_conflicts", "Commits that had to run again.", value=self.conflicts
         )

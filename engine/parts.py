@@ -1,7 +1,7 @@
 """What every request needs: the settings, the store, the files, the locks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ from headrace.engine.metrics import Metrics
 from headrace.engine.plugin import Http
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
+from headrace.engine.wakes import Wakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Parts:
     locks: Locks
     limiter: Limiter
     keeper: Keeper
+    wakes: Wakes = field(default_factory=Wakes)
 
     @property
     def zone(self) -> tzinfo:

@@ -154,6 +154,7 @@ async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
     if attempt.written:
         # What a later part makes is another profile.
         job.adopt = None
+        parts.wakes.tell(attempt.draft.effects, attempt.draft.timers)
     if isinstance(outcome, Taken):
         job.adopt = outcome.profile
     return attempt.written

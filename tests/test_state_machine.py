@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from headrace.engine import crash
-from headrace.engine.crash import CRASH_POINTS, set_crash_point
+from headrace.engine.crash import REQUEST_POINTS, set_crash_point
 from headrace.engine.engine import Engine, NoHttp
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.files.watch import LiveWorkspace
@@ -360,7 +360,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         several=st.lists(st.tuples(PROCESS, bodies()), min_size=1, max_size=3),
-        point=st.sampled_from(CRASH_POINTS),
+        point=st.sampled_from(REQUEST_POINTS),
         time=st.integers(1, 3),
     )
     def crash(self, several: list[tuple[str, Body]], point: str, time: int) -> None:
@@ -423,7 +423,7 @@ class TestEveryStore:
         )
         assert machine.world.crashes > 10, "too few crashes to say anything"
 
-    @pytest.mark.parametrize("point", CRASH_POINTS)
+    @pytest.mark.parametrize("point", REQUEST_POINTS)
     @pytest.mark.parametrize("body", KNOWN[1:], ids=lambda body: " ".join(one.type for one in body.events))
     def test_one_that_died_in_the_middle(self, machine: type[Machine], point: str, body: Body) -> None:
         """Whatever a claim names that nobody made: who sends the event again makes it."""

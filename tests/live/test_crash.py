@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from headrace.engine.crash import CRASH_POINTS
+from headrace.engine.crash import REQUEST_POINTS
 from tests.live.conftest import Starts
 from tests.live.server import Server
 from tests.live.traffic import Traffic, check_place
+from tests.stores import STORES
 
 ROUNDS = 10
 
 ONLY_IN = {"store.claimed": "elastic", "store.settled": "elastic"}
 """Crash points of one store: the other makes a change and its claims in one transaction."""
+
+EVERY_POINT = [
+    (kind, point) for kind in STORES for point in REQUEST_POINTS if ONLY_IN.get(point, kind) == kind
+]
 
 SWEPT_SECONDS = 40.0
 """Until a server that runs has finished what another left: a lease of 30 s may have to end, and 10 s are waited."""
@@ -66,11 +71,9 @@ async def test_killed_ten_times_under_load(start: Starts) -> None:
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("point", CRASH_POINTS)
+@pytest.mark.parametrize(("store_kind", "point"), EVERY_POINT)
 @pytest.mark.parametrize("times", [1, 60])
-async def test_killed_at_each_point(start: Starts, store_kind: str, point: str, times: int) -> None:
-    if ONLY_IN.get(point, store_kind) != store_kind:
-        pytest.skip(f"{point} is a point of the store {ONLY_IN[point]}")
+async def test_killed_at_each_point(start: Starts, point: str, times: int) -> None:
     server = start(HEADRACE_CRASH_AT=f"{point}:{times}")
     traffic = Traffic(point, seed=times)
     async with asyncio.timeout(20):
@@ -80,12 +83,10 @@ async def test_killed_at_each_point(start: Starts, store_kind: str, point: str, 
     await recover(start(), traffic, finish=times == 1)
 
 
+# A transaction leaves nothing to finish.
+@pytest.mark.parametrize("store_kind", ["elastic"])
 @pytest.mark.parametrize("point", ["store.claimed", "store.after_commit"])
-async def test_servers_finish_by_themselves_what_a_dead_one_left(
-    start: Starts, store_kind: str, point: str
-) -> None:
-    if store_kind == "embedded":
-        pytest.skip("a transaction leaves nothing to finish")
+async def test_servers_finish_by_themselves_what_a_dead_one_left(start: Starts, point: str) -> None:
     server = start(HEADRACE_CRASH_AT=f"{point}:80")
     traffic = Traffic(point, seed=7)
     await traffic.send(server.port)

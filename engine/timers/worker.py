@@ -1,0 +1,147 @@
+"""Fires timers whose time has come, many at the same time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from headrace.engine.crash import crash_point
+from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.logs import logger
+from headrace.engine.model import Doc, iso, utc_now
+from headrace.engine.parts import Parts
+from headrace.engine.store.protocol import Leased
+
+POLL_SECONDS = 1.0
+"""How long a timer may be due before it is seen."""
+
+LEASE_SECONDS = 60.0
+"""How long a timer belongs to who claimed it: longer than any request may take."""
+
+AT_ONCE = 64
+"""Timers that are fired at the same time; fewer than may wait for one profile."""
+
+STOP_SECONDS = 12.0
+
+BUSY_SECONDS = 1.0
+FIRST_DELAY_SECONDS = 2.0
+LONGEST_DELAY_SECONDS = 3600.0
+MOST_TRIES = 20
+"""How often a timer that cannot be fired is tried, a day in all, before it is given up."""
+
+Fires = Callable[[Parts, Leased, datetime], Awaitable[Doc]]
+"""Does what a timer of one kind is for, at a time. Returns the document to keep in its place: with the status `pending`
+it comes again when it says it is `due`, which is how long work goes on part by part. What it does must be harmless to
+do twice, since a worker may die before the document is kept. Raises StoreError, BusyError: it comes again."""
+
+
+class TimerWorker:
+    """Claims timers under leases and fires them; `kinds` has a function for each `kind` of timer document.
+
+    Several workers, in several processes, share the work.
+    """
+
+    def __init__(
+        self, parts: Parts, kinds: Mapping[str, Fires], clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._parts = parts
+        self._kinds = kinds
+        self._clock = clock
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Fire what is due, for ever."""
+        bell = self._parts.wakes.timers
+        while True:
+            bell.clear()
+            if await self._claim():
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await bell.wait()
+
+    async def fire_due(self) -> int:
+        """Fire all that is due now, and wait for it; returns how many timers were claimed."""
+        fired = 0
+        while True:
+            before = len(self._running)
+            more = await self._claim()
+            fired += len(self._running) - before
+            if not self._running:
+                return fired
+            await asyncio.wait(self._running, return_when="FIRST_COMPLETED" if more else "ALL_COMPLETED")
+
+    async def stop(self) -> None:
+        """Let what is being fired come to its end; what takes too long is done again by another worker."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=STOP_SECONDS)
+        for task in self._running:
+            task.cancel()
+
+    async def _claim(self) -> bool:
+        """Begin to fire as many as may be at once; returns whether there may be more."""
+        room = AT_ONCE - len(self._running)
+        if not room:
+            return True
+        try:
+            claimed = await self._parts.store.claim_due("timer", room, LEASE_SECONDS, self._clock())
+        except (StoreError, BusyError) as error:
+            logger().warning("timers not claimed", error=str(error))
+            return False
+        # The edge of the task: whatever went wrong, the next look tries again.
+        except Exception:  # noqa: BLE001
+            logger().exception("timers not claimed")
+            return False
+        for leased in claimed:
+            crash_point("timers.claimed")
+            task = asyncio.create_task(self._fire(leased))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return len(claimed) == room
+
+    async def _fire(self, leased: Leased) -> None:
+        try:
+            doc = await self._try(leased)
+            crash_point("timers.committed")
+            if await self._parts.store.done("timer", leased, doc):
+                self._parts.metrics.timer(str(doc.get("status")))
+            crash_point("timers.done")
+        except (StoreError, BusyError) as error:
+            # Nothing is lost: it comes again when the lease ends.
+            logger().warning("timer not done", timer=leased.key, error=str(error))
+        # The edge of the task, as above.
+        except Exception:  # noqa: BLE001
+            logger().exception("timer not done", timer=leased.key)
+
+    async def _try(self, leased: Leased) -> Doc:
+        """Return what a timer is to be kept as, after it was fired or could not be."""
+        now = self._clock()
+        fires = self._kinds.get(str(leased.doc.get("kind")))
+        if fires is None:
+            # Of a newer version, whose worker will come.
+            return put_off(leased.doc, now, LEASE_SECONDS)
+        try:
+            return await fires(self._parts, leased, now)
+        except BusyError:
+            return put_off(leased.doc, now, BUSY_SECONDS)
+        except StoreError:
+            raise
+        # The edge to what a kind of timer does.
+        except Exception as error:  # noqa: BLE001
+            logger().exception("timer failed", timer=leased.key)
+            return failed(leased.doc, now, f"{type(error).__name__}: {error}")
+
+
+def put_off(doc: Doc, now: datetime, seconds: float) -> Doc:
+    """Return a timer that is due again after some seconds."""
+    return doc | {"status": "pending", "due": iso(now + timedelta(seconds=seconds))}
+
+
+def failed(doc: Doc, now: datetime, reason: str) -> Doc:
+    """Return a timer that could not be fired: it is tried again, each time later, and given up in the end."""
+    tries = int(doc.get("tries") or 0) + 1
+    told = doc | {"tries": tries, "error": reason[:500]}
+    if tries >= MOST_TRIES:
+        return told | {"status": "dead"}
+    return put_off(told, now, min(FIRST_DELAY_SECONDS * 2 ** (tries - 1), LONGEST_DELAY_SECONDS))
