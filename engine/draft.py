@@ -10,12 +10,23 @@ from headrace.engine.store.protocol import CLAIMED, Change, Row, Stored, Version
 HIDDEN = "hidden"
 """Marks a session that was not to be saved: it only says which profile its id belongs to."""
 
+PROFILE_BY = {
+    "session": "the session belongs to it",
+    "client": "the client named it, and it is one that is known",
+    "claim": "another request of the same session made it",
+    "new": "it was made with this request: nothing said whose the event is",
+    "chosen": "it was made with this request, under the id that the source chose",
+}
+"""How an event comes to its profile before its workflows run; afterwards one of them may attach one."""
+
 
 class Draft:
     """Profile, session and new documents of one visitor, and from what versions they started.
 
     `profiles` and `sessions` hold what a run may attach, by id: documents that were read under their lock, or None.
     `session_attached` says that a node brought the session, which then belongs to the profile of the event.
+    `profile_by` says how the request came to its profile, one of `PROFILE_BY`; `profile_asked` is an id that the client
+    named and did not get.
     """
 
     def __init__(self, tenant: str, now: str, *, save_session: bool = True) -> None:
@@ -26,6 +37,8 @@ class Draft:
         self.profile: Doc | None = None
         self.profile_version: Version | None = None
         self.profile_is_new = False
+        self.profile_by: str | None = None
+        self.profile_asked: str | None = None
         self.session: Doc | None = None
         self.session_version: Version | None = None
         self.session_is_new = False

@@ -214,6 +214,7 @@ async def test_the_document_of_an_event(open_lab: OpenLab) -> None:
             "tenant": "main",
             "session": "s1",
             "profile": profile["id"],
+            "profile_by": "new",
             "time": {
                 "happened": "2026-01-15T11:00:00.000Z",
                 "received": iso(RECEIVED),

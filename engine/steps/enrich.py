@@ -24,6 +24,7 @@ def new_event(job: Job, attempt: Attempt, event: Incoming) -> Doc:
         "properties": given.properties,
         "session": draft.session["id"] if draft.session else None,
         "profile": draft.profile["id"] if draft.profile else None,
+        "profile_by": draft.profile_by,
         "time": time,
         **(job.alike or alike(job)),
         "runs": [],
@@ -32,6 +33,8 @@ def new_event(job: Job, attempt: Attempt, event: Incoming) -> Doc:
     if given.context:
         doc["context"] = context = {**job.request.context, **given.context}
         doc["page"] = page(context, job.request.caller.referrer)
+    if draft.profile_asked is not None:
+        doc["profile_asked"] = draft.profile_asked
     if event.content:
         doc["content"] = event.content
     return doc

@@ -115,16 +115,23 @@ async def _settle(
 
 async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: ProfileReader) -> None:
     of_session = draft.session["profile"] if draft.session else None
-    for profile_id in (of_session, named, job.adopt):
+    for profile_id, by in ((of_session, "session"), (named, "client"), (job.adopt, "claim")):
         found = await reader.hold(profile_id) if profile_id is not None else None
         if found is not None:
             draft.use_profile(found.doc, found.version)
+            draft.profile_by = by
+            if named is not None and profile_id != named:
+                draft.profile_asked = named
             return
     # An id that the server did not give out is not adopted, unless the source may choose ids (DESIGN §7).
     # An id that a session names, or that was claimed, for a profile nobody made is taken, so that all who want it make
     # one.
     claimed = of_session or job.adopt
-    draft.create_profile(claimed or (named if job.source.trust_profile_ids else None))
+    chosen = named if job.source.trust_profile_ids else None
+    made = draft.create_profile(claimed or chosen)
+    draft.profile_by = "chosen" if made["id"] == chosen else "new"
+    if named is not None and made["id"] != named:
+        draft.profile_asked = named
 
 
 def _take_over(job: Job, draft: Draft) -> None:
