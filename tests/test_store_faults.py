@@ -48,7 +48,7 @@ class Faulty:
         if plan == "too late":
             # The write is done, and its answer comes after the request's deadline.
             outcome = await self.inner.commit(change)
-            await asyncio.sleep(5)
+            await asyncio.sleep(1)
             return outcome
         outcome = await self.inner.commit(change)
         if plan == "reply lost":
