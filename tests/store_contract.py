@@ -22,6 +22,7 @@ from headrace.engine.store.protocol import (
     Committed,
     Conflict,
     DueKind,
+    Leased,
     Outcome,
     Query,
     Ref,
@@ -29,6 +30,7 @@ from headrace.engine.store.protocol import (
     Store,
     Stored,
     Taken,
+    Waiting,
     Write,
 )
 
@@ -461,6 +463,46 @@ class StoreContract:
 
         await asyncio.gather(work(), work())
         assert len(taken) == len(set(taken)) == 60
+
+    @pytest.mark.parametrize("kind", ["effect", "timer"])
+    async def test_several_are_done_at_once_each_for_itself(self, store: Store, kind: DueKind) -> None:
+        parts: dict[str, Any] = {f"{kind}s": [effect_row(f"f{n}", NOW) for n in range(5)]}
+        await store.commit(change(**parts))
+        held = {leased.doc["id"]: leased for leased in await store.claim_due(kind, 5, 30, NOW)}
+        assert await store.done(kind, held["f1"], held["f1"].doc | {"status": "dead"})
+        later = {"status": "pending", "due": iso(NOW + timedelta(minutes=1))}
+        ends = {"f0": {"status": "sent"}, "f1": {"status": "sent"}, "f2": later, "f3": {"status": "sent"}}
+        done = [(held[name], held[name].doc | end) for name, end in ends.items()]
+        done.append((Leased(key_of("effect", "none"), {}, "lease"), {"status": "sent"}))
+        assert await store.done_many(kind, done) == [True, False, True, True, False]
+        statuses = [(await store.get(kind, leased.key) or {})["status"] for leased in held.values()]
+        assert sorted(statuses) == ["dead", "pending", "pending", "sent", "sent"]
+        again = await store.claim_due(kind, 9, 30, NOW + timedelta(minutes=2))
+        assert {leased.doc["id"] for leased in again} == {"f2", "f4"}
+        assert await store.done_many(kind, []) == []
+
+    async def test_a_document_is_amended_as_it_is_now(self, store: Store) -> None:
+        await store.commit(change(effects=[effect_row("f", NOW, status="dead")]))
+        key = key_of("effect", "f")
+        again = await store.amend("effect", key, lambda doc: doc | {"status": "pending", "n": 1})
+        assert again is not None
+        assert await store.get("effect", key) == again
+        (leased,) = await store.claim_due("effect", 9, 30, NOW)
+        assert leased.doc["n"] == 1
+        assert await store.amend("effect", key, lambda _: None) is None
+        # Whoever held it has lost it.
+        assert await store.amend("effect", key, lambda doc: doc | {"status": "dropped"})
+        assert not await store.done("effect", leased, leased.doc | {"status": "sent"})
+        assert await store.claim_due("effect", 9, 30, NOW + timedelta(hours=1)) == []
+        assert await store.amend("effect", key_of("effect", "none"), lambda doc: doc) is None
+
+    async def test_what_waits_is_counted(self, store: Store) -> None:
+        assert await store.waiting("effect") == Waiting(0, None)
+        rows = [effect_row(f"f{n}", NOW + timedelta(hours=n)) for n in range(3)]
+        sent = effect_row("sent", NOW - timedelta(hours=1), status="sent")
+        await store.commit(change(effects=[*rows, sent]))
+        await eventually(lambda: store.waiting("effect"), Waiting(3, iso(NOW)))
+        assert await store.waiting("timer") == Waiting(0, None)
 
     # Questions
 

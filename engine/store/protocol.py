@@ -6,7 +6,7 @@ everything from one store to another.
 Every store passes the suites in tests/store_contract.py and tests/moving_contract.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -125,6 +125,13 @@ class Leased(NamedTuple):
     lease: str
 
 
+class Waiting(NamedTuple):
+    """How many effects or timers are pending, and since when the oldest of them is there (`model.iso`), or None."""
+
+    number: int
+    oldest: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A question about one kind of document, newest first.
@@ -193,6 +200,25 @@ class Due(Protocol):
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
         """Write what became of it and give the lease back; False when the lease was lost in between."""
         ...
+
+    async def done_many(self, kind: DueKind, done: Sequence[tuple[Leased, Doc]]) -> list[bool]:
+        """Do `done` for several documents, each for itself, with few writes."""
+        ...
+
+    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+        """Change one document as it is now and return it; None when it is not there, or `change` returns None.
+
+        Whoever holds a lease on it loses it. `change` may be called again, or in another thread.
+        """
+        ...
+
+    async def waiting(self, kind: DueKind) -> Waiting:
+        """Count what is pending, no further than 100,000; the answer may lag behind the writes."""
+        ...
+
+
+MOST_COUNTED = 100_000
+"""How far `Due.waiting` counts."""
 
 
 class Ask(Protocol):

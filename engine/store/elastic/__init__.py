@@ -1,7 +1,7 @@
 """The store beyond one machine: Elasticsearch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Literal
@@ -37,6 +37,7 @@ from headrace.engine.store.protocol import (
     Ref,
     Row,
     Stored,
+    Waiting,
 )
 
 MAX_WAITING = 4096
@@ -120,7 +121,22 @@ class ElasticStore:
         async with self._working():
             return await self._leases.done(kind, leased, doc)
 
+    async def done_many(self, kind: DueKind, done: Sequence[tuple[Leased, Doc]]) -> list[bool]:
+        """Do `done` for several documents with few requests."""
+        async with self._working():
+            return await self._leases.done_many(kind, done)
+
+    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+        """Change one document as it is now and return it; None when it is not there, or `change` returns None."""
+        async with self._working():
+            return await self._leases.amend(kind, key, change)
+
     # Questions
+
+    async def waiting(self, kind: DueKind) -> Waiting:
+        """Count what is pending, no further than 100,000, as of the last refresh."""
+        await self._ask()
+        return await self._leases.waiting(kind)
 
     async def get(self, kind: AskKind, key: str) -> Doc | None:
         """Return one document by its key, as it is now."""

@@ -1,7 +1,7 @@
 """Leases on effects and timers."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ from headrace.engine.store.elastic.parts import replace_line
 from headrace.engine.store.elastic.reading import Members, doc_of, encode_members, members_of, put_doc, raw
 from headrace.engine.store.elastic.search import Hit, refresh, search
 from headrace.engine.store.encoding import due_at, text_or_none
-from headrace.engine.store.protocol import DueKind, Leased
+from headrace.engine.store.protocol import MOST_COUNTED, DueKind, Leased, Waiting
 
 ROUNDS = 3
 """How often a claim looks again when others were faster."""
@@ -33,6 +33,13 @@ class _Held(msgspec.Struct):
     change: str = ""
 
 
+class _Oldest(msgspec.Struct):
+    """The smallest time of an aggregation: milliseconds since 1970, or None."""
+
+    value: float | None = None
+
+
+_decode_oldest = msgspec.json.Decoder(_Oldest).decode
 _decode_held = msgspec.json.Decoder(_Held).decode
 
 
@@ -96,6 +103,58 @@ class Leases:
                     self._unseen.add(kind)
                 return True
         return False
+
+    async def done_many(self, kind: DueKind, done: Sequence[tuple[Leased, Doc]]) -> list[bool]:
+        """Do `done` for several documents with one read and one write; those in which something came between, alone."""
+        where, now = self._where(kind), iso(utc_now())
+        found = await self._gets.read([Get(where, doc_id(leased.key)) for leased, _ in done])
+        results: list[bool | None] = [False] * len(done)
+        places, operations = [], []
+        for place, ((leased, doc), got) in enumerate(zip(done, found, strict=True)):
+            if got is None or _decode_held(got.source).lease != leased.lease:
+                continue
+            members = members_of(bytes(got.source))
+            if _finish(members, leased.lease, doc, now) is not None:
+                self._unseen.add(kind)
+            line = replace_line(where, doc_id(leased.key), got.seq_no, got.term)
+            places.append(place)
+            operations.append(Operation(line, encode_members(members)))
+        for place, written in zip(places, await self._bulk.write(operations), strict=True):
+            results[place] = True if written.status in _WRITTEN else None
+        return [
+            await self.done(kind, *one) if result is None else result
+            for one, result in zip(done, results, strict=True)
+        ]
+
+    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+        """Change one document as it is now and return it; None when it is not there, or `change` returns None."""
+        where, id, mine = self._where(kind), doc_id(key), new_id()
+        while (found := await self._read(where, id)) is not None:
+            doc = doc_of(found.source)
+            if found.held.change == mine:
+                return doc
+            doc = None if doc is None else change(doc)
+            if doc is None:
+                return None
+            members = members_of(found.source)
+            _finish(members, mine, doc, iso(utc_now()))
+            self._unseen.add(kind)
+            if (await self._replace(where, id, found, encode_members(members))).status in _WRITTEN:
+                return doc
+        return None
+
+    async def waiting(self, kind: DueKind) -> Waiting:
+        """Count what is pending, as of the last refresh."""
+        body = {
+            "size": 0,
+            "query": {"exists": {"field": "next"}},
+            "track_total_hits": MOST_COUNTED,
+            "aggs": {"oldest": {"min": {"field": "created"}}},
+        }
+        found = await search(self._cluster, self._where(kind), body)
+        oldest = _decode_oldest(found.aggregations["oldest"]).value if found.aggregations else None
+        at = None if oldest is None else iso(datetime.fromtimestamp(oldest / 1000, UTC))
+        return Waiting(min(found.hits.total.value, MOST_COUNTED), at)
 
     def _where(self, kind: DueKind) -> str:
         return alias(self._cluster.place, INDEX_OF[kind])

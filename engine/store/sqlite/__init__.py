@@ -25,10 +25,11 @@ from headrace.engine.store.protocol import (
     Ref,
     Row,
     Stored,
+    Waiting,
 )
 from headrace.engine.store.sqlite.apply import insert_rows
 from headrace.engine.store.sqlite.ask import count_docs, find_page, get_doc, report_events
-from headrace.engine.store.sqlite.due import anything_due, claiming, finishing
+from headrace.engine.store.sqlite.due import amending, anything_due, claiming, count_waiting, finishing
 from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, file_id, open_file
 from headrace.engine.store.sqlite.keeping import dropping, erasing, old_rows, reowning, tenants_of, too_old
 from headrace.engine.store.sqlite.reader import read_refs
@@ -114,7 +115,19 @@ class SqliteStore:
 
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
         """Write what became of it and give the lease back; False when the lease was lost in between."""
-        return await self._writer.run(finishing(kind, leased, doc, utc_now()), beside=True)
+        return (await self.done_many(kind, [(leased, doc)]))[0]
+
+    async def done_many(self, kind: DueKind, done: Sequence[tuple[Leased, Doc]]) -> list[bool]:
+        """Do `done` for several documents in one transaction."""
+        return await self._writer.run(finishing(kind, done, utc_now()), beside=True)
+
+    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+        """Change one document as it is now and return it; None when it is not there, or `change` returns None."""
+        return await self._writer.run(amending(kind, key, change, utc_now()), beside=True)
+
+    async def waiting(self, kind: DueKind) -> Waiting:
+        """Count what is pending, no further than 100,000."""
+        return await self._ask(count_waiting, kind)
 
     async def get(self, kind: AskKind, key: str) -> Doc | None:
         """Return one document by its key."""

@@ -1,12 +1,12 @@
 """Leases on effects and timers."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from headrace.engine.model import Doc, iso, new_id
-from headrace.engine.store.encoding import decode_doc, due_at, encode_doc
-from headrace.engine.store.protocol import DueKind, Leased
+from headrace.engine.store.encoding import decode_doc, due_at, encode_doc, text_or_none
+from headrace.engine.store.protocol import MOST_COUNTED, DueKind, Leased, Waiting
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 
 _TABLES = {"effect": "effects", "timer": "timers"}
@@ -29,28 +29,55 @@ def claiming(
     lease, until = new_id(), iso(now + timedelta(seconds=lease_seconds))
 
     def job(connection: sqlite3.Connection) -> list[Leased]:
-        rows = connection.execute(
-            f"SELECT n, key, doc FROM {table} WHERE next <= ? ORDER BY next, n LIMIT ?",  # noqa: S608
-            (iso(now), n),
-        ).fetchall()
-        for row in rows:
-            connection.execute(f"UPDATE {table} SET next = ?, lease = ? WHERE n = ?", (until, lease, row[0]))  # noqa: S608
-        return [Leased(unpack_key(key), decode_doc(doc), lease) for _, key, doc in rows]
+        due = f"FROM {table} WHERE next <= ? ORDER BY next, n LIMIT ?"
+        rows = connection.execute(f"SELECT key, doc {due}", (iso(now), n)).fetchall()
+        # In the same transaction these are the same rows.
+        sql = f"UPDATE {table} SET next = ?, lease = ? WHERE n IN (SELECT n {due})"  # noqa: S608
+        connection.execute(sql, (until, lease, iso(now), n))
+        return [Leased(unpack_key(key), decode_doc(doc), lease) for key, doc in rows]
 
     return job
 
 
-def finishing(kind: DueKind, leased: Leased, doc: Doc, now: datetime) -> Callable[[sqlite3.Connection], bool]:
-    """Return the job that writes what became of a document, if the lease on it is still the given one."""
-    table = _TABLES[kind]
-    status = doc.get("status")
-    values = (
-        *(encode_doc(doc), status if isinstance(status, str) else None, due_at(doc, iso(now))),
-        *(pack_key(leased.key), leased.lease),
-    )
+def finishing(
+    kind: DueKind, done: Sequence[tuple[Leased, Doc]], now: datetime
+) -> Callable[[sqlite3.Connection], list[bool]]:
+    """Return the job that writes what became of documents, where the lease on it is still the given one."""
+    values = [(*_columns(doc, iso(now)), pack_key(leased.key), leased.lease) for leased, doc in done]
+    sql = f"UPDATE {_TABLES[kind]} SET {_COLUMNS} WHERE key = ? AND lease = ?"  # noqa: S608 - names of ours
 
-    def job(connection: sqlite3.Connection) -> bool:
-        sql = f"UPDATE {table} SET doc = ?, status = ?, next = ?, lease = NULL WHERE key = ? AND lease = ?"  # noqa: S608
-        return connection.execute(sql, values).rowcount == 1
+    def job(connection: sqlite3.Connection) -> list[bool]:
+        return [connection.execute(sql, row).rowcount == 1 for row in values]
 
     return job
+
+
+def amending(
+    kind: DueKind, key: str, change: Callable[[Doc], Doc | None], now: datetime
+) -> Callable[[sqlite3.Connection], Doc | None]:
+    """Return the job that changes one document as it is now."""
+    table, packed = _TABLES[kind], pack_key(key)
+
+    def job(connection: sqlite3.Connection) -> Doc | None:
+        row = connection.execute(f"SELECT doc FROM {table} WHERE key = ?", (packed,)).fetchone()  # noqa: S608
+        doc = change(decode_doc(row[0])) if row else None
+        if doc is not None:
+            sql = f"UPDATE {table} SET {_COLUMNS} WHERE key = ?"  # noqa: S608
+            connection.execute(sql, (*_columns(doc, iso(now)), packed))
+        return doc
+
+    return job
+
+
+def count_waiting(connection: sqlite3.Connection, kind: DueKind) -> Waiting:
+    """Count what is pending, and find since when the oldest of it is there."""
+    pending = f"SELECT created FROM {_TABLES[kind]} WHERE next IS NOT NULL LIMIT {MOST_COUNTED}"  # noqa: S608
+    return Waiting(*connection.execute(f"SELECT count(*), min(created) FROM ({pending})").fetchone())  # noqa: S608
+
+
+_COLUMNS = "doc = ?, status = ?, next = ?, lease = NULL"
+
+
+def _columns(doc: Doc, now: str) -> tuple[bytes, str | None, str | None]:
+    """Return the values of `_COLUMNS`."""
+    return encode_doc(doc), text_or_none(doc.get("status")), due_at(doc, now)
