@@ -101,6 +101,18 @@ class _NoNetwork:
         raise NodeError(f"{method} {url}: there is no network here; give the node a mock")
 
 
+def dry_parts(
+    workspace: Workspace, secrets: Callable[[str], str | None], settings: Settings, kept: object
+) -> Parts:
+    """Return the parts of an engine without network, whose workspace stands still.
+
+    `kept` is a store as far as a request uses one: `read`, `commit`, `find` and `count`.
+    """
+    store, live = cast("Store", kept), cast("LiveWorkspace", _Still(workspace))
+    locks = Locks(settings.waiters_per_profile)
+    return Parts(settings, store, live, secrets, _NoNetwork(), Metrics(), locks, Limiter(), Keeper(store))
+
+
 class Dry:
     """One visitor's events on their way through a workspace, with a clock that stands still until it is moved.
 
@@ -120,13 +132,7 @@ class Dry:
         self.profile: str | None = PROFILE
         self.session: str | None = SESSION
         self.tracing = False
-        # Only what a request uses of store and workspace is there.
-        store, live = cast("Store", self.store), cast("LiveWorkspace", _Still(workspace))
-        settings = settings or Settings()
-        locks = Locks(settings.waiters_per_profile)
-        self._parts = Parts(
-            settings, store, live, secrets, _NoNetwork(), Metrics(), locks, Limiter(), Keeper(store)
-        )
+        self._parts = dry_parts(workspace, secrets, settings or Settings(), self.store)
         self._sent = 0
 
     def begin(self, tenant: str, profile: Doc | None, *, is_new: bool) -> None:
