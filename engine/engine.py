@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from headrace.engine.calls.address import Rules
+from headrace.engine.calls.client import Client
 from headrace.engine.errors import NodeError
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.watch import LiveWorkspace
@@ -33,6 +35,16 @@ class NoHttp:
         raise NodeError("this version has no HTTP client for nodes")
 
 
+def new_client(settings: Settings, secret: Callable[[str], str | None]) -> Client:
+    """Return what makes the outgoing calls of a process; it opens nothing before the first."""
+    return Client(
+        Rules(settings.allow_addresses),
+        secret,
+        answer_bytes=settings.call_answer_limit_bytes,
+        per_host=settings.calls_per_host,
+    )
+
+
 class Engine:
     """Takes requests of any door through the steps of `track`; see `Parts` for what it is made of."""
 
@@ -51,7 +63,10 @@ class Engine:
         self.metrics = metrics or Metrics()
         locks = Locks(settings.waiters_per_profile)
         http = http or NoHttp()
-        self.parts = Parts(settings, store, live, secret, http, self.metrics, locks, Limiter(), Keeper(store))
+        client = new_client(settings, secret)
+        self.parts = Parts(
+            settings, store, live, secret, http, self.metrics, locks, Limiter(), Keeper(store), client
+        )
         self._forever: list[asyncio.Task[None]] = []
 
     @property
@@ -118,5 +133,6 @@ class Engine:
         await self.parts.live.stop()
         for task in self._forever:
             task.cancel()
+        await self.parts.client.close()
         await self.parts.keeper.close()
         await self.store.close()

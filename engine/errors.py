@@ -3,6 +3,7 @@
 HeadraceError
 ├── InputError          what a client sent cannot be taken (status, code, places)
 ├── NodeError           a node failed; its journal is dropped, the run goes on by port `error`
+│   └── CallError       an outgoing call that brought no answer
 ├── ExpressionError     an expression or template that does not compile
 ├── PathError           a path that does not compile, or an operation that cannot be applied
 ├── WorkspaceError      a workspace that cannot be read at all
@@ -50,6 +51,18 @@ class InputError(HeadraceError):
 
 class NodeError(HeadraceError):
     """A plugin's way to fail its node; the text is what the author of the workflow reads."""
+
+
+class CallError(NodeError):
+    """An outgoing call that brought no answer, or was not made; never a secret in its text.
+
+    `retryable`: the same call may succeed later.
+    """
+
+    def __init__(self, reason: str, *, retryable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
 
 
 class ExpressionError(HeadraceError):

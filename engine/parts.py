@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from zoneinfo import ZoneInfo
 
+from headrace.engine.calls.client import Client
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
@@ -33,6 +34,7 @@ class Parts:
     locks: Locks
     limiter: Limiter
     keeper: Keeper
+    client: Client
     wakes: Wakes = field(default_factory=Wakes)
 
     @property

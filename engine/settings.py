@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
+from headrace.engine.calls.address import read_allowed
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.variables import (
     PREFIX,
@@ -60,6 +61,11 @@ def _network(text: str) -> str:
     return str(ipaddress.ip_network(text))
 
 
+def _address(text: str) -> str:
+    read_allowed(text)
+    return text
+
+
 def _parts(value: object) -> object:
     """Split a comma-separated text; anything else is left to the field's type."""
     if isinstance(value, SecretStr):
@@ -74,6 +80,7 @@ Days = Annotated[int, Field(ge=0, le=36_500)]
 Seconds = Annotated[float, Field(ge=0.1, le=3600)]
 Token = Annotated[SecretStr, BeforeValidator(_token)]
 Network = Annotated[str, BeforeValidator(_network)]
+AllowedAddress = Annotated[str, BeforeValidator(_address)]
 
 
 def _setting(default: object, about: str, group: str, allowed: str = "", *, secret: bool = False) -> Any:
@@ -88,6 +95,7 @@ def _setting(default: object, about: str, group: str, allowed: str = "", *, secr
 _TOKENS = "printable ASCII without spaces"
 _WHERE, _SERVER, _READING = "Where things are", "The server", "Reading and debugging"
 _LIMITS, _KEPT, _LOGS = "Limits", "How long things are kept", "Logs and traces"
+_CALLS = "Outgoing calls"
 
 
 class Settings(BaseModel):
@@ -159,6 +167,20 @@ class Settings(BaseModel):
     )
     waiters_per_profile: Count = _setting(
         100, "Most requests that wait for one profile. Above it 503.", _LIMITS
+    )
+
+    allow_addresses: Annotated[tuple[AllowedAddress, ...], BeforeValidator(_parts)] = _setting(
+        (),
+        "What may be called besides public addresses. A host with its port opens that one, whatever its address is; "
+        "[Outgoing calls](security.md#outgoing-calls) tells what is refused.",
+        _CALLS,
+        "networks, or hosts with a port, with commas between, such as 10.1.0.0/16 or crm.internal:8443",
+    )
+    call_answer_limit_bytes: Count = _setting(
+        MIB, "Largest answer to a call, after it is unpacked. Of a larger one there is no body.", _CALLS
+    )
+    calls_per_host: Annotated[int, Field(ge=1, le=1_000)] = _setting(
+        64, "Most connections to one host at once. Further calls wait, within their timeout.", _CALLS
     )
 
     dedup_days: Annotated[int, Field(ge=1, le=28)] = _setting(

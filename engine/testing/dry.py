@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from headrace.engine.calls.address import Rules
+from headrace.engine.calls.client import Client
 from headrace.engine.errors import NodeError
 from headrace.engine.files.json_file import json_type
 from headrace.engine.files.source import Source
@@ -110,7 +112,11 @@ def dry_parts(
     """
     store, live = cast("Store", kept), cast("LiveWorkspace", _Still(workspace))
     locks = Locks(settings.waiters_per_profile)
-    return Parts(settings, store, live, secrets, _NoNetwork(), Metrics(), locks, Limiter(), Keeper(store))
+    # Nothing asks for the client here: nodes get `_NoNetwork`, and nothing sends effects.
+    client = Client(Rules(), secrets)
+    return Parts(
+        settings, store, live, secrets, _NoNetwork(), Metrics(), locks, Limiter(), Keeper(store), client
+    )
 
 
 class Dry:
