@@ -9,7 +9,7 @@ place with all other problems, and nothing is compiled when an event comes. `ste
     Body          any JSON whose texts are templates
     Expression    a condition or formula
     ReadPath      where a node reads       WritePath   where a node writes
-    SegmentName, EventName, SourceName    names that are declared in the workspace
+    SegmentName, EventName, SourceName, WorkflowName    names that are declared in the workspace
     Secret        {"secret": "NAME"}, read from the environment
 """
 
@@ -19,7 +19,7 @@ from math import isfinite
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -312,6 +312,7 @@ class Names:
     segments: frozenset[str] | None = None
     event_types: frozenset[str] | None = None
     sources: frozenset[str] | None = None
+    workflows: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -342,8 +343,9 @@ class Declared:
 
 
 SegmentName = Annotated[str, Declared("segments", "segment")]
-EventName = Annotated[str, Declared("event_types", "event_type")]
+EventName = Annotated[str, Field(min_length=1, max_length=128), Declared("event_types", "event_type")]
 SourceName = Annotated[str, Declared("sources", "source")]
+WorkflowName = Annotated[str, Declared("workflows", "workflow")]
 
 
 class SecretError(NodeError):

@@ -11,7 +11,7 @@ from headrace.engine.edit import OPERATIONS, json_copy
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
 from headrace.engine.model import iso, make_key
-from headrace.engine.passage import MAX_EMITTED, Emitted, Passage
+from headrace.engine.passage import MAX_EMITTED, Emitted, Passage, Start
 from headrace.engine.plugin import ERROR_PORT, Entry, LogLevel, Out
 from headrace.engine.store.protocol import Row
 from headrace.engine.view import plain, shown
@@ -98,7 +98,9 @@ def named(value: Any, what: str) -> str:
 class Writer:
     """The entries of one node's journal that do more than write a field."""
 
-    __slots__ = ("_attached", "_lengths", "_written", "asked", "node", "passage", "port", "workflow")
+    __slots__ = (
+        "_attached", "_lengths", "_starts", "_written", "asked", "node", "passage", "port", "workflow",
+    )  # fmt: skip
 
     def __init__(self, passage: Passage, workflow: Workflow, node: str, port: str) -> None:
         self.passage = passage
@@ -108,6 +110,7 @@ class Writer:
         self.asked = NOTHING
         self._written = 0
         self._lengths = [len(kept) for kept in self._lists()]
+        self._starts = passage.starts
         self._attached: dict[str, Any] | None = None
 
     def _lists(self) -> tuple[list[Any], ...]:
@@ -118,6 +121,7 @@ class Writer:
         """Take back what was done here."""
         for kept, length in zip(self._lists(), self._lengths, strict=True):
             del kept[length:]
+        self.passage.starts = self._starts
         if self._attached is not None:
             self.passage.detach(self._attached)
 
@@ -164,6 +168,11 @@ class Writer:
         key = self._next_key("emitted")
         event_type = named(event_type, "emit: the event's type")
         self.passage.emitted.append(Emitted(event_type, kept(properties), key, depth))
+
+    def start(self, workflow: str, _: Any) -> None:
+        """Ask for another workflow, which runs for the same event when those that took it have run."""
+        name = named(workflow, "start: the workflow")
+        self.passage.starts += (Start(name, self.workflow.name),)
 
     def wait(self, until: Any, _: Any) -> None:
         """Record a timer; the edges of the node's port are followed when it is due."""
@@ -232,6 +241,7 @@ OTHERS: dict[str, Callable[[Writer, Any, Any], None]] = {
     "attach": Writer.attach,
     "effect": Writer.effect,
     "emit": Writer.emit,
+    "start": Writer.start,
     "wait": Writer.wait,
     "stop": Writer.stop,
     "mark": Writer.mark,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from math import inf
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from headrace.engine import path
 from headrace.engine.draft import Draft
@@ -34,6 +34,13 @@ class Emitted:
     properties: Doc
     key: str
     depth: int
+
+
+class Start(NamedTuple):
+    """A workflow that a node asked for by its name; `by` is the workflow whose node it was."""
+
+    workflow: str
+    by: str
 
 
 class Budget:
@@ -100,7 +107,7 @@ class Passage:
 
     __slots__ = (
         "around", "budget", "depth", "docs", "draft", "edits", "effects", "emitted", "event", "key", "log", "now",
-        "response", "runs", "save", "scope", "skipped", "source", "stopped", "timers", "times",
+        "response", "runs", "save", "scope", "skipped", "source", "starts", "stopped", "timers", "times",
     )  # fmt: skip
 
     def __init__(
@@ -133,6 +140,7 @@ class Passage:
         self.timers: list[Row] = []
         self.runs: list[Any] = []
         self.skipped: list[Any] = []
+        self.starts: tuple[Start, ...] = ()
         self.times: dict[str, tuple[float, float]]
         self.save = True
         self.stopped = False

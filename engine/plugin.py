@@ -27,6 +27,7 @@ from headrace.engine.fields import (
     Text,
     Url,
     Value,
+    WorkflowName,
     WritePath,
 )
 from headrace.engine.literals import Duration, Pattern, PortName, Zone
@@ -56,6 +57,7 @@ __all__ = [
     "Url",
     "Value",
     "View",
+    "WorkflowName",
     "WritePath",
     "Zone",
     "plain",
@@ -330,6 +332,10 @@ class Step(msgspec.Struct, eq=False):
     def emit(self, type: str, properties: Mapping[str, Any]) -> None:
         """Make an internal event, which is processed right after this one."""
         self.journal.append(("emit", type, dict(properties)))
+
+    def start(self, workflow: str) -> None:
+        """Let another workflow run for the same event, once, after those that took the event."""
+        self.journal.append(("start", workflow, None))
 
     def wait(self, until: datetime) -> None:
         """Stop here and go on, by the port that `run` returns, at a time."""

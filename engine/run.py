@@ -20,7 +20,8 @@ from headrace.engine.workflow import Node, Place, Workflow
 class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
-    `place` says how far it is. `held` names the nodes that wait for a time. Of the passage it keeps what a trace shows,
+    `place` says how far it is. `held` names the nodes that wait for a time, `by` the workflow that started
+    this one, if one did. Of the passage it keeps what a trace shows,
     not the passage itself: two that hold each other wait for the garbage collector.
     """
 
@@ -36,6 +37,7 @@ class Run(msgspec.Struct, eq=False):
     failed: bool = False
     stopped: bool = False
     ms: float = 0.0
+    by: str = ""
 
 
 async def run_workflow(workflow: Workflow, passage: Passage) -> Run:

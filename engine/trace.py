@@ -44,6 +44,9 @@ def run_record(run: Run) -> Doc:
     }
     if run.error:
         record["error"] = run.error
+    if run.by:
+        record["started_by"] = run.by
+        _shorten(record)
     if run.error or not run.workflow.has_plain_labels or len(steps) + len(run.workflow.name) > SURELY_FITS:
         _shorten(record)
     return record
@@ -125,6 +128,8 @@ def full_trace(run: Run, event_id: str) -> Doc:
         "path": [done.node.name for done in run.done],
         "nodes": nodes,
     }
+    if run.by:
+        trace["started_by"] = run.by
     if run.error:
         trace["error"] = run.error
     return trace

@@ -8,16 +8,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import re2
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from headrace.engine import fields
 from headrace.engine.plugin import ERROR_PORT, Out, Plugin, Step
+from headrace.engine.trigger import FileModel, On
 
 MAX_NODES = 200
 """Nodes in one workflow; more is a sign that it should be several."""
-
-MAX_EVENT_NAMES = 200
-"""Names in one `on.event`."""
 
 MOST_PLACES = 1_000
 """Places of one workflow that are kept; runs that come to others find out anew what follows."""
@@ -31,16 +29,7 @@ WIDE_WAVE = 8
 LOOK_AFTER = 4
 """Nodes after which a run looks at the clock, so that the loop is given back in time."""
 
-EventName = Annotated[str, StringConstraints(max_length=128)]
 NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-
-
-class FileModel(BaseModel):
-    """The root of what stands in a workspace file: an unknown member is a problem."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
-    )
 
 
 class Retry(FileModel):
@@ -48,20 +37,6 @@ class Retry(FileModel):
 
     times: int = Field(ge=1, le=5, description="How many more times the node is tried.")
     wait_seconds: float = Field(0.1, ge=0, le=5, description="Seconds before each further try.")
-
-
-class On(FileModel):
-    """Which events a workflow takes."""
-
-    event: list[EventName] = Field(
-        min_length=1,
-        max_length=MAX_EVENT_NAMES,
-        description="Event types; `*` stands for any text.",
-        examples=[["purchase-order"], ["cart-*"]],
-    )
-    source: list[fields.SourceName] | None = Field(None, description="Only events of these sources.")
-    when: fields.Expression | None = Field(None, description="Only events for which this is true.")
-    consent: list[str] = Field([], description="Only profiles that gave all of these consents.")
 
 
 class NodeFile(FileModel):
@@ -310,6 +285,8 @@ class Workflow:
 
 def _one_of(patterns: list[str]) -> Callable[[str], object]:
     """Return what says whether a text fits a pattern; raises ValueError when they are too many `*` together."""
+    if not patterns:
+        return lambda _: None
     # re2: linear in the type's length, however many `*` an author writes.
     options = re2.Options()
     options.log_errors = False

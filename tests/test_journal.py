@@ -110,6 +110,7 @@ async def test_a_journal_with_one_bad_entry_is_dropped_whole(does: Writes, error
         step.mark("lost")
         step.effect({"url": "https://x.example"})
         step.emit("lost", {})
+        step.start("lost")
         step.wait(NOW)
         step.stop(event=True)
         does(step)
@@ -120,7 +121,14 @@ async def test_a_journal_with_one_bad_entry_is_dropped_whole(does: Writes, error
     assert [done.node.name for done in run.done] == ["n0", "n1"]
     assert passage.scope.vars == {"after": {"name": "Ann", "name2": "Eve"}}
     assert profile_of(passage) == profile_of(make_passage({"traits": {"name": "Ann", "name2": "Eve"}}))
-    kept = (passage.response, passage.log, passage.effects, passage.emitted, passage.timers)
+    kept = (
+        passage.response,
+        passage.log,
+        passage.effects,
+        passage.emitted,
+        passage.timers,
+        passage.starts,
+    )
     assert not any(kept)
     assert not passage.stopped
     assert not run.stopped
@@ -322,6 +330,7 @@ async def test_what_is_not_json_fails_its_node(value: Any, where: str) -> None:
         lambda step: step.mark(""),
         lambda step: step.emit(None, {}),
         lambda step: step.emit(" ", {}),
+        lambda step: step.start(None),
         lambda step: step.log(5),
         lambda step: step.log("text", level="loud"),
         lambda step: step.attach(profile=5),

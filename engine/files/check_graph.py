@@ -1,6 +1,6 @@
 """Find circles, nodes that never run and joins that never hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
@@ -17,7 +17,7 @@ Ports = dict[str, str]
 def check_graph(nodes: Nodes, file: JsonFile) -> list[Problem]:
     """Return the problems of a graph whose edges all lead to nodes that are there."""
     edges = edges_into(nodes)
-    circle = find_circle(nodes)
+    circle = find_circle(_after(nodes))
     if circle:
         way = " → ".join(circle)
         return [file.problem(("nodes", circle[0], "then"), "W06", f"a circle: {way}", "Take one edge out.")]
@@ -34,10 +34,14 @@ def edges_into(nodes: Nodes) -> dict[str, list[Edge]]:
     return edges
 
 
-def find_circle(nodes: Nodes) -> list[str]:
-    """Return the first circle in file order, its first node again at the end; [] when there is none."""
+def _after(nodes: Nodes) -> dict[str, list[str]]:
+    return {name: [to for targets in entry.then.values() for to in targets] for name, entry in nodes.items()}
+
+
+def find_circle(after: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the first circle of what leads where, its first member again at the end; [] when there is none."""
     done: set[str] = set()
-    for start in nodes:
+    for start in after:
         way: list[str] = []
         todo: list[tuple[str, bool]] = [(start, True)]
         while todo:
@@ -49,8 +53,7 @@ def find_circle(nodes: Nodes) -> list[str]:
             elif name not in done:
                 way.append(name)
                 todo.append((name, False))
-                after = [target for targets in nodes[name].then.values() for target in targets]
-                todo += [(target, True) for target in reversed(after)]
+                todo += [(target, True) for target in reversed(after[name])]
     return []
 
 

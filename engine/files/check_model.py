@@ -22,6 +22,7 @@ _CODES = {
     "unknown_segment": "N01",
     "unknown_event_type": "N02",
     "unknown_source": "N03",
+    "unknown_workflow": "N04",
 }
 _TYPES = {
     "string_type": "a text",

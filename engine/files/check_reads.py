@@ -127,7 +127,9 @@ def _knows(schema: Any, keys: Read) -> str:
 
 
 def _schemas(model: WorkflowFile, types: Mapping[str, EventType]) -> Schemas | None:
-    """Return the schemas of all types that the workflow takes; None when one of them has none."""
+    """Return the schemas of all types that the workflow takes; None when one of them has none, or it may be any."""
+    if model.on.schedule is not None or model.on.started:
+        return None
     schemas = []
     for event in model.on.event:
         schema = types[event].schema if event in types else None

@@ -47,6 +47,7 @@ def check_workflow(
     problems += _check_targets(nodes, file)
     if model is not None:
         problems += _check_event_types(model, file, around)
+        problems += _check_schedule(model, file)
         problems += _check_whole(_without_lost_edges(model), plugins, file, around)
     if model is None or has_errors(problems):
         return None, tuple(problems)
@@ -173,3 +174,10 @@ def _check_event_types(model: WorkflowFile, file: JsonFile, around: Surroundings
             yield file.problem(
                 ("on", "event", index), "W13", f"no event type '{event[:60]}' is declared", fix
             )
+
+
+def _check_schedule(model: WorkflowFile, file: JsonFile) -> Iterator[Problem]:
+    on = model.on
+    if on.schedule is not None and on.schedule.segment is None and on.consent and not on.event:
+        message = "the event of a schedule without a segment has no profile that could have given a consent"
+        yield file.problem(("on", "consent"), "W21", message, 'Add "segment", or take "consent" out.')

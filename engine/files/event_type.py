@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 from headrace.engine.errors import FieldError
 from headrace.engine.files.json_file import JsonFile, Place
 from headrace.engine.files.problem import Problem
-from headrace.engine.workflow import FileModel
+from headrace.engine.trigger import FileModel
 
 MOST_ERRORS = 20
 """Errors of one event that are told; the rest would only fill the answer."""

@@ -1,10 +1,12 @@
 """Name every problem of a workspace at once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.files.check_model import check_model
+from headrace.engine.files.check_starts import without_circles
 from headrace.engine.files.check_workflow import Surroundings, check_workflow
 from headrace.engine.files.declared import read_declared
 from headrace.engine.files.json_file import JsonFile, Place, read_json_file
@@ -21,12 +23,15 @@ def lint(path: Path, catalog: Catalog, secrets: Secrets) -> list[Problem]:
     declared = read_declared(path, secrets)
     around = Surroundings(catalog, declared.names, declared.event_types or {}, secrets)
     names, problems = list_workflows(path)
+    around = replace(around, names=replace(around.names, workflows=frozenset(names)))
     problems = [*catalog.problems, *declared.problems, *problems]
     workflows: dict[str, Workflow | None] = {}
-    for name in names:
-        file = read_json_file(path, f"{WORKFLOWS}/{name}.json")
+    files = {name: read_json_file(path, f"{WORKFLOWS}/{name}.json") for name in names}
+    for name, file in files.items():
         workflows[name], own = check_workflow(name, file, around)
         problems += own
+    good = {name: workflow for name, workflow in workflows.items() if workflow is not None}
+    problems += without_circles(good, {}, files)[1]
     for file in _test_files(path):
         problems += _check_tests(file, workflows, around)
     problems += stray_files(path)

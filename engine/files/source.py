@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from headrace.engine.fields import Secret
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
-from headrace.engine.workflow import FileModel
+from headrace.engine.trigger import FileModel
 
 if TYPE_CHECKING:
     from limits import RateLimitItem

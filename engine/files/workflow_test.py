@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from headrace.engine.workflow import FileModel
+from headrace.engine.trigger import FileModel
 
 Json = dict[str, Any]
 
@@ -38,6 +38,13 @@ class Sent(FileModel):
     request: Json = Field({}, description="Members that its request must have.")
 
 
+class Made(FileModel):
+    """An internal event that must have been emitted."""
+
+    type: str = Field(description="Its type.")
+    properties: Json = Field({}, description="Properties that it must have.")
+
+
 class Expect(FileModel):
     """What must come out; a member that is not there is not looked at.
 
@@ -59,6 +66,8 @@ class Expect(FileModel):
     nodes: Json = Field({}, description="Results, by node.")
     errors: dict[str, str] = Field({}, description="A part of a node's error, by node.")
     effects: list[Sent] | None = Field(None, description="The effects, in order.")
+    emitted: list[Made] | None = Field(None, description="The events that were emitted, in order.")
+    started: list[str] | None = Field(None, description="The workflows that were started, in order.")
     logs: list[str] | None = Field(None, description="Lines that nodes logged, in order.")
 
 

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.errors import WorkspaceError
+from headrace.engine.files.check_starts import without_circles
 from headrace.engine.files.check_workflow import Surroundings, check_workflow
 from headrace.engine.files.declared import FILES, SOURCES, Declared, read_declared
 from headrace.engine.files.event_type import EventType
@@ -61,6 +62,10 @@ class Workspace:
             self._by_type[event_type] = known
         return known
 
+    def workflow(self, name: str) -> Workflow | None:
+        """Return the workflow of a name, or None."""
+        return next((workflow for workflow in self.workflows if workflow.name == name), None)
+
 
 def load_workspace(
     path: Path, catalog: Catalog, secrets: Secrets, last: Workspace | None = None
@@ -97,25 +102,26 @@ def _read_workflows(
     path: Path, around: Surroundings, found: Declared, last: Workspace | None
 ) -> tuple[tuple[Workflow, ...], list[Problem], dict[str, bytes]]:
     kept = {workflow.name: workflow for workflow in last.workflows} if last else {}
-    # A workflow is compiled again only if its file, or what it is checked against, has changed.
-    same = last is not None and last.declared.texts == found.texts
     names, problems = list_workflows(path)
-    workflows: list[Workflow] = []
-    texts: dict[str, bytes] = {}
-    for name in names:
-        file = read_json_file(path, f"{WORKFLOWS}/{name}.json")
-        texts[file.file] = file.data
+    around = replace(around, names=replace(around.names, workflows=frozenset(names)))
+    files = {name: read_json_file(path, f"{WORKFLOWS}/{name}.json") for name in names}
+    texts = {file.file: file.data for file in files.values()}
+    # A workflow is compiled again only if its file, or what it is checked against, has changed.
+    same = last is not None and last.declared.texts == found.texts and last.texts.keys() == texts.keys()
+    workflows: dict[str, Workflow] = {}
+    for name, file in files.items():
         if last is not None and same and file.data and last.texts.get(file.file) == file.data:
             workflow = kept.get(name)
-            problems += [problem for problem in last.problems if problem.file == file.file]
+            problems += [one for one in last.problems if one.file == file.file and one.code != "W20"]
         else:
             workflow, own = check_workflow(name, file, around)
             workflow = workflow or kept.get(name)
             problems += own
         if workflow is not None:
-            workflows.append(workflow)
-    workflows.sort(key=lambda workflow: (workflow.order, workflow.name))
-    return tuple(workflows), problems, texts
+            workflows[name] = workflow
+    workflows, circles = without_circles(workflows, kept, files)
+    ordered = sorted(workflows.values(), key=lambda workflow: (workflow.order, workflow.name))
+    return tuple(ordered), problems + circles, texts
 
 
 def list_workflows(path: Path) -> tuple[list[str], list[Problem]]:

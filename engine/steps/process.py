@@ -6,7 +6,7 @@ from headrace.engine.model import Doc, EventError, EventInput, iso_now
 from headrace.engine.passage import Emitted, Fault, Needs, Passage
 from headrace.engine.request import Attempt, Incoming, Job
 from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
-from headrace.engine.steps.workflows import run_workflows
+from headrace.engine.steps.workflows import run_started, run_workflows
 from headrace.engine.store.protocol import Row
 from headrace.engine.trace import run_record, skipped_record
 
@@ -48,6 +48,8 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> 
     identify.identify(passage)
     stats.count_event(passage)
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
+    if passage.starts:
+        await run_started(passage, job.workspace.workflow)
     segments.evaluate_segments(passage)
     goals.evaluate_goals(passage)
     _keep(job, attempt, passage, event)

@@ -1,5 +1,6 @@
 """Step 9: run the event through every workflow that takes it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from headrace.engine.errors import NodeError
@@ -30,12 +31,39 @@ async def run_workflows(passage: Passage, workflows: tuple[Workflow, ...]) -> No
             passage.stopped = True
 
 
-def why_not(workflow: Workflow, passage: Passage) -> str:
-    """Return why a workflow does not take an event that it names, or ""."""
+async def run_started(passage: Passage, find: Callable[[str], Workflow | None]) -> None:
+    """Run the workflows that nodes asked for, in the order of asking; each runs once at most for an event.
+
+    They may ask for others. What an author said to narrow a workflow holds here too, but for the event's type.
+    """
+    ran = {run.workflow.name for run in passage.runs}
+    place = 0
+    while place < len(passage.starts):
+        asked = passage.starts[place]
+        place += 1
+        workflow = find(asked.workflow)
+        if workflow is None:
+            passage.event["errors"].append(f"{asked.by}: there is no workflow '{asked.workflow}' to start")
+        elif asked.workflow not in ran:
+            ran.add(asked.workflow)
+            await _run_asked(workflow, passage, asked.by)
+
+
+async def _run_asked(workflow: Workflow, passage: Passage, by: str) -> None:
+    why = why_not(workflow, passage, is_asked=True)
+    if not why:
+        run = await run_workflow(traced(workflow) if passage.around.tracing else workflow, passage)
+        run.by = by
+    elif Skipped(workflow, why) not in passage.skipped:
+        passage.skipped.append(Skipped(workflow, why))
+
+
+def why_not(workflow: Workflow, passage: Passage, *, is_asked: bool = False) -> str:
+    """Return why a workflow does not take an event that it names, or ""; one that was started is not stopped."""
     source, when, consent = workflow.takes
     if not workflow.enabled:
         return "disabled"
-    if passage.stopped:
+    if passage.stopped and not is_asked:
         return "stopped"
     if source is not None and passage.event["source"] not in source:
         return "source"

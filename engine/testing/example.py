@@ -13,8 +13,9 @@ from headrace.engine.plugin import Example, HttpAnswer, Plugin
 from headrace.engine.run import run_workflow
 from headrace.engine.store.protocol import Stored
 from headrace.engine.testing.memory_reads import MemoryReads
+from headrace.engine.trigger import On
 from headrace.engine.view import plain
-from headrace.engine.workflow import NodeFile, On, Workflow, WorkflowFile, compile_workflow
+from headrace.engine.workflow import NodeFile, Workflow, WorkflowFile, compile_workflow
 
 NODE = "example"
 """The name of the one node of an example's workflow."""

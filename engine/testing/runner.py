@@ -169,8 +169,17 @@ def compare(expect: Expect, dry: Dry, source: Source, processed: list[Processed]
     if expect.effects is not None:
         sent = [effect.model_dump(exclude_unset=True) for effect in expect.effects]
         yield from differences("effects", sent, [_effect(doc) for doc in dry.store.effects])
+    passages = [passage for each in processed for passage in each.passages]
+    if expect.emitted is not None:
+        made = [made.model_dump(exclude_unset=True) for made in expect.emitted]
+        emitted = [event for passage in passages for event in passage.emitted]
+        found = [{"type": event.type, "properties": event.properties} for event in emitted]
+        yield from differences("emitted", made, found)
+    if expect.started is not None:
+        started = [start.workflow for passage in passages for start in passage.starts]
+        yield from differences("started", expect.started, started)
     if expect.logs is not None:
-        lines = [line["message"] for each in processed for passage in each.passages for line in passage.log]
+        lines = [line["message"] for passage in passages for line in passage.log]
         yield from differences("logs", expect.logs, lines)
 
 
