@@ -17,6 +17,7 @@ import closures
 import tables
 import workload
 
+from headrace.api.server import spare_collector
 from headrace.engine.catalog import find_plugins
 from headrace.engine.draft import Draft
 from headrace.engine.engine import NoHttp
@@ -210,6 +211,8 @@ def main() -> None:
     if options.quick:
         options.repeats, options.events = 3, 2_000
     workflow = load()
+    # As a server does before its first request.
+    spare_collector()
     asyncio.run(check_equal(workflow))
     ways: dict[str, Work] = {
         "closures": by_closures,

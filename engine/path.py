@@ -1,25 +1,21 @@
 """Paths: where nodes read and write, compiled once."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
-from headrace.engine.edit import NUMBERS, OPERATIONS, VALUE_SIZE, Edit, Operation, json_copy, undo
+from headrace.engine.edit import OPERATIONS, Edit, Operation, json_copy, undo
 from headrace.engine.errors import PathError
 from headrace.engine.language.lookup import MISSING, reader
 from headrace.engine.language.values import same
 from headrace.engine.writable import RULES, Rule, root_of, rule_of
+from headrace.engine.writes import Change, usual_change
 
 __all__ = ["MISSING", "Edit", "Path", "WritePath", "compile_path", "compile_write_path", "path_text", "undo"]
 
 _NOT_THERE: Final = (KeyError, TypeError, AttributeError, IndexError)
-_LEAST: Final = -(1 << 53)
-_MOST: Final = 1 << 53
-
-Change = Callable[[Mapping[str, Any], Any], Edit | None]
-"""What writes at one place by one operation."""
 
 ROOTS: Final = ("event", "profile", "session", "source", "nodes", "vars")
 """Where a path may begin."""
@@ -139,11 +135,10 @@ class WritePath(Path):
         self.changes = {
             op: self._change_by(op) if op in rule.operations else self._refusal(op) for op in OPERATIONS
         }
-        # What is written most often has a way of its own, which leaves all that is out of the ordinary to the other.
-        if "increment" in rule.operations:
-            self.changes["increment"] = self._add_by(self.changes["increment"])
-        if rule.check is None:
-            self.changes["set"] = self._set_text_by(self.changes["set"])
+        for op in ("increment", "set", "add"):
+            # A text of the usual size needs no other look only where any value may stand.
+            if op in rule.operations and (op != "set" or rule.check is None):
+                self.changes[op] = usual_change(op, root, keys, self.text, self.changes[op])
 
     def apply(self, docs: Mapping[str, Any], op: str, value: Any = None) -> Edit | None:
         """Change what stands at the path in documents by root name; None when nothing changes.
@@ -160,48 +155,6 @@ class WritePath(Path):
             raise PathError(f"{self.text} cannot be written by {op}; it takes {takes}")
 
         return refuse
-
-    def _add_by(self, otherwise: Change) -> Change:
-        """Return what adds a number to one that is there, when both are far from the largest."""
-        root, parents, last, text = self.root, self._parents, self._last, self.text
-
-        def change(docs: Mapping[str, Any], value: Any) -> Edit | None:
-            try:
-                container = docs[root]
-                for key in parents:
-                    container = container[key]
-                before = container[last]
-            except _NOT_THERE:
-                return otherwise(docs, value)
-            if type(value) in NUMBERS and type(before) in NUMBERS:
-                after = before + value
-                if _LEAST < after < _MOST and _LEAST < before < _MOST and after is not before:
-                    container[last] = after
-                    return Edit(container, last, before, after, text)
-            return otherwise(docs, value)
-
-        return change
-
-    def _set_text_by(self, otherwise: Change) -> Change:
-        """Return what sets a plain text, where anything may stand."""
-        root, parents, last, text = self.root, self._parents, self._last, self.text
-
-        def change(docs: Mapping[str, Any], value: Any) -> Edit | None:
-            if type(value) is not str or not value.isascii() or len(value) >= VALUE_SIZE:
-                return otherwise(docs, value)
-            try:
-                container = docs[root]
-                for key in parents:
-                    container = container[key]
-                before = container.get(last, MISSING)
-            except _NOT_THERE:
-                return otherwise(docs, value)
-            if before == value:
-                return None
-            container[last] = value
-            return Edit(container, last, before, value, text)
-
-        return change
 
     def _change_by(self, op: str) -> Change:
         operation, root, parents, last, text = OPERATIONS[op], self.root, self._parents, self._last, self.text

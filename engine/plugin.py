@@ -78,7 +78,7 @@ class Config(BaseModel):
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 
-class Out(msgspec.Struct, frozen=True):
+class Out(msgspec.Struct, frozen=True, gc=False):
     """The way out of a node: a port, and a JSON value that is kept as `nodes.<name>`."""
 
     port: str
@@ -218,7 +218,7 @@ Entry = tuple[str, Any, Any]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-class Step(msgspec.Struct, eq=False):
+class Step(msgspec.Struct, eq=False, gc=False):
     """One node at work for one event: read-only views, a journal for what it wants changed, and a few reads.
 
     Nothing that is written here happens before `run` has returned; when the node fails, all of it is dropped.

@@ -127,9 +127,9 @@ def execute(passage: Passage, node: Node) -> NodeRun:
         out: Any = run(step)
         way = node.ways.get(out.port) if type(out) is Out else None
         # Most nodes have no result, and need no other look.
-        if way is not None and out.result is None:
-            return NodeRun(node, way, out, step.journal)
-        return checked(node, step, out)
+        if way is None or out.result is not None:
+            return checked(node, step, out)
+        return NodeRun(node, way, out, step.journal)
     except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; the edge where that ends is here
         return failed(node, step, error)
 

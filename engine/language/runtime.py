@@ -79,6 +79,8 @@ RUNTIME: Final[dict[str, Any]] = {
     "kind": type,
     "size": len,
     "Text": str,
+    "Float": float,
+    "List": list,
     "numbers": frozenset({int, float}),
     "scalars": SCALARS,
     "LoopContext": LoopContext,
