@@ -50,6 +50,10 @@ class MemoryStore:
         seen = {"id": row.doc["id"], "profile": row.doc["profile"], "content": row.doc.get("content", "")}
         self.docs[Ref("seen", row.key)] = seen
 
+    async def keep_workflow(self, row: Row) -> None:
+        """Keep a version of a workflow's file."""
+        self.docs[Ref("workflow", row.key)] = row.doc
+
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep none: who asks for a trace here has the run itself."""
 

@@ -20,7 +20,7 @@ CLAIMED = "claimed"
 """Marks a session whose id was claimed by a change that did not come, or comes just now: it begins anew, and its
 profile, if there is none yet, is made with the id that it names."""
 
-StateKind = Literal["profile", "session", "seen", "claim"]
+StateKind = Literal["profile", "session", "seen", "claim", "workflow"]
 DueKind = Literal["effect", "timer"]
 AskKind = Literal["profile", "session", "event", "failed", "effect", "timer", "trace"]
 
@@ -29,7 +29,7 @@ class Ref(NamedTuple):
     """Names one document on the write path.
 
     `seen` asks whether an event's key was taken: an event or its mark, as `{"profile", "content", "id"}`.
-    `profile` in `seen` and `claim` is the profile's id, or None.
+    `profile` in `seen` and `claim` is the profile's id, or None. `workflow` is a version of a workflow's file.
     """
 
     kind: StateKind
@@ -182,6 +182,10 @@ class State(Protocol):
         """Write a change durably, whole or not at all. Raises StoreError when the store cannot take it."""
         ...
 
+    async def keep_workflow(self, row: Row) -> None:
+        """Keep a version of a workflow's file durably, unless it is kept already. Raises StoreError."""
+        ...
+
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep traces, best effort, after their commit."""
         ...
@@ -273,10 +277,12 @@ class Store(State, Due, Ask, Protocol):
         ...
 
 
-MovedKind = Literal["profile", "session", "claim", "mark", "event", "failed", "effect", "timer", "trace"]
+MovedKind = Literal[
+    "workflow", "profile", "session", "claim", "mark", "event", "failed", "effect", "timer", "trace"
+]
 
 MOVED: tuple[MovedKind, ...] = (
-    *("profile", "session", "claim", "mark", "event", "failed", "effect", "timer", "trace"),
+    *("workflow", "profile", "session", "claim", "mark", "event", "failed", "effect", "timer", "trace"),
 )
 """Every kind, in the order in which they are copied: an event after the marks, for it says more about the same key."""
 
@@ -286,7 +292,7 @@ class Kept(NamedTuple):
 
     `doc` is its JSON, byte for byte; a mark has none. `fields` are what stands beside it: of profiles and sessions
     `created`, `updated`; of claims `profile`; of events `received`; of marks `received`, `profile`, `content`, `id`;
-    of the others `created`, `profile`, and `next` where a worker will take it.
+    of workflows `created`; of the others `created`, `profile`, and `next` where a worker will take it.
     """
 
     key: str

@@ -31,7 +31,7 @@ async def test_what_waits_in_a_record_is_copied_too(rig: Rig) -> None:
     counts = await moving.tally()
     await moving.close()
     # Its claims are made before the commit.
-    assert counts == dict.fromkeys(MOVED, 1) | {"claim": 0, "trace": 0}
+    assert counts == dict.fromkeys(MOVED, 1) | {"workflow": 0, "claim": 0, "trace": 0}
 
 
 async def test_a_file_keeps_the_newest_of_a_key_that_came_again(rig: Rig, tmp_path: Path) -> None:

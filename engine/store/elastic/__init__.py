@@ -9,21 +9,21 @@ from typing import Any, Literal
 import structlog
 
 from headrace.engine.errors import BusyError, StoreError
-from headrace.engine.model import Doc, utc_now
+from headrace.engine.model import Doc, iso_now, utc_now
 from headrace.engine.store.elastic.ageing import prune
 from headrace.engine.store.elastic.ask import Questions
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import AwayError, Cluster
 from headrace.engine.store.elastic.commit import Committer
-from headrace.engine.store.elastic.documents import doc_id, listed_source
+from headrace.engine.store.elastic.documents import doc_id, listed_source, workflow_source
 from headrace.engine.store.elastic.due import Leases
 from headrace.engine.store.elastic.gets import Gets
 from headrace.engine.store.elastic.keeping import erase, reown
-from headrace.engine.store.elastic.layout import month_index
+from headrace.engine.store.elastic.layout import INDEX_OF, alias, month_index
 from headrace.engine.store.elastic.parts import create_line
 from headrace.engine.store.elastic.place import Place
 from headrace.engine.store.elastic.records import Records
-from headrace.engine.store.elastic.settle import Settler
+from headrace.engine.store.elastic.settle import THERE, WRITTEN, Settler
 from headrace.engine.store.elastic.setup import Setup
 from headrace.engine.store.elastic.sweep import Sweeper
 from headrace.engine.store.protocol import (
@@ -63,9 +63,9 @@ class ElasticStore:
         self._dedup_days = dedup_days
         self._records = Records(place, self._gets, dedup_days)
         self._settler = Settler(self._bulk)
-        self._committer = Committer(
-            place, self._bulk, self._records, self._settler, int(request_seconds * 1500)
-        )
+        # Longer than any request may take: what was begun within its time may be answered as late as that.
+        remember = request_seconds + max(request_seconds / 2, place.timeout + 1)
+        self._committer = Committer(place, self._bulk, self._records, self._settler, int(remember * 1000))
         self._questions = Questions(self._cluster, self._gets, dedup_days)
         self._leases = Leases(self._cluster, self._bulk, self._gets)
         self._setup = Setup(self._cluster)
@@ -93,6 +93,16 @@ class ElasticStore:
                     self._leases.wrote("effect")
                 if change.timers:
                     self._leases.wrote("timer")
+
+    async def keep_workflow(self, row: Row) -> None:
+        """Keep a version of a workflow's file durably, unless it is kept already. Raises StoreError."""
+        where = alias(self._cluster.place, INDEX_OF["workflow"])
+        line = create_line(where, doc_id(row.key))
+        async with self._working():
+            source = workflow_source(row, "main", iso_now())
+            (done,) = await self._bulk.write([Operation(line, source)])
+        if done.status not in (*WRITTEN, THERE):
+            raise StoreError(f"Elasticsearch refused a workflow's version: {done.status} {done.reason}")
 
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep traces; a failure is logged, not raised."""

@@ -16,6 +16,9 @@ from headrace.engine.store.protocol import Claim, Row, Write
 Source = bytes
 """A document as it is sent: JSON without its closing brace, so that a record's `pending` can still be added."""
 
+WORKFLOW = "workflow"
+"""The facet of a workflow's version."""
+
 _HEX = frozenset("0123456789abcdef")
 _FACETS_OF_A_PROFILE = ("traits", "segments", "interests", "consents", "marks", "stats")
 
@@ -173,6 +176,17 @@ def listed_source(row: Row, kind: str, tenant: str, owner: str | None, now: str)
     if kind in ("effects", "timers"):
         fields["next"] = due_at(doc, created)
     return source(fields, doc) + b"}"
+
+
+def workflow_source(row: Row, tenant: str, now: str) -> bytes:
+    """Return the whole source of a version of a workflow's file; its facet tells it from the facts beside it."""
+    fields = {
+        "key": row.key,
+        "tenant": tenant,
+        "created": time_in(row.doc, "created", now),
+        "facets": [WORKFLOW],
+    }
+    return source(fields, row.doc) + b"}"
 
 
 def created_at(doc: Doc, now: str) -> str:

@@ -29,6 +29,8 @@ INDEX_OF = {
     "effect": "effects",
     "timer": "timers",
     "trace": "traces",
+    # Few and small: beside the facts about the store.
+    "workflow": "about",
 }
 
 SESSION_VERSIONS = 1 << 20

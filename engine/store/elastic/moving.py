@@ -12,6 +12,7 @@ from headrace.engine.model import Doc, iso_now
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
 from headrace.engine.store.elastic.cluster import Cluster, RefusedError
 from headrace.engine.store.elastic.documents import (
+    WORKFLOW,
     as_text,
     claim_source,
     doc_id,
@@ -20,6 +21,7 @@ from headrace.engine.store.elastic.documents import (
     mark_source,
     profile_source,
     session_source,
+    workflow_source,
 )
 from headrace.engine.store.elastic.layout import INDEX_OF, MONTHLY, alias, month_index
 from headrace.engine.store.elastic.parts import Planned, replace_line
@@ -57,6 +59,7 @@ _FIELDS: dict[MovedKind, tuple[str, ...]] = {
     "claim": ("profile",),
     "mark": ("received", "profile", "content", "id"),
     "event": ("received",),
+    "workflow": ("created",),
     **dict.fromkeys(("failed", "trace"), ("created", "profile")),
     **dict.fromkeys(("effect", "timer"), ("created", "profile", "next")),
 }
@@ -64,6 +67,7 @@ _FIELDS: dict[MovedKind, tuple[str, ...]] = {
 _TYPED: Body = {"exists": {"field": "type"}}
 _EVERY: Body = {"match_all": {}}
 _WHICH: dict[MovedKind, Body] = {
+    "workflow": {"term": {"facets": WORKFLOW}},
     # One that is only claimed is no session yet; no server is at work to make it one.
     "session": {"range": {"n": {"gte": 1}}},
     "mark": {"bool": {"must_not": [_TYPED]}},
@@ -337,6 +341,8 @@ def _rendered(kind: MovedKind, row: Kept) -> bytes:
             return profile_source(Write(row.key, doc, None), row.tenant, COPIED, now) + b"}"
         case "session":
             return session_source(Write(row.key, doc, None), row.tenant, COPIED, 1, now) + b"}"
+        case "workflow":
+            return workflow_source(Row(row.key, doc), row.tenant, now)
         case "claim":
             return claim_source(Claim(row.key, row.fields["profile"] or "", doc), row.tenant, COPIED)
         case "mark":

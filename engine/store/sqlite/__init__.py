@@ -34,7 +34,7 @@ from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, 
 from headrace.engine.store.sqlite.keeping import dropping, erasing, old_rows, reowning, tenants_of, too_old
 from headrace.engine.store.sqlite.reader import read_refs
 from headrace.engine.store.sqlite.recent import Recent
-from headrace.engine.store.sqlite.rows import listed_rows, prepare
+from headrace.engine.store.sqlite.rows import listed_rows, prepare, workflow_values
 from headrace.engine.store.sqlite.schema import file_version
 from headrace.engine.store.sqlite.writer import Writer
 
@@ -90,6 +90,11 @@ class SqliteStore:
         # Its documents may go now, not only when they are durable.
         del change
         return await self._writer.commit(prepared)
+
+    async def keep_workflow(self, row: Row) -> None:
+        """Keep a version of a workflow's file durably, unless it is kept already. Raises StoreError."""
+        values = workflow_values(row, "main", iso(utc_now()))
+        await self._writer.run(lambda connection: insert_rows(connection, "workflows", [values]), beside=True)
 
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep traces; a failure is logged, not raised."""

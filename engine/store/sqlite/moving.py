@@ -16,7 +16,15 @@ from headrace.engine.store.encoding import decode_doc
 from headrace.engine.store.protocol import MOVED, Batch, Change, Claim, Kept, MovedKind, Row, Write
 from headrace.engine.store.sqlite.apply import insert_sql, parts, select_sql
 from headrace.engine.store.sqlite.files import fault_code, fault_text, open_file
-from headrace.engine.store.sqlite.rows import COLUMNS, Values, listed_rows, pack_key, prepare, unpack_key
+from headrace.engine.store.sqlite.rows import (
+    COLUMNS,
+    Values,
+    listed_rows,
+    pack_key,
+    prepare,
+    unpack_key,
+    workflow_values,
+)
 
 T = TypeVar("T")
 
@@ -63,6 +71,7 @@ def _due(table: str) -> str:
 
 
 _PLACES: dict[MovedKind, _Place] = {
+    "workflow": _Place("workflows", "1", ("created",)),
     "profile": _Place("profiles", "1", ("created", "updated"), _versioned("profiles", "updated doc")),
     "session": _Place(
         *("sessions", "1", ("created", "updated")),
@@ -238,6 +247,8 @@ def _usual(kind: MovedKind, table: str, tenant: str, rows: Sequence[Kept]) -> li
     docs = [Row(row.key, row.fields if row.doc is None else decode_doc(row.doc)) for row in rows]
     if table in ("failed", "effects", "timers", "traces"):
         return listed_rows(docs, table, tenant, None, iso_now())
+    if kind == "workflow":
+        return [workflow_values(row, tenant, iso_now()) for row in docs]
     if kind == "profile":
         writes = [Write(row.key, row.doc, None) for row in docs]
         return [prepare(Change(COPIED, tenant, profile=one)).profile or () for one in writes]

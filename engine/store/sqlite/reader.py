@@ -71,8 +71,19 @@ def _claim(connection: sqlite3.Connection, key: Key) -> Stored | None:
     return Stored({**decode_doc(row[1]), "profile": row[0]}, _NO_VERSION) if row else None
 
 
+def _workflow(connection: sqlite3.Connection, key: Key) -> Stored | None:
+    row = connection.execute("SELECT doc FROM workflows WHERE key = ?", (key,)).fetchone()
+    return Stored(decode_doc(row[0]), _NO_VERSION) if row else None
+
+
 def _seen(profile: str | None, content: str | None, client_id: str | None) -> Stored:
     return Stored({"profile": profile, "content": content, "id": client_id}, _NO_VERSION)
 
 
-_READ = {"profile": _profile, "session": _session, "seen": _one_seen, "claim": _claim}
+_READ = {
+    "profile": _profile,
+    "session": _session,
+    "seen": _one_seen,
+    "claim": _claim,
+    "workflow": _workflow,
+}

@@ -20,6 +20,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("key", "version", "change", "tenant", "source", "profile", "hidden", "created", "updated", "doc"),
     ),
     "claims": ("key", "tenant", "profile", "doc"),
+    "workflows": ("key", "tenant", "created", "doc"),
     "events": (
         *("key", "change", "tenant", "type", "source", "profile", "session"),
         *("received", "happened", "content", "id", "doc"),
@@ -120,6 +121,11 @@ def listed_rows(rows: Sequence[Row], table: str, tenant: str, owner: str | None,
         )
         made.append(values)
     return made
+
+
+def workflow_values(row: Row, tenant: str, now: str) -> Values:
+    """Encode a version of a workflow's file."""
+    return pack_key(row.key), tenant, time_in(row.doc, "created", now), encode_doc(row.doc)
 
 
 def _owner(change: Change) -> str | None:

@@ -85,6 +85,8 @@ STEPS: tuple[Step, ...] = (
         *_listed("timers"),
         *_listed("traces"),
     ),
+    # Versions of workflows that runs began in and still wait in.
+    (_table("workflows", "tenant TEXT NOT NULL", "created TEXT NOT NULL", _DOC),),
 )
 """Step i brings a file from version i to i + 1; a step that was released never changes."""
 
