@@ -1,19 +1,20 @@
 """Applies what a node wrote: all of it, or nothing."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
 
-from headrace.engine import path
+from headrace.engine import path, throttling
 from headrace.engine.edit import OPERATIONS, json_copy
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
-from headrace.engine.model import iso, make_key
+from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.passage import MAX_EMITTED, Emitted, Passage, Start
 from headrace.engine.plugin import ERROR_PORT, Entry, LogLevel, Out
 from headrace.engine.store.protocol import Row
+from headrace.engine.throttling import after_pass
 from headrace.engine.view import plain, shown
 from headrace.engine.workflow import Node, Way, Workflow
 
@@ -146,6 +147,7 @@ class Writer:
         """Record a deferred call; it is pending until the outbox has sent it."""
         key = self._next_key("effect")
         doc = self._origin(key) | {
+            "source": self.passage.source["id"],
             "request": kept(request),
             "ordered": ordered,
             "attempts": [],
@@ -154,7 +156,23 @@ class Writer:
             "lease": None,
             "response": None,
         }
+        if self.passage.around.trace_parent:
+            doc["traceparent"] = self.passage.around.trace_parent
+        if ordered:
+            self._put_in_order(doc)
         self.passage.effects.append(Row(key, doc))
+
+    def _put_in_order(self, effect: dict[str, Any]) -> None:
+        """Let the effect name the one that goes before it: the last of this node for the same profile."""
+        profile = self.passage.draft.profile
+        if profile is None:
+            return
+        name = f"{self.workflow.name}/{self.node}"
+        last = profile.get("ordered", {})
+        if name in last:
+            effect["after"] = last[name]
+        now = {"key": effect["id"], "at": effect["created"]}
+        self.passage.put(profile, "ordered", {**last, name: now}, "profile.ordered")
 
     def emit(self, event_type: str, properties: Any) -> None:
         """Make an internal event."""
@@ -190,6 +208,9 @@ class Writer:
         self.passage.timers.append(Row(key, doc))
         self._ask().waits = True
 
+    def call(self, _: Any, note: Doc) -> None:
+        """Nothing: a call that was made stands in the journal for the trace."""
+
     def stop(self, event: bool, _: Any) -> None:
         """End the run after this wave."""
         asked = self._ask()
@@ -203,6 +224,17 @@ class Writer:
             raise NodeError("a mark needs a profile, and the event has none")
         name = named(name, "mark: the name")
         self.passage.put(profile["marks"], name, iso(self.passage.now), f"profile.marks.{name}")
+
+    def throttle(self, name: str, asked: tuple[str, int, timedelta]) -> None:
+        """Count a pass of the profile; another node of the same wave may have taken the last one."""
+        profile = self.passage.draft.profile
+        passed = after_pass(profile, named(name, "throttle: the name"), *asked, self.passage.now)
+        if profile is None or passed is None:
+            raise NodeError(f"another node has just passed the throttle '{name}', and no more may")
+        if throttling.MEMBER not in profile:
+            self.passage.put(profile, throttling.MEMBER, {}, f"profile.{throttling.MEMBER}")
+        where = f"profile.{throttling.MEMBER}.{name}"
+        self.passage.put(profile[throttling.MEMBER], name, passed, where)
 
     def log(self, level: str, message: str) -> None:
         """Write a log line."""
@@ -239,11 +271,13 @@ class Writer:
 OTHERS: dict[str, Callable[[Writer, Any, Any], None]] = {
     "respond": Writer.respond,
     "attach": Writer.attach,
+    "call": Writer.call,
     "effect": Writer.effect,
     "emit": Writer.emit,
     "start": Writer.start,
     "wait": Writer.wait,
     "stop": Writer.stop,
     "mark": Writer.mark,
+    "throttle": Writer.throttle,
     "log": Writer.log,
 }

@@ -10,9 +10,11 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, get_origin, overload
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
 
-from headrace.engine.errors import NodeError
+from headrace.engine.calls.config import CallConfig
+from headrace.engine.calls.http import Http, HttpAnswer
+from headrace.engine.config import Config
+from headrace.engine.errors import CallError, NodeError
 from headrace.engine.fields import (
     Body,
     Compiled,
@@ -32,16 +34,20 @@ from headrace.engine.fields import (
 )
 from headrace.engine.literals import Duration, Pattern, PortName, Zone
 from headrace.engine.model import Doc
+from headrace.engine.throttling import after_pass, check_limit
 from headrace.engine.view import View, plain, viewed
 
 __all__ = [
     "Body",
+    "CallConfig",
+    "CallError",
     "Config",
     "Duration",
     "EventName",
     "Example",
     "Expression",
     "Header",
+    "Http",
     "HttpAnswer",
     "NodeError",
     "Out",
@@ -65,14 +71,6 @@ __all__ = [
 
 T = TypeVar("T")
 ERROR_PORT = "error"
-
-
-class Config(BaseModel):
-    """What an author may write under a node's `config`; an unknown member is an error."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True, allow_inf_nan=False
-    )
 
 
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -143,30 +141,6 @@ class Plugin(Generic[ConfigType]):
     def run(self, step: "Step") -> Out | Awaitable[Out]:
         """Do the node's work for one event; raise NodeError to fail it."""
         raise NotImplementedError
-
-
-class HttpAnswer(msgspec.Struct, frozen=True):
-    """What an inline call brought: `body` is JSON when the answer says so, else text."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: Any
-
-
-class Http(Protocol):
-    """The HTTP client of a step."""
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: Any = None,
-        timeout_seconds: float = 10,
-    ) -> HttpAnswer:
-        """Send one request and return its answer; raises NodeError when there is none."""
-        ...
 
 
 class Reads(Protocol):
@@ -345,6 +319,17 @@ class Step(msgspec.Struct, eq=False, gc=False):
         """End this run after the current wave; with `event`, no later workflow takes the event either."""
         self.journal.append(("stop", event, None))
 
+    def throttle(self, name: str, key: str = "", *, at_most: int, period: timedelta) -> bool:
+        """Say whether the profile may pass, at most so often in any period of this length; if so, count it.
+
+        Steps with one name share what they count, by key. Raises NodeError when there is no profile.
+        """
+        check_limit(at_most, period)
+        if after_pass(self._passage.scope.profile, name, key, at_most, period, self.now) is None:
+            return False
+        self.journal.append(("throttle", name, (key, at_most, period)))
+        return True
+
     def mark(self, name: str) -> None:
         """Keep the time now under a name in the profile's marks."""
         self.journal.append(("mark", name, None))
@@ -376,4 +361,4 @@ class Step(msgspec.Struct, eq=False, gc=False):
     @property
     def http(self) -> Http:
         """The HTTP client, for plugins that use "http"."""
-        return self._passage.http
+        return self._passage.http.at(self._passage, self)
