@@ -15,7 +15,10 @@ REQUEST_POINTS = (
 )
 """On the way of a request; `store.claimed` and `store.settled` only in Elasticsearch's commit."""
 
-WORKER_POINTS = ("timers.claimed", "timers.committed", "timers.done")
+WORKER_POINTS = (
+    *("effects.claimed", "effects.sent", "effects.done"),
+    *("timers.claimed", "timers.committed", "timers.done"),
+)
 """On the way of what is done beside requests."""
 
 CRASH_POINTS = (*REQUEST_POINTS, *WORKER_POINTS)

@@ -16,6 +16,9 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Upper bounds of numbers of things taken together."""
 
+MOST_HOSTS = 100
+"""Hosts that are counted each for itself."""
+
 Gauge = Callable[[], float]
 
 
@@ -53,6 +56,8 @@ class Metrics(Collector):
         self.node_failures: Counter[tuple[str, str]] = Counter()
         self.reloads: Counter[str] = Counter()
         self.timers: Counter[str] = Counter()
+        self.effects: Counter[tuple[str, str]] = Counter()
+        self._hosts: set[str] = set()
         self.conflicts = 0
         self.durations: dict[str, Spread] = {}
         self.commit_seconds = Spread(SECONDS)
@@ -78,6 +83,14 @@ class Metrics(Collector):
     def node_failure(self, workflow: str, node: str) -> None:
         """Count a node that failed."""
         self.node_failures[workflow, node] += 1
+
+    def effect(self, host: str, outcome: str) -> None:
+        """Count an attempt to send an effect: `sent`, `retried` or `dead`; beyond many hosts they are `other`."""
+        if host not in self._hosts:
+            if len(self._hosts) >= MOST_HOSTS:
+                host = "other"
+            self._hosts.add(host)
+        self.effects[host, outcome] += 1
 
     def reload(self, outcome: str) -> None:
         """Count a change of the workspace: `live` or `refused`."""
@@ -106,6 +119,9 @@ class Metrics(Collector):
         yield _counter("events", "Events by what became of them.", ("outcome",), _single(self.events))
         yield _counter("runs", "Runs by workflow and outcome.", ("workflow", "outcome"), dict(self.runs))
         yield _counter("node_failures", "Nodes that failed.", ("workflow", "node"), dict(self.node_failures))
+        yield _counter(
+            "effect_attempts", "Attempts to send effects.", ("host", "outcome"), dict(self.effects)
+        )
         yield _counter("workspace_reloads", "Changes of the workspace.", ("outcome",), _single(self.reloads))
         yield _counter("timers", "Timers by what became of them.", ("outcome",), _single(self.timers))
         yield CounterMetricFamily(

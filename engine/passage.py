@@ -91,7 +91,8 @@ class Fault(StartAgain):
 class Surroundings:
     """What a passage gets from outside, the same for all events of a request.
 
-    Nodes that do I/O must be done when the process's clock (`perf_counter`) says `ends`.
+    Nodes that do I/O must be done when the process's clock (`perf_counter`) says `ends`; it is the same in all attempts
+    of a request. `trace_parent` is the trace context that the client sent; `calls` are what nodes called so far.
     """
 
     reads: Reads
@@ -100,6 +101,7 @@ class Surroundings:
     tracing: bool = False
     zone: tzinfo = UTC
     ends: float = inf
+    trace_parent: str | None = None
 
 
 class Passage:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from headrace.engine.calls.address import read_allowed
+from headrace.engine.calls.mail import read_smtp
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.variables import (
     PREFIX,
@@ -59,6 +60,12 @@ def _token(token: str | SecretStr) -> str:
 
 def _network(text: str) -> str:
     return str(ipaddress.ip_network(text))
+
+
+def _smtp(url: str) -> str:
+    if url:
+        read_smtp(url)
+    return url
 
 
 def _address(text: str) -> str:
@@ -183,6 +190,44 @@ class Settings(BaseModel):
         64, "Most connections to one host at once. Further calls wait, within their timeout.", _CALLS
     )
 
+    outbox: bool = _setting(
+        default=True,
+        about="Effects are sent by this process. With `off` another process on the same store has to send them.",
+        group=_CALLS,
+    )
+    outbox_attempts: Annotated[int, Field(ge=1, le=1_000)] = _setting(
+        20, "How often an effect is tried before it is dead.", _CALLS
+    )
+    outbox_max_age_hours: Annotated[int, Field(ge=1, le=8_760)] = _setting(
+        72, "An effect that could not be sent within these hours is dead.", _CALLS
+    )
+    outbox_per_host: Annotated[int, Field(ge=1, le=1_000)] = _setting(
+        16, "Most effects that are sent to one host at once.", _CALLS
+    )
+    outbox_lease_seconds: Annotated[float, Field(ge=1, le=3600)] = _setting(
+        120.0,
+        "How long an effect belongs to the process that took it; after a crash it is sent again then. "
+        "An attempt takes at most 0.6 of it, whatever its `timeout_seconds` says.",
+        _CALLS,
+    )
+
+    smtp: Annotated[str, BeforeValidator(_smtp)] = _setting(
+        "",
+        "The server that takes mails. `smtp://` means STARTTLS, `smtps://` TLS from the first byte, `smtp+plain://` no "
+        "TLS. Empty: mails wait.",
+        _CALLS,
+        "a URL such as smtp://headrace@mail.example:587, without a password",
+    )
+    smtp_password: SecretStr | None = _setting(
+        None, "The password for it, where its URL names a user.", _CALLS, "any text"
+    )
+    mail_from: str = _setting(
+        "",
+        "The sender of mails that name none.",
+        _CALLS,
+        "a mail address, such as Shop <shop@shop.example>",
+    )
+
     dedup_days: Annotated[int, Field(ge=1, le=28)] = _setting(
         28, "An event sent again within these days is known as a duplicate.", _KEPT
     )
@@ -191,6 +236,11 @@ class Settings(BaseModel):
         0, "Days that sessions are kept after their last event; 0 = for ever.", _KEPT
     )
     keep_failed_days: Days = _setting(30, "Days that failed events are kept; 0 = for ever.", _KEPT)
+    keep_effects_days: Days = _setting(
+        30,
+        "Days that effects are kept after they were made, once they are sent or dead; 0 = for ever.",
+        _KEPT,
+    )
     keep_traces_days: Days = _setting(7, "Days that traces are kept; 0 = for ever.", _KEPT)
 
     trace_sample: Annotated[float, Field(ge=0, le=1)] = _setting(

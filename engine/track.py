@@ -94,9 +94,8 @@ async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: H
     draft, seen = await resolve(job, events, wants, parts.store, held)
     crash_point("track.resolved")
     reads = StoreReads(parts.store, draft, job.request.received)
-    around = Surroundings(
-        reads, parts.http, parts.secret, job.admission.tracing, parts.zone, nodes_end(parts, job)
-    )
+    ends, parent = nodes_end(parts, job), job.request.trace_parent
+    around = Surroundings(reads, parts.http, parts.secret, job.admission.tracing, parts.zone, ends, parent)
     attempt = Attempt(draft, around)
     end = await process_events(job, attempt, start, events, seen)
     crash_point("track.ran")

@@ -13,6 +13,9 @@ from headrace.engine.model import TrackRequest
 from headrace.engine.request import Admission
 from headrace.engine.settings import Settings
 
+INTERNAL = "internal"
+"""The door of requests that Headrace makes itself."""
+
 
 def admit(request: TrackRequest, workspace: Workspace, settings: Settings, limiter: Limiter) -> Admission:
     """Return what the request may do. Raises InputError (401, 403, 429)."""
@@ -22,13 +25,14 @@ def admit(request: TrackRequest, workspace: Workspace, settings: Settings, limit
         raise InputError(
             401, "unauthorized", "There is no enabled source of that id for which the key is right."
         )
-    if request.door not in source.doors:
+    is_ours = request.door == INTERNAL
+    if not is_ours and request.door not in source.doors:
         raise InputError(
             403, "door_not_allowed", f"The source does not take events by the door {request.door}."
         )
-    if not source.allows_origin(caller.origin):
+    if not is_ours and not source.allows_origin(caller.origin):
         raise InputError(403, "origin_not_allowed", "The source does not take events from this origin.")
-    if source.rate is not None:
+    if source.rate is not None and not is_ours:
         limiter.take(source)
     allowed = settings.debugger or source.file.debugger or caller.admin
     debugger = request.options.debugger and allowed

@@ -1,0 +1,1 @@
+"""Sends effects after their commit."""
