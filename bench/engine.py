@@ -18,9 +18,9 @@ import tables
 import workload
 
 from headrace.api.server import spare_collector
+from headrace.engine.calls.http import Http
 from headrace.engine.catalog import find_plugins
 from headrace.engine.draft import Draft
-from headrace.engine.engine import NoHttp
 from headrace.engine.files.workspace import load_workspace
 from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc, iso, make_key, new_profile, new_session
@@ -86,7 +86,7 @@ def passages(world: World) -> list[Callable[[Doc], Passage]]:
     """Return, for each profile, what makes a passage."""
 
     def maker(draft: Draft) -> Callable[[Doc], Passage]:
-        around = Surroundings(MemoryReads(draft, NOW), NoHttp(), lambda _: None)
+        around = Surroundings(MemoryReads(draft, NOW), Http(), lambda _: None)
         return lambda event: Passage(draft, event, event["key"], SOURCE_DOC, NOW, around)
 
     return [maker(draft) for draft in world.drafts()]

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 from headrace.engine.calls.address import Rules
 from headrace.engine.calls.client import Client
-from headrace.engine.errors import NodeError
+from headrace.engine.calls.http import Http
+from headrace.engine.calls.inline import Calls
+from headrace.engine.calls.mail import Mailer
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.files.workspace import Workspace
@@ -16,8 +18,11 @@ from headrace.engine.locks import Locks
 from headrace.engine.logs import logger
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest, utc_now
+from headrace.engine.outbox.backlog import Backlog
+from headrace.engine.outbox.dead import tell
+from headrace.engine.outbox.sending import Sending
+from headrace.engine.outbox.worker import SENDING_SHARE, Outbox
 from headrace.engine.parts import Parts
-from headrace.engine.plugin import Http, HttpAnswer
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
 from headrace.engine.story import story
@@ -25,14 +30,6 @@ from headrace.engine.track import track
 
 PRUNE_EVERY_SECONDS = 3600.0
 REACH_EVERY_SECONDS = 0.5
-
-
-class NoHttp:
-    """Stands where the HTTP client of nodes will be."""
-
-    async def request(self, *_: Any, **__: Any) -> HttpAnswer:
-        """Refuse: there is no client yet."""
-        raise NodeError("this version has no HTTP client for nodes")
 
 
 def new_client(settings: Settings, secret: Callable[[str], str | None]) -> Client:
@@ -43,6 +40,16 @@ def new_client(settings: Settings, secret: Callable[[str], str | None]) -> Clien
         answer_bytes=settings.call_answer_limit_bytes,
         per_host=settings.calls_per_host,
     )
+
+
+def new_outbox(parts: Parts) -> Outbox:
+    """Return what sends the effects of a store."""
+    settings = parts.settings
+    secret = settings.smtp_password
+    password = None if secret is None else secret.get_secret_value()
+    mailer = Mailer(settings.smtp, password, settings.mail_from)
+    send = Sending(parts.client, mailer, settings.outbox_lease_seconds * SENDING_SHARE)
+    return Outbox(settings, parts.store, parts.metrics, parts.wakes.effects, send, partial(tell, parts))
 
 
 class Engine:
@@ -62,11 +69,12 @@ class Engine:
         self.store = store
         self.metrics = metrics or Metrics()
         locks = Locks(settings.waiters_per_profile)
-        http = http or NoHttp()
         client = new_client(settings, secret)
+        http = http or Calls(client)
         self.parts = Parts(
             settings, store, live, secret, http, self.metrics, locks, Limiter(), Keeper(store), client
         )
+        self._outbox = new_outbox(self.parts) if settings.outbox else None
         self._forever: list[asyncio.Task[None]] = []
 
     @property
@@ -95,6 +103,10 @@ class Engine:
         """
         self.parts.live.start()
         self._forever.append(asyncio.create_task(self._prune(), name="prune"))
+        if self._outbox is not None:
+            backlog = Backlog(self.store, self.metrics)
+            self._forever.append(asyncio.create_task(self._outbox.run(), name="outbox"))
+            self._forever.append(asyncio.create_task(backlog.run(), name="backlog"))
 
     async def _reach(self) -> None:
         """Wait until the store can be used, and say once what keeps it from that, and when it is there."""
@@ -116,6 +128,7 @@ class Engine:
             "event": settings.keep_events_days,
             "session": settings.keep_sessions_days,
             "failed": settings.keep_failed_days,
+            "effect": settings.keep_effects_days,
             "trace": settings.keep_traces_days,
         }
         days = {kind: number for kind, number in days.items() if number}
@@ -133,6 +146,8 @@ class Engine:
         await self.parts.live.stop()
         for task in self._forever:
             task.cancel()
+        if self._outbox is not None:
+            await self._outbox.stop()
         await self.parts.client.close()
         await self.parts.keeper.close()
         await self.store.close()

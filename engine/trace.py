@@ -149,13 +149,16 @@ def _node_record(run: Run, done: NodeRun) -> Doc:
     changes = [_change(edit) for edit in run.edits[slice(*done.edits)]]
     if changes:
         record["changes"] = changes
-    calls = [shown(value) for op, _, value in done.journal if op == "effect"]
-    if calls and not done.error:
+    # An inline call was made even if its node failed; a deferred one is dropped with the journal.
+    ops = ("call",) if done.error else ("call", "effect")
+    calls = [shown(value) for op, _, value in done.journal if op in ops]
+    if calls:
         record["calls"] = calls
     if done.error:
         record["error"] = done.error
-        if done.journal:
-            record["dropped"] = [_entry(entry) for entry in done.journal]
+        dropped = [_entry(entry) for entry in done.journal if entry[0] != "call"]
+        if dropped:
+            record["dropped"] = dropped
     if done.node.name in run.held:
         record["waits"] = True
     return record

@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+from headrace.engine.calls.http import Http
 from headrace.engine.catalog import Catalog, PluginInfo, find_plugins
 from headrace.engine.draft import Draft
-from headrace.engine.engine import Engine, NoHttp
+from headrace.engine.engine import Engine
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.model import (
     Answer,
@@ -135,7 +136,7 @@ def make_passage(
         "profile": None if without_profile else "p1",
         "time": {"happened": iso(NOW), "received": iso(NOW), "processed": None},
     }
-    around = Surroundings(reads or MemoryReads(draft, NOW), NoHttp(), {"TOKEN": "hush"}.get)
+    around = Surroundings(reads or MemoryReads(draft, NOW), Http(), {"TOKEN": "hush"}.get)
     source = {"id": "shop", "tenant": "main", "about": ""}
     key = make_key("event", "main", "shop", "e1")
     return Passage(draft, doc | dict(event or {}), key, source, NOW, around)

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from headrace.engine import crash
 from headrace.engine.crash import REQUEST_POINTS, set_crash_point
-from headrace.engine.engine import Engine, NoHttp
+from headrace.engine.engine import Engine
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.settings import Settings
@@ -131,7 +131,7 @@ class World:
         """Return a process that runs."""
         if name not in self.processes:
             store: Any = open_store(self.url, data=self.data)
-            engine = Engine(self.settings, store, self.live, no_secret, http=NoHttp())
+            engine = Engine(self.settings, store, self.live, no_secret)
             self.processes[name] = Process(name, store, engine)
             assert await store.ready() == ""
         return self.processes[name]

@@ -2,7 +2,7 @@
 
     {"method": "POST", "url": "https://…", "headers": {"x-a": "b"}, "body": …, "as": "json" | "form" | "text",
      "auth": {"basic": {"user": "u", "password": {"secret": "N"}}} | {"bearer": {"secret": "N"}}
-           | {"hmac": {"secret": "N", "header": "x-signature", "algorithm": "sha256", "prefix": ""}},
+           | {"hmac": {"key": {"secret": "N"}, "header": "x-signature", "algorithm": "sha256", "prefix": ""}},
      "sign": [{"secret": "NEW"}, {"secret": "OLD"}], "timeout_seconds": 10, "tls": {"verify": true, "ca": null}}
 
 All members but `url` may be left out. A URL or a header's value may be `{"secret": "N"}` too. Secrets are named in it;
@@ -216,7 +216,7 @@ def authenticated(auth: Mapping[str, Any], values: Values, body: bytes) -> tuple
         algorithm = made.get("algorithm", "sha256")
         if algorithm not in ALGORITHMS:
             raise CallError(f"{algorithm} is no algorithm; there are {', '.join(ALGORITHMS)}")
-        secret = values.text({"secret": made.get("secret")}, "hmac")
+        secret = values.text(made.get("key"), "hmac.key")
         name = header_name(made.get("header", "x-signature"))
         digest = hmac.digest(secret.encode(), body, algorithm).hex()
         return name, header_value(name, f"{made.get('prefix', '')}{digest}")

@@ -86,13 +86,13 @@ def _config_table(schema: dict[str, Any]) -> Iterator[str]:
 def _rows(schema: dict[str, Any], defs: dict[str, Any], before: str, depth: int) -> Iterator[str]:
     required = schema.get("required", ())
     for name, member in schema.get("properties", {}).items():
-        inner = _resolved(member, defs)
+        inner = _resolved(_only(member), defs)
         shown = f"`{json.dumps(member.get('default'), ensure_ascii=False)}`"
         default = "*required*" if name in required else shown
         about = _cell(member.get("description") or inner.get("description") or "")
         yield f"| `{before}{name}` | {_type(member, defs)} | {_cell(default)} | {about} |"
         items = _resolved(inner.get("items", {}), defs)
-        if depth < 2:
+        if depth < 2 and "secret" not in (_type(inner, defs), _type(items, defs)):
             yield from _rows(inner, defs, f"{before}{name}.", depth + 1)
             yield from _rows(items, defs, f"{before}{name}[].", depth + 1)
 
@@ -104,6 +104,12 @@ def _resolved(schema: Any, defs: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = defs.get(schema["$ref"].rsplit("/", 1)[-1], {})
         return {**found, **schema}
     return schema
+
+
+def _only(schema: Any) -> Any:
+    """Return the one schema of a member that may also be null."""
+    kinds = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    return {**kinds[0], **schema} if len(kinds) == 1 else schema
 
 
 def _type(schema: Any, defs: dict[str, Any]) -> str:
@@ -119,6 +125,8 @@ def _type(schema: Any, defs: dict[str, Any]) -> str:
     kind = schema.get("type")
     if kind == "array":
         return f"list of {_type(schema.get('items', {}), defs)}"
+    if kind == "object" and list(schema.get("properties", ())) == ["secret"]:
+        return "secret"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
         return f"object of {_type(schema['additionalProperties'], defs)}"
     if kind == "string" and schema.get("pattern") == r"\{[{%]":

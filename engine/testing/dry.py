@@ -1,11 +1,13 @@
 """Runs events through a workspace without store and network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from headrace.engine.calls.address import Rules
 from headrace.engine.calls.client import Client
+from headrace.engine.calls.http import Http, HttpAnswer
+from headrace.engine.calls.inline import noted
 from headrace.engine.errors import NodeError
 from headrace.engine.files.json_file import json_type
 from headrace.engine.files.source import Source
@@ -26,7 +28,6 @@ from headrace.engine.model import (
 )
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Passage
-from headrace.engine.plugin import HttpAnswer
 from headrace.engine.request import Admission, Job
 from headrace.engine.run import Run
 from headrace.engine.settings import Settings
@@ -95,12 +96,13 @@ class _Still:
         self.refused = ()
 
 
-class _NoNetwork:
+class _NoNetwork(Http):
     """Refuses every call."""
 
-    async def request(self, method: str, url: str, **_: Any) -> HttpAnswer:
+    async def send(self, call: Mapping[str, Any]) -> HttpAnswer:
         """Say how to do without."""
-        raise NodeError(f"{method} {url}: there is no network here; give the node a mock")
+        note = noted(call)
+        raise NodeError(f"{note['method']} {note['url']}: there is no network here; give the node a mock")
 
 
 def dry_parts(

@@ -4,12 +4,13 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from headrace.engine.calls.inline import noted
 from headrace.engine.catalog import find_plugins
 from headrace.engine.draft import Draft
-from headrace.engine.errors import NodeError
+from headrace.engine.errors import CallError, NodeError
 from headrace.engine.model import Doc, from_iso, make_key, new_profile, new_session
 from headrace.engine.passage import Needs, Passage, Surroundings
-from headrace.engine.plugin import Example, HttpAnswer, Plugin
+from headrace.engine.plugin import Example, Http, HttpAnswer, Plugin
 from headrace.engine.run import run_workflow
 from headrace.engine.store.protocol import Stored
 from headrace.engine.testing.memory_reads import MemoryReads
@@ -78,25 +79,20 @@ def one_node(kind: type[Plugin[Any]], config: Mapping[str, Any]) -> Workflow:
     return compile_workflow(NODE, b"", file, {NODE: made})
 
 
-class MockHttp:
+class MockHttp(Http):
     """Answers calls from a list, in order: `{"status", "headers", "body"}`, or `{"error"}` for no answer."""
 
     def __init__(self, mocks: Iterator[Mapping[str, Any]]) -> None:
         self._mocks = mocks
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the signature is the client's
-        body: Any = None,  # noqa: ARG002
-        timeout_seconds: float = 10,  # noqa: ARG002
-    ) -> HttpAnswer:
-        """Return the next answer; raises NodeError when there is none."""
-        mock: Mapping[str, Any] = next(self._mocks, {"error": "the example has no mock for this call"})
+    async def send(self, call: Mapping[str, Any]) -> HttpAnswer:
+        """Return the next answer; raises CallError for a mock without one, NodeError when there is no mock."""
+        note = noted(call)
+        mock = next(self._mocks, None)
+        if mock is None:
+            raise NodeError(f"{note['method']} {note['url']}: the example has no mock for this call")
         if "error" in mock:
-            raise NodeError(f"{method} {url}: {mock['error']}")
+            raise CallError(f"{note['method']} {note['url']}: {mock['error']}")
         return HttpAnswer(mock.get("status", 200), mock.get("headers", {}), copy.deepcopy(mock.get("body")))
 
 
