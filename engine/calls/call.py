@@ -1,4 +1,4 @@
-"""The model of an outgoing call as JSON, and what of it is sent.
+"""The model of an outgoing call, and what of it is sent.
 
     {"method": "POST", "url": "https://…", "headers": {"x-a": "b"}, "body": …, "as": "json" | "form" | "text",
      "auth": {"basic": {"user": "u", "password": {"secret": "N"}}} | {"bearer": {"secret": "N"}}
