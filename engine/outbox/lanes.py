@@ -21,6 +21,10 @@ AHEAD_SECONDS = 0.5
 """A lane holds as many as it sends in this time."""
 
 MOST_AHEAD = 512
+MOST_AHEAD_UNKNOWN = 256
+FIRST_GUESS_SECONDS = 0.05
+"""How long a call takes, as long as none was answered; later what they took."""
+
 LONGEST_PUT_OFF_SECONDS = 300.0
 """What a lane has no room for comes again within this time."""
 
@@ -53,7 +57,7 @@ class Item(msgspec.Struct, eq=False):
 class Lane:
     """What waits for one host, and how it does."""
 
-    __slots__ = ("_clock", "_most", "_slot", "at_once", "breaker", "busy", "host", "queue", "seconds")
+    __slots__ = ("_clock", "_most", "_slot", "at_once", "breaker", "busy", "host", "queue", "seconds", "since")
 
     def __init__(self, host: str, most: int, clock: Clock, dice: random.Random) -> None:
         self.host = host
@@ -61,15 +65,17 @@ class Lane:
         self.busy = 0
         self.breaker = Breaker(dice)
         self.at_once = float(min(FIRST_AT_ONCE, most))
-        self.seconds = 0.1
+        self.seconds = FIRST_GUESS_SECONDS
+        self.since = 0.0
         self._most = most
         self._clock = clock
         self._slot = 0.0
 
     @property
     def per_second(self) -> float:
-        """How many it sends, by what is known."""
-        return self.at_once / max(self.seconds, 0.0005)
+        """How many it sends, by how long the last calls took, or those under way take already."""
+        waited = self._clock() - self.since if self.busy else 0.0
+        return self.at_once / max(self.seconds, waited, 0.0005)
 
     @property
     def is_moving(self) -> bool:
@@ -87,11 +93,14 @@ class Lane:
 
     def takes(self) -> bool:
         """Say whether one more may wait here: a lane that moves takes what was claimed for it anyway."""
-        return not self.is_full or (self.is_moving and len(self.queue) < 2 * MOST_AHEAD)
+        most = 2 * MOST_AHEAD if self.at_once > FIRST_AT_ONCE else MOST_AHEAD_UNKNOWN
+        return not self.is_full or (self.is_moving and len(self.queue) < most)
 
     def ready(self) -> Iterator[Item]:
         """Take out what may go now."""
         while self.queue and self.busy < self._room():
+            if not self.busy:
+                self.since = self._clock()
             self.busy += 1
             yield self.queue.popleft()
 
@@ -99,7 +108,7 @@ class Lane:
         """Note how an attempt ended: the more succeed, the more go at a time."""
         self.busy -= 1
         self.seconds += (outcome.ms / 1000 - self.seconds) * 0.1
-        now = self._clock()
+        self.since = now = self._clock()
         if outcome.down:
             self.at_once = max(self.at_once / 2, 1.0)
             self.breaker.failed(now)
@@ -119,11 +128,10 @@ class Lane:
         self._slot = min(self._slot + 1 / self.per_second, now + LONGEST_PUT_OFF_SECONDS)
         return self._slot - now
 
-    def drop_queue(self) -> list[Item]:
-        """Take out all that waits."""
-        items = list(self.queue)
-        self.queue.clear()
-        return items
+    def shed(self, *, all_of_it: bool = False) -> list[Item]:
+        """Take out what waits and should not, since the lane does not move any more; or all."""
+        keep = 0 if all_of_it else len(self.queue) if self.is_moving else 2 * self._room()
+        return [self.queue.pop() for _ in range(len(self.queue) - keep)][::-1]
 
 
 class Lanes:

@@ -96,6 +96,7 @@ class Outbox:
 
     async def _claim(self) -> bool:
         """Claim some effects; returns whether to look again at once."""
+        self._shed()
         is_full = any(lane.is_full and lane.is_moving for lane in self._lanes)
         if is_full or self._holding >= MOST_HELD:
             await asyncio.sleep(FULL_SECONDS)
@@ -218,8 +219,17 @@ class Outbox:
         if lane.breaker.room(1, self._clock()):
             self._pump(lane)
             return
-        for left in lane.drop_queue():
-            self._put_off(left, lane.put_off())
+        self._shed_lane(lane)
+
+    def _shed(self) -> None:
+        for lane in self._lanes:
+            if lane.queue:
+                self._shed_lane(lane)
+
+    def _shed_lane(self, lane: Lane) -> None:
+        """Give back what would wait too long in its lane."""
+        for item in lane.shed():
+            self._put_off(item, lane.put_off())
 
     async def _bury(self, item: Item) -> None:
         """Tell that an effect is dead; then it is."""
@@ -262,7 +272,7 @@ class Outbox:
         """Let what is under way come to its end, and give back what waits or takes too long."""
         self._stopping = True
         for lane in self._lanes:
-            for item in lane.drop_queue():
+            for item in lane.shed(all_of_it=True):
                 self._put_off(item, 0.0)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
