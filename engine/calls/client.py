@@ -7,7 +7,6 @@ The client library is imported at the first call: a server that calls nobody doe
 import asyncio
 import ssl
 from collections.abc import Mapping
-from functools import lru_cache
 from importlib import import_module
 from socket import AF_INET, AF_INET6
 from time import perf_counter, time
@@ -73,6 +72,7 @@ class Client:
         self._lookup = lookup or self._threads
         self._session: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
+        self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._is_closed = False
 
     async def send(self, call: Mapping[str, Any], *, key: str, traceparent: str | None = None) -> Reply:
@@ -117,7 +117,7 @@ class Client:
                 headers=ready.headers,
                 data=ready.body or None,
                 allow_redirects=False,
-                ssl=tls_context(ready.tls) if target.scheme == "https" else True,
+                ssl=await self._tls(ready.tls) if target.scheme == "https" else True,
             )
         except CallError:
             raise
@@ -151,6 +151,13 @@ class Client:
         headers = kept_headers(answer.headers, hide)
         ms = round((perf_counter() - started) * 1000, 3)
         return Reply(answer.status, headers, hide.in_bytes(body), ms, problem)
+
+    async def _tls(self, tls: Tls) -> ssl.SSLContext:
+        """Return what checks certificates; made once for each way, in a thread, since it reads many of them."""
+        found = self._contexts.get(tls)
+        if found is None:
+            found = self._contexts[tls] = await asyncio.to_thread(tls_context, tls)
+        return found
 
     async def _open(self) -> "aiohttp.ClientSession":
         """Return what holds the connections; made at the first call."""
@@ -235,7 +242,6 @@ def redirected(target: Target, location: str) -> Target:
     )
 
 
-@lru_cache(maxsize=64)
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """Return what checks a certificate. Raises CallError when the file of certificates cannot be read."""
     try:
