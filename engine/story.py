@@ -1,38 +1,132 @@
 """The whole story of one event: what happened to it, and why."""
 
-from headrace.engine.model import Doc
-from headrace.engine.store.protocol import Ask, Query
+from dataclasses import replace
+from datetime import timedelta
+
+from headrace.engine.draft import PROFILE_BY
+from headrace.engine.model import Doc, from_iso, make_key
+from headrace.engine.store.looking import Looking
+from headrace.engine.store.protocol import Ask, AskKind, Query
 from headrace.engine.trace import WHY_NOT, trace_key
 
+MOST = 200
+"""Effects, timers, internal events and replays of one event that its story tells; there may be more."""
 
-async def story(store: Ask, tenant: str, key: str) -> Doc | None:
-    """Return an event with its runs, why other workflows did not run, its traces, effects and timers, or None.
+MOST_OF_A_MOMENT = 1_000
+"""Events of one visitor and one moment among which an event's internal ones are looked for."""
 
-    `runs` come from the event's own document; `trace` is there where one was kept.
+REPLAY = "replay"
+"""The type under which a replay that was applied is kept."""
+
+MOMENT = timedelta(milliseconds=1)
+
+
+async def story(store: Ask | Looking, tenant: str, key: str) -> Doc | None:
+    """Return an event with all that is known of it, or None.
+
+    Its door and identity; its runs and why other workflows did not run; a trace with each run of which one was kept;
+    effects with their attempts, timers; the event that caused it and those that it caused, as `{"id", "key", "type"}`;
+    what was refused under its id; the replays of it that were applied.
     """
     event = await store.get("event", key)
     if event is None or event["tenant"] != tenant:
         return None
     runs = [await _told(store, event, run) for run in event["runs"]]
+    cause_of_it = await cause(store, event)
     return {
         "event": {name: value for name, value in event.items() if name != "runs"},
         "door": event["door"],
         "profile": event["profile"],
         "session": event["session"],
+        "identity": identity(event),
+        "caused_by": None if cause_of_it is None else _named(cause_of_it),
         "runs": [run for run in runs if "skipped" not in run],
         "skipped": [run for run in runs if "skipped" in run],
         "effects": await _of_event(store, "effect", event),
         "timers": await _of_event(store, "timer", event),
+        "caused": [_named(each) for each in await caused(store, event)],
+        "refused": await refusals(store, tenant, event["id"], event["source"]),
+        "replay_of": event.get("replay_of"),
+        "replays": await replays(store, event),
     }
 
 
-async def _told(store: Ask, event: Doc, run: Doc) -> Doc:
+def identity(event: Doc) -> Doc:
+    """Return which profile the event belongs to, how it came to it (`by`), and that in words (`why`).
+
+    `by` is one of `PROFILE_BY`, or `workflow`, `cause`, or None for an event without a profile. `asked` is an id that
+    the client named and did not get.
+    """
+    by: str | None = event.get("profile_by")
+    if event["profile"] is None:
+        by, why = None, "the event has no profile"
+    elif "emitted_by" in event:
+        by, why = "cause", "it is the profile of the event that caused it"
+    elif by is None:
+        by, why = "workflow", "a workflow gave it to the event"
+    else:
+        why = PROFILE_BY[by]
+    told = {"profile": event["profile"], "session": event["session"], "by": by, "why": why}
+    asked = event.get("profile_asked")
+    return told if asked is None else told | {"asked": asked}
+
+
+async def cause(store: Ask | Looking, event: Doc) -> Doc | None:
+    """Return the event that caused an internal one, or None."""
+    parent = event.get("emitted_by")
+    if parent is None:
+        return None
+    # The id of an internal event is its key.
+    return await store.get("event", parent) or await store.get(
+        "event", make_key("event", event["tenant"], event["source"], parent)
+    )
+
+
+async def caused(store: Ask | Looking, event: Doc) -> list[Doc]:
+    """Return the internal events that an event caused, in their order; they have its received time."""
+    begins = from_iso(event["time"]["received"])
+    query = replace(_of_visitor(event), since=begins, until=begins + MOMENT, limit=MOST_OF_A_MOMENT)
+    found = (await store.find(query)).items
+    return [doc for doc in reversed(found) if doc.get("emitted_by") == event["id"]]
+
+
+async def replays(store: Ask | Looking, event: Doc) -> list[Doc]:
+    """Return the replays of an event that were applied, oldest first; each is an event with a story of its own."""
+    query = replace(_of_visitor(event), type=REPLAY, limit=MOST)
+    found = (await store.find(query)).items
+    return [
+        {"key": doc["key"], "received": doc["time"]["received"], **doc["properties"], "runs": doc["runs"]}
+        for doc in reversed(found)
+        if doc.get("replay_of") == event["key"]
+    ]
+
+
+def _of_visitor(event: Doc) -> Query:
+    """Return the question for the events of the same source and visitor, which are found by an index."""
+    query = Query("event", tenant=event["tenant"], source=event["source"])
+    profile = event["profile"]
+    return replace(query, profile=profile) if profile else replace(query, session=event["session"])
+
+
+async def refusals(store: Ask | Looking, tenant: str, id: str, source: str | None = None) -> list[Doc]:
+    """Return what was refused under an event's id, oldest first: when, from where, why."""
+    query = Query("failed", tenant=tenant, event=id, source=source, limit=MOST)
+    members = ("id", "source", "type", "door", "received", "code", "reasons")
+    found = (await store.find(query)).items
+    return [{name: doc.get(name) for name in members} for doc in reversed(found)]
+
+
+def _named(event: Doc) -> Doc:
+    return {"id": event["id"], "key": event["key"], "type": event["type"]}
+
+
+async def _told(store: Ask | Looking, event: Doc, run: Doc) -> Doc:
     if "skipped" in run:
         return run | {"why": WHY_NOT.get(run["skipped"], run["skipped"])}
     trace = await store.get("trace", trace_key(event["key"], run["workflow"]))
     return run if trace is None else run | {"trace": trace}
 
 
-async def _of_event(store: Ask, kind: str, event: Doc) -> list[Doc]:
-    query = Query(kind, tenant=event["tenant"], event=event["key"], limit=200)  # type: ignore[arg-type]
+async def _of_event(store: Ask | Looking, kind: AskKind, event: Doc) -> list[Doc]:
+    query = Query(kind, tenant=event["tenant"], event=event["key"], limit=MOST)
     return (await store.find(query)).items

@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "lint": "Name every problem in workspaces.",
     "test": "Run the tests of workflows.",
     "run": "Run one event through a workspace, and draw what happened.",
+    "replay": "Run stored events against a draft, and say what differs.",
+    "story": "Tell what happened to an event.",
     "plugins": "List the plugins, or show one.",
     "new": "Begin something: a plugin.",
     "schema": "Write the JSON Schemas that give completion in an editor.",

@@ -28,13 +28,7 @@ def draw(told: Doc) -> Tree:
 
 def _draw_event(tree: Tree, event: Doc) -> None:
     for run in event["runs"]:
-        mark = "[red]✗[/]" if "error" in run else "[green]✓[/]"
-        branch = tree.add(f"{mark} [bold]{plain(run['workflow'])}[/] [dim]{run['ms']:.2f} ms[/]")
-        for name in run["path"]:
-            _draw_node(branch, name, run["nodes"][name])
-        for name, node in run["nodes"].items():
-            if "skipped" in node:
-                branch.add(f"[dim]{plain(name)} ({plain(node['plugin'])}): {plain(node['skipped'])}[/]")
+        draw_run(tree, run)
     for skipped in event["skipped"]:
         tree.add(f"[dim]- {plain(skipped['workflow'])}: {plain(skipped['skipped'])}[/]")
     if not event["runs"] and not event["skipped"]:
@@ -43,6 +37,17 @@ def _draw_event(tree: Tree, event: Doc) -> None:
         tree.add(f"[dim]log {plain(line['level'])}:[/] {plain(line['message'])}")
     if event["response"]:
         tree.add(f"answered: {_value(event['response'])}")
+
+
+def draw_run(tree: Tree, run: Doc) -> None:
+    """Draw the full record of a run, node by node."""
+    mark = "[red]✗[/]" if "error" in run else "[green]✓[/]"
+    branch = tree.add(f"{mark} [bold]{plain(run['workflow'])}[/] [dim]{run['ms']:.2f} ms[/]")
+    for name in run["path"]:
+        _draw_node(branch, name, run["nodes"][name])
+    for name, node in run["nodes"].items():
+        if "skipped" in node:
+            branch.add(f"[dim]{plain(name)} ({plain(node['plugin'])}): {plain(node['skipped'])}[/]")
 
 
 def _draw_node(tree: Tree, name: str, node: Doc) -> None:

@@ -23,7 +23,8 @@ def count_event(passage: Passage) -> None:
     if session is not None:
         session["stats"]["events"] += 1
         draft.touched.add("session")
-    if passage.event["type"] not in PAGE_VIEWS:
+    if passage.event["type"] not in PAGE_VIEWS or "replay_of" in passage.event:
+        # A page that was seen once is not seen again because its event is replayed.
         return
     if session is not None:
         session["stats"]["views"] += 1

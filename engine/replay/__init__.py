@@ -1,0 +1,1 @@
+"""Runs stored events again, dry or for good."""
