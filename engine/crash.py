@@ -18,6 +18,7 @@ REQUEST_POINTS = (
 WORKER_POINTS = (
     *("effects.claimed", "effects.sent", "effects.done"),
     *("timers.claimed", "timers.committed", "timers.done"),
+    "schedule.some",
 )
 """On the way of what is done beside requests."""
 

@@ -1,5 +1,6 @@
 """A request at work: what came in, what became of it."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import perf_counter
@@ -98,7 +99,14 @@ class Wants(msgspec.Struct):
 
 
 class Job:
-    """A request on its way: the snapshot of the workspace it runs against, its events, its committed attempts."""
+    """A request on its way: the snapshot of the workspace it runs against, its events, its committed attempts.
+
+    One that `makes_profiles` makes the profile that it names, or any, when there is none.
+    """
+
+    makes_profiles = True
+    attempt: Callable[..., Awaitable[int | None]] | None = None
+    """Makes an attempt in place of `track.attempt_part`, for a run that goes on."""
 
     def __init__(self, request: TrackRequest, admission: Admission, workspace: Workspace) -> None:
         self.request = request

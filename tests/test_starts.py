@@ -15,6 +15,10 @@ from tests.conftest import OpenLab
 from tests.makers import NOW, Files, catalog, chain, count, write_workspace
 
 
+def unset(_: str) -> str | None:
+    return None
+
+
 def say(name: str) -> tuple[str, Doc]:
     return "append_value", {"field": "profile.traits.ran", "value": name}
 
@@ -34,14 +38,14 @@ def asked(*nodes: tuple[str, Doc], on: Doc | None = None, **members: Any) -> Doc
 
 
 def load(folder: Path, files: Files) -> Workspace:
-    workspace = load_workspace(write_workspace(folder, files), catalog(), {}.get)
+    workspace = load_workspace(write_workspace(folder, files), catalog(), unset)
     assert [str(problem) for problem in workspace.problems] == []
     return workspace
 
 
 async def send(folder: Path, files: Files, event: EventInput | None = None) -> tuple[Processed, list[str]]:
     """Send an event; return what became of it, and which nodes said something, in order."""
-    dry = Dry(load(folder, files), {}.get, NOW)
+    dry = Dry(load(folder, files), unset, NOW)
     dry.begin("main", {}, is_new=False)
     processed = await dry.send(dry.workspace.sources["shop"], event or EventInput("x"))
     profile = dry.stored("profile", "main", dry.profile)
@@ -110,7 +114,7 @@ async def test_an_emitted_event_starts_its_own(tmp_path: Path) -> None:
 async def test_a_workflow_that_is_not_there_any_more_is_told(tmp_path: Path) -> None:
     workspace = load(tmp_path, {"a": chain("x", start("b")), "b": asked(say("b"))})
     left = replace(workspace, workflows=workspace.workflows[:1], _by_type={})
-    dry = Dry(left, {}.get, NOW)
+    dry = Dry(left, unset, NOW)
     dry.begin("main", {}, is_new=False)
     (passage,) = (await dry.send(left.sources["shop"], EventInput("x"))).passages
     assert passage.event["errors"] == ["a: there is no workflow 'b' to start"]

@@ -62,6 +62,10 @@ class Workspace:
             self._by_type[event_type] = known
         return known
 
+    def only(self, event_type: str, workflow: Workflow) -> "Workspace":
+        """Return the same workspace in which events of a type are for one workflow, and for it alone."""
+        return replace(self, _by_type={event_type: (workflow,)})
+
     def workflow(self, name: str) -> Workflow | None:
         """Return the workflow of a name, or None."""
         return next((workflow for workflow in self.workflows if workflow.name == name), None)

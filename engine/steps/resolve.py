@@ -3,6 +3,7 @@
 import msgspec
 
 from headrace.engine.draft import Draft
+from headrace.engine.errors import InputError
 from headrace.engine.locks import Held
 from headrace.engine.model import doc_key
 from headrace.engine.request import Incoming, Job, Wants
@@ -123,6 +124,8 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
             if named is not None and profile_id != named:
                 draft.profile_asked = named
             return
+    if not job.makes_profiles:
+        raise InputError(404, "no_profile", "There is no such profile any more.")
     # An id that the server did not give out is not adopted, unless the source may choose ids (DESIGN §7).
     # An id that a session names, or that was claimed, for a profile nobody made is taken, so that all who want it make
     # one.
