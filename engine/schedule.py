@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, tzinfo
 from time import perf_counter
 
 from headrace.engine.crash import crash_point
@@ -45,6 +45,9 @@ AT_ONCE = 8
 
 TURN_SECONDS = 5.0
 """How long a worker goes on before it keeps how far it is; less than a lease by far."""
+
+MOST_TICKS = 1_000
+"""Ticks that a test may pass at once."""
 
 LOOK_SECONDS = 1.0
 """How often a process looks whether a next tick must be kept."""
@@ -249,20 +252,22 @@ def tick_event(workflow: Workflow, tick: datetime, event_id: str) -> EventInput:
     return EventInput(TYPE, {"workflow": workflow.name, "tick": iso(tick)}, id=event_id, time=iso(tick))
 
 
-def ticks_between(workflow: Workflow, after: datetime, until: datetime, parts: Parts) -> list[datetime]:
-    """Return the ticks of a workflow later than one time and no later than another, at most 1,000."""
+def ticks_between(workflow: Workflow, after: datetime, until: datetime, zone: tzinfo) -> list[datetime]:
+    """Return the ticks of a workflow later than one time and no later than another.
+
+    `zone` holds where the schedule names none. Raises ValueError for more than 1,000.
+    """
     schedule = workflow.file.on.schedule
     if schedule is None or not workflow.enabled:
         return []
     found: list[datetime] = []
-    for tick in schedule.cron.ticks(after, schedule.zone or parts.zone):
-        if tick > until or len(found) == MOST_TICKS:
+    for tick in schedule.cron.ticks(after, schedule.zone or zone):
+        if tick > until:
             break
+        if len(found) == MOST_TICKS:
+            raise ValueError(f"the schedule of {workflow.name} has more than {MOST_TICKS} ticks until then")
         found.append(tick)
     return found
-
-
-MOST_TICKS = 1_000
 
 
 def _ended(doc: Doc, status: str, now: datetime, reason: str = "") -> Doc:

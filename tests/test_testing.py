@@ -264,3 +264,57 @@ def test_coverage_counts_every_port_that_can_be_taken(tmp_path: Path) -> None:
 )
 def test_differences(expected: Any, actual: Any, found: list[Difference]) -> None:
     assert list(differences("x", expected, actual)) == found
+
+
+# What a workflow causes, and schedules
+
+
+async def test_what_was_emitted_and_started_is_compared(tmp_path: Path) -> None:
+    nodes = {
+        "tell": {"plugin": "emit_event", "config": {"type": "made", "properties": {"a": 1, "b": 2}}},
+        "go": {"plugin": "start_workflow", "config": {"workflow": "another"}},
+    }
+    workspace = load(tmp_path, nodes)
+    right = {"emitted": [{"type": "made", "properties": {"a": 1}}], "started": ["another"]}
+    assert (await check(workspace, expect=right)).passed
+    none: list[Any] = []
+    for wrong in (
+        {"emitted": none},
+        {"emitted": [{"type": "other"}]},
+        {"started": none},
+        {"started": ["mine"]},
+    ):
+        assert not (await check(workspace, expect=wrong)).passed
+
+
+async def test_the_clock_passes_over_ticks(tmp_path: Path) -> None:
+    nodes = {"count": {"plugin": "increment", "config": {"field": "profile.stats.counters.n"}}}
+    schedule = {"cron": "0 13 * * *", "segment": "vip", "source": "back"}
+    (tmp_path / "segments.json").write_text(json.dumps({"segments": {"vip": {}}}))
+    workspace = load(tmp_path, nodes, {"event": ["order"], "schedule": schedule})
+    vip = {"segments": ["vip"]}
+
+    async def after(length: str, **test: Any) -> TestResult:
+        return await check(workspace, **{"profile": vip, "events": [{"advance": length}]} | test)
+
+    counted: dict[str, Any] = {"profile": {"stats": {"counters": {"n": 2}}}}
+    assert (await after("48h", expect=counted | {"path": ["count"]})).passed
+    assert not (await after("24h", expect=counted)).passed
+    # Each profile of the segment has its own; one that is not in it has none.
+    others = [vip | {"id": "other"}, {"id": "stranger"}]
+    result = await after("2d", profiles=others, expect=counted)
+    assert (result.passed, len(result.ways)) == (True, 4)
+    assert (await after("2d", profile={})).ways == []
+    workspace = load(tmp_path, nodes, {"schedule": schedule | {"zone": "Asia/Tokyo"}})
+    assert (await after("15h59m", expect={"path": []})).passed
+    assert (await after("16h", expect={"path": ["count"]})).passed
+
+
+async def test_a_schedule_without_a_segment_runs_without_a_profile(tmp_path: Path) -> None:
+    nodes = {"say": {"plugin": "log", "config": {"message": "{{ event.properties.tick }} {{ profile.id }}"}}}
+    workspace = load(tmp_path, nodes, {"event": ["order"], "schedule": {"cron": "*/30 * * * *"}})
+    lines = ["2026-01-15T12:30:00.000Z ", "2026-01-15T13:00:00.000Z "]
+    events = [{"advance": "45m"}, {"advance": "15m"}]
+    assert (await check(workspace, events=events, expect={"logs": lines})).passed
+    many = await check(workspace, events=[{"advance": "30d"}])
+    assert "more than 1000 ticks" in told(many)

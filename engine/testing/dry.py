@@ -1,7 +1,7 @@
 """Runs events through a workspace without store and network."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from headrace.engine.calls.address import Rules
@@ -30,11 +30,15 @@ from headrace.engine.parts import Parts
 from headrace.engine.passage import Passage
 from headrace.engine.request import Admission, Job
 from headrace.engine.run import Run
+from headrace.engine.schedule import TYPE, tick_event
 from headrace.engine.settings import Settings
+from headrace.engine.steps.admit import INTERNAL
 from headrace.engine.store.memory import MemoryStore
 from headrace.engine.store.protocol import Ref, Row, Store
 from headrace.engine.testing.example import filled
 from headrace.engine.track import commit_all
+from headrace.engine.trigger import Schedule
+from headrace.engine.workflow import Workflow
 
 if TYPE_CHECKING:
     from headrace.engine.files.watch import LiveWorkspace
@@ -207,8 +211,34 @@ class Dry:
             profile_id=self.profile,
             profile_less=self.profile is None,
         )
+        return await self._process(source, request, self.workspace)
+
+    async def tick(self, source: Source, workflow: Workflow, schedule: Schedule) -> list[Processed]:
+        """Run a workflow by its schedule, at the time that the clock shows; returns what became of each event."""
+        profiles: list[str | None] = [None]
+        if schedule.segment is not None:
+            profiles = self._in_segment(source.tenant, schedule.segment)
+        workspace, processed = self.workspace.only(TYPE, workflow), []
+        for profile in profiles:
+            event = tick_event(workflow, self.now, f"{workflow.name}/{iso(self.now)}/{profile or ''}")
+            request = TrackRequest(
+                source.id, [event], INTERNAL, self.now, profile_id=profile, profile_less=profile is None
+            )
+            processed.append(await self._process(source, request, workspace))
+        return processed
+
+    def _in_segment(self, tenant: str, segment: str) -> list[str | None]:
+        kept = [doc for ref, doc in self.store.docs.items() if ref.kind == "profile"]
+        return [doc["id"] for doc in kept if doc["tenant"] == tenant and segment in doc["segments"]]
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone of wall clocks for which no other is named."""
+        return self._parts.zone
+
+    async def _process(self, source: Source, request: TrackRequest, workspace: Workspace) -> Processed:
         admission = Admission(source, self.tracing, debugger=True, debugger_refused=False, not_kept="")
-        job = Job(request, admission, self.workspace)
+        job = Job(request, admission, workspace)
         await commit_all(self._parts, job)
         passages = [passage for attempt in job.committed for passage in attempt.passages]
         errors = [error for attempt in job.committed for error in attempt.errors]

@@ -15,6 +15,7 @@ from headrace.engine.language.registry import BadLiteral
 from headrace.engine.language.times import parse_duration
 from headrace.engine.model import EventInput
 from headrace.engine.plugin import ERROR_PORT, Out, Step
+from headrace.engine.testing.clock import advance
 from headrace.engine.testing.dry import SESSION, Dry, Processed, read_clock
 from headrace.engine.testing.expectation import Difference, differences
 from headrace.engine.view import plain
@@ -103,19 +104,25 @@ async def _run(workspace: Workspace, workflow: Workflow, test: TestCase, result:
     processed: list[Processed] = []
     for event in test.events:
         if event.advance is not None:
-            dry.now += parse_duration(event.advance)
+            made = await advance(dry, source, mocked, parse_duration(event.advance))
         else:
-            processed.append(await dry.send(source, event_input(event)))
-            result.ways.append(
-                [(done.node.name, done.out.port) for run in processed[-1].runs for done in run.done]
-            )
+            made = [await dry.send(source, event_input(event))]
+        processed += made
+        result.ways += [
+            [(done.node.name, done.out.port) for run in each.runs for done in run.done] for each in made
+        ]
     result.differences += compare(test.expect, dry, source, processed)
 
 
 def choose_source(workspace: Workspace, workflow: Workflow, test: TestCase) -> Source:
     """Return the source that a test names, else the first that the workflow takes events of."""
     takes = workflow.takes.source
-    name = test.source or next((each for each in workspace.sources if takes is None or each in takes), "")
+    schedule = workflow.file.on.schedule
+    name = (
+        test.source
+        or (schedule.source if schedule else None)
+        or next((each for each in workspace.sources if takes is None or each in takes), "")
+    )
     if name not in workspace.sources:
         raise ValueError(f"source: there is no source '{name}' in sources.json")
     return workspace.sources[name]
