@@ -3,13 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
-from headrace.engine.store.elastic.cluster import REQUEST_SECONDS
+from headrace.engine.store.elastic.place import read_place
 from tests.live.server import Server, track_body, write_workspace
 from tests.live.traffic import Sent, Traffic, check_place
 from tests.parts import faults
@@ -22,20 +22,29 @@ from tests.stores import ElasticPlace
 DEADLINE_SECONDS = 10.0
 """Of a request, by default."""
 
-ANSWERED_WITHIN_SECONDS = DEADLINE_SECONDS + REQUEST_SECONDS + 1.0
-"""No attempt begins after the deadline, and one takes so long at most."""
+QUICK_SECONDS, QUICK_DEADLINE_SECONDS = 1.0, 3.0
+"""What one request to the cluster, and one to a door, may take where the cluster hangs: to wait less for it."""
+
+TOO_LATE_SECONDS = 1.5 * QUICK_SECONDS
+"""An answer that nobody waits for any more."""
 
 BACK_WITHIN_SECONDS = 10.0
 MOST_MIB = 250
 
 
 class Rig:
-    """One server for all faults, behind a proxy: it must be as good as new after each, with no help."""
+    """One server for all faults, behind a proxy: it must be as good as new after each, with no help.
 
-    def __init__(self, server: Server, proxy: FaultProxy, place: ElasticPlace) -> None:
+    `deadline` is its requests'. No attempt begins after that, and one takes the place's `timeout` at most: within both,
+    and a second for the rest, everybody is answered.
+    """
+
+    def __init__(self, server: Server, proxy: FaultProxy, place: ElasticPlace, deadline: float) -> None:
         self.server = server
         self.proxy = proxy
         self.place = place
+        self.timeout = read_place(server.place.url).timeout
+        self.answered_within = deadline + self.timeout + 1.0
         self.sent: list[Traffic] = []
 
     @asynccontextmanager
@@ -53,7 +62,7 @@ class Rig:
             self.proxy.clear()
             traffic.stopping = True
             await sending
-        assert traffic.slowest < ANSWERED_WITHIN_SECONDS
+        assert traffic.slowest < self.answered_within
         await self._check(traffic)
 
     async def _recovers(self, traffic: Traffic) -> None:
@@ -88,20 +97,35 @@ async def acknowledged(traffic: Traffic, number: int, seconds: float = 20) -> No
         await asyncio.sleep(0.02)
 
 
-@pytest.fixture(scope="module")
-def rig(elasticsearch_node: ElasticsearchNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Start the server."""
-    path: Path = tmp_path_factory.mktemp("faults")
-    host, _, port = elasticsearch_node.host.partition(":")
-    with own_place(elasticsearch_node) as place, FaultProxy(host, int(port)) as proxy:
-        behind = ElasticPlace(place.node, place.url.replace(place.node.host, proxy.host))
-        server = Server(write_workspace(path / "workspace"), path / "data", place=behind)
+@contextmanager
+def rigged(node: ElasticsearchNode, path: Path, options: str, deadline: float) -> Iterator[Rig]:
+    """Start a server; `options` are added to its store's URL."""
+    host, _, port = node.host.partition(":")
+    with own_place(node) as place, FaultProxy(host, int(port)) as proxy:
+        behind = ElasticPlace(node, place.url.replace(node.host, proxy.host) + options)
+        environ = {"HEADRACE_REQUEST_DEADLINE_SECONDS": f"{deadline:g}"}
+        server = Server(write_workspace(path / "workspace"), path / "data", place=behind, **environ)
         try:
-            yield Rig(server.wait_until_ready(), proxy, place)
+            yield Rig(server.wait_until_ready(), proxy, place, deadline)
             assert server.stop() == 0
             assert "Traceback" not in server.text()
         finally:
             server.end()
+
+
+@pytest.fixture(scope="module")
+def usual(elasticsearch_node: ElasticsearchNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Start a server with the times that it has unless it is told others."""
+    with rigged(elasticsearch_node, tmp_path_factory.mktemp("usual"), "", DEADLINE_SECONDS) as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def rig(elasticsearch_node: ElasticsearchNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Start a server that gives up sooner."""
+    options, path = f"&timeout={QUICK_SECONDS:g}", tmp_path_factory.mktemp("quick")
+    with rigged(elasticsearch_node, path, options, QUICK_DEADLINE_SECONDS) as rig:
+        yield rig
 
 
 def every(number: int) -> Callable[[int, BulkItem], bool]:
@@ -136,10 +160,10 @@ SHORT: list[tuple[str, str, Fault, int]] = [
 @pytest.mark.parametrize(
     ("path", "fault", "times"), [row[1:] for row in SHORT], ids=[row[0] for row in SHORT]
 )
-async def test_what_passes_soon_is_not_noticed(rig: Rig, path: str, fault: Fault, times: int) -> None:
-    async with rig.load(f"short{len(rig.sent)}") as traffic:
+async def test_what_passes_soon_is_not_noticed(usual: Rig, path: str, fault: Fault, times: int) -> None:
+    async with usual.load(f"short{len(usual.sent)}") as traffic:
         # With gaps, so that the cluster is seen to answer in between.
-        rules = [rig.proxy.on(fault, path=path, times=1, skip=2 * number) for number in range(times)]
+        rules = [usual.proxy.on(fault, path=path, times=1, skip=2 * number) for number in range(times)]
         for rule in rules:
             await asyncio.to_thread(rule.wait, 20)
     assert traffic.busy == 0
@@ -148,7 +172,7 @@ async def test_what_passes_soon_is_not_noticed(rig: Rig, path: str, fault: Fault
 HANGS: list[tuple[str, str, Fault]] = [
     ("before the write", BULK, faults.hang_before),
     ("after the write was done", BULK, faults.hang_after),
-    ("done when it was given up", BULK, faults.delay(5.0)),
+    ("done when it was given up", BULK, faults.delay(TOO_LATE_SECONDS)),
     ("reads", MGET, faults.hang_before),
 ]
 
@@ -156,11 +180,11 @@ HANGS: list[tuple[str, str, Fault]] = [
 @pytest.mark.parametrize(("path", "fault"), [row[1:] for row in HANGS], ids=[row[0] for row in HANGS])
 async def test_a_request_that_is_not_answered_is_sent_again(rig: Rig, path: str, fault: Fault) -> None:
     async with rig.load(f"hangs{len(rig.sent)}"):
-        # Three after each other; a first one is given up after 4 s, and then sent again.
+        # Three after each other; each is given up after a second, and then sent again.
         for _ in range(3):
             rule = rig.proxy.on(fault, path=path, times=1)
             await asyncio.to_thread(rule.wait)
-        await asyncio.sleep(6)
+        await asyncio.sleep(TOO_LATE_SECONDS + 0.5)
 
 
 Begin = Callable[[FaultProxy], object]
@@ -180,22 +204,31 @@ LONG: list[tuple[str, Begin, bool]] = [
     ),
     # A profile's write is the commit: what is to be written after it may come later.
     ("every event is refused", lambda proxy: proxy.on(faults.fail_items(is_of("events")), path=BULK), False),
-    ("every write is done too late", lambda proxy: proxy.on(faults.delay(5.0), path=BULK), True),
+    ("every write is done too late", lambda proxy: proxy.on(faults.delay(TOO_LATE_SECONDS), path=BULK), True),
 ]
 
 
 @pytest.mark.parametrize(("begin", "refused"), [row[1:] for row in LONG], ids=[row[0] for row in LONG])
 async def test_what_lasts_is_told_and_left_behind(rig: Rig, begin: Begin, *, refused: bool) -> None:
+    await told_and_left_behind(rig, begin, refused=refused)
+
+
+async def test_the_usual_times_are_kept_to(usual: Rig) -> None:
+    await told_and_left_behind(usual, lambda proxy: proxy.on(faults.hang_after, path=BULK), refused=True)
+
+
+async def told_and_left_behind(rig: Rig, begin: Begin, *, refused: bool) -> None:
     async with rig.load(f"long{len(rig.sent)}") as traffic:
         begin(rig.proxy)
-        await asyncio.sleep(2)
+        # Half of what a request to the cluster may take: those that hang are not given up yet.
+        await asyncio.sleep(rig.timeout / 2)
         # Whoever asks now is told so, in time, and when to come again; what was refused may be done nevertheless.
         name = f"{traffic.name}-asks"
         body = json.dumps(track_body("count", session=name, ids=[name])).encode()
         traffic.unanswered.append(Sent("/track", "", body, (name,)))
         began = monotonic()
         status, headers, answer = await asyncio.to_thread(rig.server.request, "POST", "/track", body)
-        assert monotonic() - began < ANSWERED_WITHIN_SECONDS
+        assert monotonic() - began < rig.answered_within
         assert status == (503 if refused else 200), answer
         assert not refused or int(headers["retry-after"]) >= 1
         assert rig.server.resident_mib() < MOST_MIB
@@ -211,7 +244,7 @@ async def test_what_a_session_still_holds_is_not_written_over(rig: Rig) -> None:
         assert (await asyncio.to_thread(rig.server.post, first, "/track?profile_less=true"))[0] == 200
         began = monotonic()
         status, _ = await asyncio.to_thread(rig.server.post, second)
-        assert monotonic() - began < ANSWERED_WITHIN_SECONDS
+        assert monotonic() - began < rig.answered_within
         assert status in (200, 503)
     finally:
         rig.proxy.clear()

@@ -43,6 +43,10 @@ def test_every_option_of_the_url_is_in_the_table() -> None:
     defaults = {row.cells[0].strip("`"): row.cells[1].strip("`") for row in rows(PAGE, "option")}
     made = place.read_place("elasticsearch://h")
     assert (defaults["shards"], defaults["refresh"]) == (str(made.shards), made.refresh)
+    assert defaults["timeout"] == f"{made.timeout:g}"
+    assert place.Place(("http://h:9200",), "headrace") == place.read_place("elasticsearch://h")
+    (said,) = (row.cells[2] for row in rows(PAGE, "option") if row.cells[0] == "`timeout`")
+    assert f"from {place.LEAST_SECONDS:g} to {place.MOST_SECONDS:g} " in said
 
 
 def test_every_code_is_in_the_table() -> None:

@@ -21,9 +21,6 @@ from elasticsearch import ApiError, AsyncElasticsearch, ElasticsearchWarning, Un
 from headrace.engine.errors import StoreError
 from headrace.engine.store.elastic.place import Place
 
-REQUEST_SECONDS = 4.0
-"""How long one request may take before it is given up and, where that is harmless, sent again."""
-
 CONNECTIONS = 24
 """To each node; more requests than that wait."""
 
@@ -107,9 +104,13 @@ class Cluster:
         body: bytes | None = None,
         *,
         lines: bool = False,
-        seconds: float = REQUEST_SECONDS,
+        seconds: float | None = None,
     ) -> bytes:
-        """Send a request and return the answer's body. Raises AwayError or RefusedError."""
+        """Send a request and return the answer's body, within `seconds` (None: the place's `timeout`).
+
+        Raises AwayError or RefusedError.
+        """
+        seconds = self.place.timeout if seconds is None else seconds
         headers = {"accept": _JSON}
         if body is not None:
             headers["content-type"] = _LINES if lines else _JSON
@@ -130,9 +131,9 @@ class Cluster:
         path: str,
         body: Mapping[str, Any] | None = None,
         *,
-        seconds: float = REQUEST_SECONDS,
+        seconds: float | None = None,
     ) -> Any:
-        """Send JSON and return the decoded answer. Raises AwayError or RefusedError."""
+        """Send JSON and return the decoded answer, within `seconds`; see `ask`."""
         data = None if body is None else msgspec.json.encode(body)
         answer = await self.ask(method, path, data, seconds=seconds)
         return msgspec.json.decode(answer) if answer else None

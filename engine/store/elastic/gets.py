@@ -13,6 +13,7 @@ from headrace.engine.store.elastic.gathering import Gathering
 MAX_DOCS = 1_000
 ENOUGH_DOCS = 200
 PATIENCE_SECONDS = 5.0
+"""How long a read is tried again when the cluster is too busy."""
 
 ABSENT_SECONDS = 60.0
 """How long an index that was not there is taken not to be there, by those who may."""
@@ -61,8 +62,9 @@ class _Group(NamedTuple):
 class Gets:
     """Gathers reads and sends them, some at a time. Used from one event loop."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, patience: float = PATIENCE_SECONDS) -> None:
         self._cluster = cluster
+        self._patience = patience
         self._gathering = Gathering(self._send, most=MAX_DOCS, enough=ENOUGH_DOCS)
         self._absent: dict[str, float] = {}
 
@@ -99,7 +101,7 @@ class Gets:
             {"_index": get.where, "_id": get.id} | ({"_source": _ONLY} if get.light else {}) for get in gets
         ]
         body = _encode({"docs": wanted})
-        ends, tries = monotonic() + PATIENCE_SECONDS, 0
+        ends, tries = monotonic() + self._patience, 0
         while True:
             try:
                 return self._whole(await self._cluster.ask("POST", _PATH, body), gets)

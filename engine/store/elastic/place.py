@@ -11,7 +11,11 @@ SCHEMES = ("elasticsearch", "elasticsearch+https")
 DEFAULT_PORT = 9200
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}")
 _REFRESH = re.compile(r"(\d+(ms|s|m))|-1")
-_OPTIONS = ("api_key", "ca", "refresh", "replicas", "shards", "verify")
+_SECONDS = re.compile(r"\d{1,3}(\.\d{1,3})?", re.ASCII)
+_OPTIONS = ("api_key", "ca", "refresh", "replicas", "shards", "timeout", "verify")
+
+LEAST_SECONDS, MOST_SECONDS = 0.2, 60.0
+"""Bounds of `timeout`: below, a sound cluster seems to be away; above, nobody waits for the answer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,9 @@ class Place:
     """A cluster: its nodes' addresses, who we are there, the prefix of our indices and how they are made.
 
     `refresh` is how long a search may lag behind a write, in Elasticsearch's words (`1s`). `ca` is a file with the
-    certificates to trust; without it the system's are.
+    certificates to trust; without it the system's are. `timeout` is how many seconds one request may take before it is
+    given up and, where that is harmless, sent again; searches and work for operators may take longer. The usual 4 fit
+    a commit, which begins attempts for 6, into the usual deadline of a request, 10.
     """
 
     hosts: tuple[str, ...]
@@ -32,6 +38,7 @@ class Place:
     shards: int = 1
     replicas: int | None = None
     refresh: str = "1s"
+    timeout: float = 4.0
 
     def shown(self) -> str:
         """Return the place without its secrets."""
@@ -42,7 +49,7 @@ def read_place(url: str) -> Place:
     """Read `elasticsearch://[user:password@]host[:port][,host:port …]/prefix?option=…`.
 
     `elasticsearch+https:` is the same over TLS. Options: `api_key`, `ca` (a file), `verify` (false: no check of the
-    certificate), `shards`, `replicas`, `refresh`. Raises StoreRefused, which says what is wrong.
+    certificate), `shards`, `replicas`, `refresh`, `timeout` (seconds). Raises StoreRefused, which says what is wrong.
     """
     try:
         parts = urlsplit(url)
@@ -74,6 +81,7 @@ def read_place(url: str) -> Place:
         shards=_number(options.get("shards", "1"), "shards", 1),
         replicas=_number(options["replicas"], "replicas", 0) if "replicas" in options else None,
         refresh=_refresh(options.get("refresh", "1s")),
+        timeout=_seconds(options.get("timeout", "4")),
     )
 
 
@@ -114,6 +122,12 @@ def _refresh(text: str) -> str:
     if not _REFRESH.fullmatch(text):
         raise _refused(f"refresh should be a time such as 1s or 500ms, not {text!r}")
     return text
+
+
+def _seconds(text: str) -> float:
+    if not (_SECONDS.fullmatch(text) and LEAST_SECONDS <= float(text) <= MOST_SECONDS):
+        raise _refused(f"timeout should be seconds from {LEAST_SECONDS:g} to {MOST_SECONDS:g}, not {text!r}")
+    return float(text)
 
 
 def _yes(text: str, name: str) -> bool:
