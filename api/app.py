@@ -15,6 +15,7 @@ from starlette.routing import Route
 from headrace.api.doors.call import App, Receive, Scope, Send
 from headrace.api.doors.doors import Doors
 from headrace.api.doors.gate import Gate
+from headrace.api.effects import Effects
 from headrace.api.needs import EngineNeeds
 from headrace.api.operations import Operations
 from headrace.api.pages import Pages
@@ -46,7 +47,7 @@ def build_app(engine: EngineNeeds, tokens: Tokens, gate: Gate | None = None) -> 
 
 
 def _routes(engine: EngineNeeds, tokens: Tokens, gate: Gate) -> list[Route]:
-    owners = (Reading(engine), Operations(engine, gate, tokens))
+    owners = (Reading(engine), Effects(engine), Operations(engine, gate, tokens))
     pages = Pages()
     endpoints: dict[tuple[str, str], Endpoint] = {
         ("/openapi.json", "GET"): pages.document,

@@ -1,13 +1,13 @@
 """What the HTTP side needs of an engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from headrace.engine.files.problem import Problem
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest
 from headrace.engine.settings import Settings
-from headrace.engine.store.protocol import Ask
+from headrace.engine.store.protocol import Ask, DueKind
 
 
 class SourceNeeds(Protocol):
@@ -38,6 +38,10 @@ class StoreNeeds(Ask, Protocol):
 
     async def ready(self) -> str:
         """Return "" when the store can take writes, else a short code."""
+        ...
+
+    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+        """Change one effect or timer as it is now and return it."""
         ...
 
     def describe(self) -> Doc:

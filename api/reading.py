@@ -16,6 +16,7 @@ from headrace.api.problems import Reply, json_reply, not_found
 from headrace.engine.errors import FieldError, InputError
 from headrace.engine.model import Doc, make_key
 from headrace.engine.store.protocol import AskKind, Query
+from headrace.engine.story import story_of_refused
 from headrace.engine.suggest import did_you_mean
 
 Word = Annotated[str, Meta(max_length=256)]
@@ -72,7 +73,7 @@ class OfEvents(Span):
 class OfEffects(Span):
     """Which effects."""
 
-    status: Annotated[Word | None, Meta(description="pending, sent or dead.")] = None
+    status: Annotated[Word | None, Meta(description="pending, sent, dead or dropped.")] = None
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
     event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
 
@@ -165,7 +166,16 @@ class Reading:
 
     async def story(self, request: Request) -> Reply:
         """Return what happened to an event."""
-        event = await self._find_event(request)
+        try:
+            event = await self._find_event(request)
+        except InputError as error:
+            query, _ = read_query(request, OfSource)
+            refused = await story_of_refused(
+                self._store, query.tenant, request.path_params["id"], query.source
+            )
+            if error.status != 404 or refused is None:
+                raise
+            return json_reply(refused)
         story = await self._engine.story(event["tenant"], event["key"])
         return json_reply(event if story is None else story)
 
@@ -209,21 +219,15 @@ class Reading:
     async def events(self, request: Request) -> Reply:
         """Return events."""
         query, _ = read_query(request, OfEvents)
-        span = _spanned(query, "event")
+        span = spanned(query, "event")
         return await self._list(
             replace(span, type=query.type, source=query.source, profile=query.profile, session=query.session)
         )
 
-    async def effects(self, request: Request) -> Reply:
-        """Return effects."""
-        query, _ = read_query(request, OfEffects)
-        span = _spanned(query, "effect")
-        return await self._list(replace(span, status=query.status, profile=query.profile, event=query.event))
-
     async def failed(self, request: Request) -> Reply:
         """Return events that were refused, with the reasons."""
         query, _ = read_query(request, OfFailed)
-        return await self._list(replace(_spanned(query, "failed"), type=query.type, source=query.source))
+        return await self._list(replace(spanned(query, "failed"), type=query.type, source=query.source))
 
     async def _list(self, query: Query) -> Reply:
         page = await self._store.find(query)
@@ -238,7 +242,8 @@ class Reading:
         return json_reply(Erased(gone))
 
 
-def _spanned(query: Span, kind: AskKind) -> Query:
+def spanned(query: Span, kind: AskKind, **more: str | None) -> Query:
+    """Return the question of a list; `more` are members of `Query`."""
     return Query(
         kind,
         query.tenant,
@@ -246,6 +251,7 @@ def _spanned(query: Span, kind: AskKind) -> Query:
         until=_utc(query.until),
         cursor=query.cursor,
         limit=query.limit,
+        **more,  # type: ignore[arg-type]
     )
 
 

@@ -9,6 +9,7 @@ from headrace.api.doors.track import TrackAnswer, TrackBody
 from headrace.api.operations import Health, Ready
 from headrace.api.problems import Problem
 from headrace.api.reading import Erased, Items, OfEffects, OfEvents, OfFailed, OfProfiles, OfSource, OfTenant
+from headrace.api.stories import Story
 from headrace.api.tokens import Level
 from headrace.engine.model import Doc
 
@@ -121,6 +122,8 @@ _PROFILE_GONE = _problems(_404="There is no such profile.")
 _EVENT_GONE = _problems(
     _404="There is no such event.", _409="More than one source used this id; `source` decides."
 )
+_EFFECT_GONE = _problems(_404="There is no such effect.")
+_EFFECT_ID = {"id": "The effect's id."}
 _EVENT_ID = {"id": "The event's key, or the id that the client gave it."}
 
 
@@ -226,13 +229,51 @@ ROUTES: tuple[Path, ...] = (
         "story",
         "What happened to an event",
         OfSource,
-        Doc,
+        Story,
         answers=_EVENT_GONE,
         parts=_EVENT_ID,
-        about="The event, its runs and which way they went, why other workflows did not run, effects and timers.",
+        about="Its door, whose it is and why, its runs and which way they went, why other workflows did not run, "
+        "what was sent and what came back, timers, the events that it caused, replays; or why it was refused.",
     ),
     _read("/api/events/{id}", "event", "One event", OfSource, Doc, answers=_EVENT_GONE, parts=_EVENT_ID),
     _read("/api/events", "events", "Events", OfEvents, Items),
+    *(
+        _read(
+            f"/api/effects/{{id}}/{deed}",
+            f"{deed}_effect",
+            summary,
+            OfTenant,
+            Doc,
+            method="POST",
+            token="admin",  # noqa: S106
+            answers=_EFFECT_GONE | _problems(_403="A read token may not do that.") | more,
+            parts=_EFFECT_ID,
+            about=about,
+        )
+        for deed, summary, more, about in (
+            (
+                "resend",
+                "Send an effect again",
+                {},
+                "It is due now and begins anew, with the same key: a receiver that had it knows it again.",
+            ),
+            (
+                "drop",
+                "Drop an effect",
+                _problems(_409="It was sent already."),
+                "Nobody sends it any more. A call that is under way is not stopped.",
+            ),
+        )
+    ),
+    _read(
+        "/api/effects/{id}",
+        "effect",
+        "One outgoing call, with its attempts",
+        OfTenant,
+        Doc,
+        answers=_EFFECT_GONE,
+        parts=_EFFECT_ID,
+    ),
     _read("/api/effects", "effects", "Outgoing calls", OfEffects, Items),
     _read("/api/failed", "failed", "Events that were refused, with the reasons", OfFailed, Items),
     Path(

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "schema": "Write the JSON Schemas that give completion in an editor.",
     "docs": "Write the reference pages.",
     "events": "Bring events in from a file.",
+    "effects": "See what is sent, send it again, or drop it.",
     "store": "Check, copy and migrate what is kept.",
     "config": "Show every setting, its value and where it came from.",
 }

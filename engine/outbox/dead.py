@@ -26,7 +26,9 @@ async def tell(parts: Parts, doc: Doc) -> None:
         logger().warning("an effect of webhook-dead events is dead", **about, depth=depth)
         return
     profile = await _profile(parts, doc)
-    event = EventInput(EVENT, _properties(doc), id=f"{EVENT}/{doc['id']}")
+    # One that was sent again, and died again, is told again.
+    again = f"/{doc['resent']}" if "resent" in doc else ""
+    event = EventInput(EVENT, _properties(doc), id=f"{EVENT}/{doc['id']}{again}")
     request = TrackRequest(
         source_id=doc.get("source") or "",
         events=[event],

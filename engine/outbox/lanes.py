@@ -57,7 +57,18 @@ class Item(msgspec.Struct, eq=False):
 class Lane:
     """What waits for one host, and how it does."""
 
-    __slots__ = ("_clock", "_most", "_slot", "at_once", "breaker", "busy", "host", "queue", "seconds", "since")
+    __slots__ = (
+        "_clock",
+        "_most",
+        "_slot",
+        "at_once",
+        "breaker",
+        "busy",
+        "host",
+        "queue",
+        "seconds",
+        "since",
+    )
 
     def __init__(self, host: str, most: int, clock: Clock, dice: random.Random) -> None:
         self.host = host

@@ -1,0 +1,61 @@
+"""Effects by HTTP: listed, read, sent again, dropped."""
+
+import asyncio
+from typing import Any
+
+from headrace.engine.model import make_key, new_id
+from headrace.engine.store.protocol import Change
+from tests.api.conftest import ADMIN, READ, Opens, Server
+from tests.outbox.conftest import effect
+
+DEAD: Any = {"status": "dead", "reason": "status 404", "tries": 1}
+
+
+async def put(server: Server, name: str, host: str = "one.example", **members: Any) -> str:
+    """Keep an effect and return its path."""
+    await server.engine.store.commit(Change(new_id(), "main", effects=[effect(name, host, **members)]))
+    return f"/api/effects/{make_key('effect', name)}"
+
+
+async def test_effects_are_read(open_server: Opens) -> None:
+    async with open_server(outbox=False) as server:
+        path = await put(server, "a", **DEAD)
+        found = (await server.read(path)).json()
+        assert (found["status"], found["host"]) == ("dead", "one.example")
+        (listed,) = (await server.read("/api/effects?status=dead&profile=p")).json()["items"]
+        assert listed == found
+        assert (await server.read("/api/effects?status=sent")).json()["items"] == []
+        assert (await server.read(f"{path}?tenant=other")).status_code == 404
+        assert (await server.read("/api/effects/none")).json()["code"] == "no_effect"
+
+
+async def test_an_effect_is_sent_again_and_dropped_by_the_admin(open_server: Opens) -> None:
+    async with open_server(outbox=False) as server:
+        path = await put(server, "a", **DEAD)
+        for deed in ("resend", "drop"):
+            answer = await server.read(f"{path}/{deed}", token=READ, method="POST")
+            assert (answer.status_code, answer.json()["code"]) == (403, "admin_only")
+        again = await server.read(f"{path}/resend", token=ADMIN, method="POST")
+        assert (again.status_code, again.json()["status"], again.json()["tries"]) == (200, "pending", 0)
+        gone = await server.read(f"{path}/drop", method="POST")
+        assert (gone.status_code, gone.json()["status"]) == (200, "dropped")
+        sent = await put(server, "b", status="sent")
+        answer = await server.read(f"{sent}/drop", method="POST")
+        assert (answer.status_code, answer.json()["code"]) == (409, "was_sent")
+        assert (await server.read("/api/effects/none/resend", method="POST")).status_code == 404
+        assert (await server.read(f"{path}/resend?tenant=other", method="POST")).status_code == 404
+
+
+async def test_a_refused_address_is_dead_and_tells_why(server: Server) -> None:
+    path = await put(server, "a", "127.0.0.1:9", profile=None)
+    async with asyncio.timeout(5):
+        while (found := (await server.read(path)).json())["status"] != "dead":  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.05)
+    assert "refused" in found["reason"]
+    (event,) = (await server.read("/api/events?type=webhook-dead")).json()["items"]
+    assert event["door"] == "internal"
+    assert event["properties"]["effect"] == found["id"]
+    assert event["properties"]["reason"] == found["reason"]
+    metrics = (await server.client.get("/metrics")).text
+    assert 'headrace_effect_attempts_total{host="127.0.0.1:9",outcome="dead"} 1.0' in metrics
+    assert "headrace_effects_pending" in metrics
