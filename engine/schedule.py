@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from time import perf_counter
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, InputError, StoreError
 from headrace.engine.files.source import Source
-from headrace.engine.files.workspace import Workspace
+from headrace.engine.files.workspace import WORKFLOWS, Workspace
 from headrace.engine.logs import logger
 from headrace.engine.model import (
     Caller,
@@ -48,6 +48,9 @@ TURN_SECONDS = 5.0
 
 MOST_TICKS = 1_000
 """Ticks that a test may pass at once."""
+
+BROKEN_WAITS = timedelta(minutes=1)
+"""After how long a tick of a workflow whose file is broken comes again."""
 
 LOOK_SECONDS = 1.0
 """How often a process looks whether a next tick must be kept."""
@@ -146,6 +149,9 @@ async def fire_tick(parts: Parts, leased: Leased, now: datetime) -> Doc:
     """
     doc, workspace = leased.doc, parts.live.current
     workflow = workspace.workflow(doc["workflow"])
+    if workflow is None and f"{WORKFLOWS}/{doc['workflow']}.json" in workspace.broken:
+        # It may be mended; how late it runs then is bounded.
+        return doc | {"due": iso(now + BROKEN_WAITS)}
     why = why_cancelled(workspace, workflow, doc)
     if workflow is None or why:
         return _ended(doc, "cancelled", now, why)

@@ -42,7 +42,8 @@ def _draw_event(tree: Tree, event: Doc) -> None:
 def draw_run(tree: Tree, run: Doc) -> None:
     """Draw the full record of a run, node by node."""
     mark = "[red]✗[/]" if "error" in run else "[green]✓[/]"
-    branch = tree.add(f"{mark} [bold]{plain(run['workflow'])}[/] [dim]{run['ms']:.2f} ms[/]")
+    by = f" [dim]started by {plain(run['started_by'])}[/]" if "started_by" in run else ""
+    branch = tree.add(f"{mark} [bold]{plain(run['workflow'])}[/]{by} [dim]{run['ms']:.2f} ms[/]")
     for name in run["path"]:
         _draw_node(branch, name, run["nodes"][name])
     for name, node in run["nodes"].items():

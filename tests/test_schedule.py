@@ -9,12 +9,13 @@ import pytest
 
 from headrace.engine import schedule
 from headrace.engine.errors import StoreError
+from headrace.engine.files.workspace import load_workspace
 from headrace.engine.model import Doc, EventInput, from_iso, iso
 from headrace.engine.schedule import KIND, TYPE, Scheduler, fire_tick
 from headrace.engine.store.protocol import Change
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
-from tests.makers import Files, Lab, chain, count
+from tests.makers import Files, Lab, catalog, chain, count
 
 HOURLY: Doc = {"cron": "0 * * * *", "segment": "vip"}
 T0 = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
@@ -77,7 +78,7 @@ async def test_each_profile_of_the_segment_runs_once_a_tick(
     open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "PAGE", 3)
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         side = Side(lab, Clock())
         await join(lab, 7)
         await lab.track("other", session_id="not a vip")
@@ -105,7 +106,7 @@ async def test_without_a_segment_there_is_one_event_without_a_profile(open_lab: 
         "w": scheduled(("log", {"message": "{{ event.properties.tick }}"}), schedule=daily),
         "all": chain("*", ("log", {"message": "never"})),
     }
-    async with open_lab(files) as lab:
+    async with open_lab(files, timers=False) as lab:
         side = Side(lab, Clock())
         await side.at(seconds=0)
         await side.at(minutes=31)
@@ -120,7 +121,7 @@ async def test_without_a_segment_there_is_one_event_without_a_profile(open_lab: 
 
 
 async def test_several_processes_make_one_run_of_it(open_lab: OpenLab) -> None:
-    async with open_lab(COUNT) as first, open_lab(COUNT) as second:
+    async with open_lab(COUNT, timers=False) as first, open_lab(COUNT, timers=False) as second:
         clock = Clock()
         sides = [Side(first, clock), Side(second, clock)]
         await join(first, 5)
@@ -136,7 +137,7 @@ async def test_what_dies_in_the_middle_is_gone_on_with(
 ) -> None:
     monkeypatch.setattr(schedule, "PAGE", 2)
     monkeypatch.setattr(schedule, "TURN_SECONDS", 0.0)
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         side = Side(lab, Clock())
         await join(lab, 7)
         await side.at(seconds=0)
@@ -173,7 +174,7 @@ MISSED: Sequence[tuple[timedelta, list[tuple[str, str]], int]] = [
 async def test_of_several_ticks_that_were_missed_the_last_runs(
     open_lab: OpenLab, away: timedelta, after: list[tuple[str, str]], runs: int
 ) -> None:
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         clock = Clock()
         await Side(lab, clock).at(seconds=0)
         await join(lab, 1)
@@ -186,7 +187,7 @@ async def test_of_several_ticks_that_were_missed_the_last_runs(
 @pytest.mark.parametrize(("late", "status"), [("2h", "missed"), ("12h", "fired")])
 async def test_a_tick_that_is_too_old_is_not_run(open_lab: OpenLab, late: str, status: str) -> None:
     daily = {"cron": "0 13 * * *", "segment": "vip", "late": late}
-    async with open_lab(COUNT | {"w": scheduled(count(), schedule=daily)}) as lab:
+    async with open_lab(COUNT | {"w": scheduled(count(), schedule=daily)}, timers=False) as lab:
         clock = Clock()
         await Side(lab, clock).at(seconds=0)
         await join(lab, 1)
@@ -210,29 +211,50 @@ async def test_a_tick_of_a_schedule_that_is_no_more_is_not_run(
     open_lab: OpenLab, files: Files, reason: str
 ) -> None:
     clock = Clock()
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         await Side(lab, clock).at(seconds=0)
         await join(lab, 1)
     clock.now += timedelta(minutes=31)
-    async with open_lab(COUNT | files) as lab:
+    async with open_lab(COUNT | files, timers=False) as lab:
         await Side(lab, clock).at(seconds=0)
         timers = [timer for timer in await lab.all("timer") if timer["tick"] == "2026-01-15T13:00:00.000Z"]
         assert [(timer["status"], timer["reason"]) for timer in timers] == [("cancelled", reason)]
         assert await counters(lab) == [0]
 
 
-async def test_other_nodes_do_not_keep_a_tick_from_running(open_lab: OpenLab) -> None:
+async def test_a_tick_of_a_broken_file_waits_until_it_is_mended(open_lab: OpenLab) -> None:
     clock = Clock()
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         await Side(lab, clock).at(seconds=0)
         await join(lab, 1)
-    async with open_lab(COUNT | {"w": scheduled(count(), count())}) as lab:
+        side = Side(lab, clock)
+        file = lab.engine.workspace.path / "workflows" / "w.json"
+        good = file.read_text()
+        file.write_text("{")
+        # As at a start, when there is no last good version.
+        live = lab.engine.parts.live
+        live.current = load_workspace(live.current.path, catalog(), lambda _: None)
+        await side.at(minutes=31)
+        assert await ticks(lab) == [("13:00", "pending")]
+        file.write_text(good)
+        live.current = load_workspace(live.current.path, catalog(), lambda _: None)
+        await side.at(minutes=2)
+        assert await ticks(lab) == [("13:00", "fired"), ("14:00", "pending")]
+        assert await counters(lab) == [1]
+
+
+async def test_other_nodes_do_not_keep_a_tick_from_running(open_lab: OpenLab) -> None:
+    clock = Clock()
+    async with open_lab(COUNT, timers=False) as lab:
+        await Side(lab, clock).at(seconds=0)
+        await join(lab, 1)
+    async with open_lab(COUNT | {"w": scheduled(count(), count())}, timers=False) as lab:
         await Side(lab, clock).at(minutes=31)
         assert await counters(lab) == [2]
 
 
 async def test_a_new_schedule_does_not_begin_with_a_tick_that_is_over(open_lab: OpenLab) -> None:
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         await join(lab, 1)
         await Side(lab, Clock()).at(minutes=31)
         assert await ticks(lab) == [("14:00", "pending")]
@@ -247,7 +269,7 @@ async def test_consent_and_condition_hold_for_each_profile(open_lab: OpenLab) ->
             "give", give, ("set_fields", {"fields": {"profile.traits.n": "{{ event.properties.n }}"}})
         ),
     }
-    async with open_lab(files) as lab:
+    async with open_lab(files, timers=False) as lab:
         await join(lab, 4)
         for number in range(1, 4):
             await lab.track(EventInput("give", {"n": number}), session_id=f"s{number}")
@@ -258,7 +280,7 @@ async def test_consent_and_condition_hold_for_each_profile(open_lab: OpenLab) ->
 
 
 async def test_a_profile_that_was_erased_is_not_made_again(open_lab: OpenLab) -> None:
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         await join(lab, 1)
         workflow = lab.engine.workspace.workflow("w")
         assert workflow is not None
@@ -269,7 +291,7 @@ async def test_a_profile_that_was_erased_is_not_made_again(open_lab: OpenLab) ->
 
 
 async def test_a_tick_that_an_operator_cancelled_does_not_end_the_schedule(open_lab: OpenLab) -> None:
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         side = Side(lab, Clock())
         await side.at(seconds=0)
         (timer,) = await lab.all("timer")
@@ -281,7 +303,7 @@ async def test_a_tick_that_an_operator_cancelled_does_not_end_the_schedule(open_
 async def test_ticks_are_of_the_clock_of_the_zone(open_lab: OpenLab) -> None:
     oslo = {"cron": "30 2 * * *", "zone": "Europe/Oslo", "late": "12h"}
     files = {"w": scheduled(("log", {"message": "x"}), schedule=oslo)}
-    async with open_lab(files) as lab:
+    async with open_lab(files, timers=False) as lab:
         clock = Clock()
         clock.now = from_iso("2026-03-28T12:00:00.000Z")
         side = Side(lab, clock)
@@ -296,7 +318,7 @@ async def test_ticks_are_of_the_clock_of_the_zone(open_lab: OpenLab) -> None:
 
 
 async def test_a_change_of_timers_alone_is_kept_once(open_lab: OpenLab) -> None:
-    async with open_lab(COUNT) as lab:
+    async with open_lab(COUNT, timers=False) as lab:
         workflow = lab.engine.workspace.workflow("w")
         assert workflow is not None
         assert workflow.file.on.schedule is not None
