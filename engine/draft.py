@@ -7,6 +7,9 @@ from headrace.engine import path
 from headrace.engine.model import Doc, doc_key, new_id, new_profile, new_session
 from headrace.engine.store.protocol import CLAIMED, Change, Row, Stored, Version, Write
 
+WAITS = "waits"
+"""What the runs of a profile wait for; only profiles for which some do have it."""
+
 HIDDEN = "hidden"
 """Marks a session that was not to be saved: it only says which profile its id belongs to."""
 
@@ -24,6 +27,7 @@ class Draft:
     """Profile, session and new documents of one visitor, and from what versions they started.
 
     `profiles` and `sessions` hold what a run may attach, by id: documents that were read under their lock, or None.
+    `waits` are the events that runs of the profile wait for, a list that is never changed in place.
     `session_attached` says that a node brought the session, which then belongs to the profile of the event.
     `profile_by` says how the request came to its profile, one of `PROFILE_BY`; `profile_asked` is an id that the client
     named and did not get.
@@ -55,20 +59,29 @@ class Draft:
         self.failed: list[Row] = []
         self.effects: list[Row] = []
         self.timers: list[Row] = []
+        self.waits: list[Doc] = []
 
-    def use_profile(self, doc: Doc, version: Version | None) -> None:
-        """Take a profile as the visitor's; `version` None says that it is new."""
+    def use_profile(self, doc: Doc, version: Version | None) -> Doc:
+        """Take a profile as the visitor's, and return it; `version` None says that it is new.
+
+        What its runs wait for is taken out of it, so that no node sees it, until it is written.
+        """
+        self.waits = []
+        if WAITS in doc:
+            self.waits = doc[WAITS]
+            doc = {name: value for name, value in doc.items() if name != WAITS}
         self.profile = doc
         self.profile_version = version
         self.profile_is_new = version is None
         if version is None:
             self.touched.add("profile")
+        return doc
 
     def create_profile(self, profile_id: str | None = None) -> Doc:
         """Make a new profile and take it; without an id that was claimed and never used, under a new one."""
-        self.use_profile(new_profile(profile_id or self.adopt or new_id(), self.tenant, self.now), None)
-        assert self.profile is not None  # noqa: S101 - said to the type checker; the line above sets it
-        return self.profile
+        return self.use_profile(
+            new_profile(profile_id or self.adopt or new_id(), self.tenant, self.now), None
+        )
 
     def use_session(self, doc: Doc, version: Version | None) -> Doc:
         """Take a session as the visit, and return it; `version` None says that its id is not claimed yet.
@@ -126,6 +139,8 @@ class Draft:
         """Return everything as one change of the store."""
         if "profile" in self.touched and self.profile is not None:
             self.profile["time"]["updated"] = self.now
+        if self.waits and self.profile is not None:
+            self.profile[WAITS] = self.waits
         return Change(
             id=self.id,
             tenant=self.tenant,

@@ -23,9 +23,13 @@ from headrace.engine.outbox.dead import tell
 from headrace.engine.outbox.sending import Sending
 from headrace.engine.outbox.worker import SENDING_SHARE, Outbox
 from headrace.engine.parts import Parts
+from headrace.engine.schedule import KIND as SCHEDULE
+from headrace.engine.schedule import Scheduler, fire_tick
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
 from headrace.engine.story import story
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 from headrace.engine.track import track
 
 PRUNE_EVERY_SECONDS = 3600.0
@@ -75,6 +79,8 @@ class Engine:
             settings, store, live, secret, http, self.metrics, locks, Limiter(), Keeper(store), client
         )
         self._outbox = new_outbox(self.parts) if settings.outbox else None
+        kinds = {**KINDS, SCHEDULE: fire_tick}
+        self._timers = TimerWorker(self.parts, kinds) if settings.timers else None
         self._forever: list[asyncio.Task[None]] = []
 
     @property
@@ -103,6 +109,9 @@ class Engine:
         """
         self.parts.live.start()
         self._forever.append(asyncio.create_task(self._prune(), name="prune"))
+        if self._timers is not None:
+            self._forever.append(asyncio.create_task(self._timers.run(), name="timers"))
+            self._forever.append(asyncio.create_task(Scheduler(self.parts).run(), name="schedules"))
         if self._outbox is not None:
             backlog = Backlog(self.store, self.metrics)
             self._forever.append(asyncio.create_task(self._outbox.run(), name="outbox"))
@@ -129,6 +138,7 @@ class Engine:
             "session": settings.keep_sessions_days,
             "failed": settings.keep_failed_days,
             "effect": settings.keep_effects_days,
+            "timer": settings.keep_timers_days,
             "trace": settings.keep_traces_days,
         }
         days = {kind: number for kind, number in days.items() if number}
@@ -146,6 +156,8 @@ class Engine:
         await self.parts.live.stop()
         for task in self._forever:
             task.cancel()
+        if self._timers is not None:
+            await self._timers.stop()
         if self._outbox is not None:
             await self._outbox.stop()
         await self.parts.client.close()

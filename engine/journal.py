@@ -10,13 +10,17 @@ from headrace.engine import path, throttling
 from headrace.engine.edit import OPERATIONS, json_copy
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
+from headrace.engine.held import Wait
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.passage import MAX_EMITTED, Emitted, Passage, Start
 from headrace.engine.plugin import ERROR_PORT, Entry, LogLevel, Out
 from headrace.engine.store.protocol import Row
 from headrace.engine.throttling import after_pass
-from headrace.engine.view import plain, shown
+from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Way, Workflow
+
+MAX_WAITS = 50
+"""Events that the runs of one profile may wait for at the same time."""
 
 MAX_EMIT_DEPTH = 3
 """How deep internal events may cause others; DESIGN §4.1."""
@@ -30,7 +34,7 @@ class Asked:
     __slots__ = ("stops", "stops_event", "waits")
 
     def __init__(self) -> None:
-        self.waits = False
+        self.waits: Wait | None = None
         self.stops = False
         self.stops_event = False
 
@@ -116,7 +120,7 @@ class Writer:
 
     def _lists(self) -> tuple[list[Any], ...]:
         passage = self.passage
-        return (passage.log, passage.emitted, passage.effects, passage.timers)
+        return (passage.log, passage.emitted, passage.effects, passage.waits)
 
     def undo(self) -> None:
         """Take back what was done here."""
@@ -192,24 +196,29 @@ class Writer:
         name = named(workflow, "start: the workflow")
         self.passage.starts += (Start(name, self.workflow.name),)
 
-    def wait(self, until: Any, _: Any) -> None:
-        """Record a timer; the edges of the node's port are followed when it is due."""
+    def wait(self, until: Any, asked: tuple[list[str], Doc, str] | None) -> None:
+        """Let the node be left later: when its time has come, or an event."""
         if not isinstance(until, datetime):
             raise NodeError(f"wait: the time should be a datetime, not {until!r}")
-        until = until.astimezone(UTC) if until.tzinfo else until.replace(tzinfo=UTC)
-        key = self._next_key("timer")
-        doc = self._origin(key) | {
-            "due": iso(until),
-            "status": "pending",
-            "port": self.port,
-            "nodes": shown(self.passage.scope.nodes),
-            "lease": None,
-        }
-        self.passage.timers.append(Row(key, doc))
-        self._ask().waits = True
+        wait = Wait(until.astimezone(UTC) if until.tzinfo else until.replace(tzinfo=UTC))
+        if asked is not None:
+            self._check_room()
+            types, where, port = asked
+            names = tuple(named(name, "wait: an event's type") for name in types)
+            wait = Wait(wait.until, names, kept(where), named(port, "wait: the port"))
+        self.passage.waits.append(wait)
+        self._ask().waits = wait
 
     def call(self, _: Any, note: Doc) -> None:
         """Nothing: a call that was made stands in the journal for the trace."""
+
+    def _check_room(self) -> None:
+        """Raise NodeError when the profile can wait for no more events."""
+        draft = self.passage.draft
+        if draft.profile is None:
+            raise NodeError("who waits for an event needs a profile, and this event has none")
+        if len(draft.waits) + sum(1 for wait in self.passage.waits if wait.types) >= MAX_WAITS:
+            raise NodeError(f"a profile waits for {MAX_WAITS} events at most")
 
     def stop(self, event: bool, _: Any) -> None:
         """End the run after this wave."""

@@ -58,7 +58,7 @@ def _warn(parts: Parts, run: Run, passage: Passage) -> None:
 
 
 def _trace(job: Job, run: Run, passage: Passage) -> Row:
-    key = trace_key(passage.key, run.workflow.name)
+    key = trace_key(passage.key, run.workflow.name, run.before.number if run.before is not None else 0)
     about = {
         "id": key,
         "tenant": job.tenant,

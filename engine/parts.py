@@ -14,6 +14,7 @@ from headrace.engine.metrics import Metrics
 from headrace.engine.plugin import Http
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
+from headrace.engine.versions import Versions
 from headrace.engine.wakes import Wakes
 
 
@@ -36,6 +37,10 @@ class Parts:
     keeper: Keeper
     client: Client
     wakes: Wakes = field(default_factory=Wakes)
+    versions: Versions = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", Versions(self.store, self.live))
 
     @property
     def zone(self) -> tzinfo:

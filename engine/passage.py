@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from headrace.engine import path
 from headrace.engine.draft import Draft
 from headrace.engine.errors import NodeError
+from headrace.engine.held import Wait
 from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc
 from headrace.engine.plugin import Http, Reads
 from headrace.engine.store.protocol import Row
+from headrace.engine.versions import Versions
 
 MAX_NODE_RUNS = 2_000
 """Node runs of one event and all that it emits; DESIGN §4.1."""
@@ -93,6 +95,7 @@ class Surroundings:
 
     Nodes that do I/O must be done when the process's clock (`perf_counter`) says `ends`; it is the same in all attempts
     of a request. `trace_parent` is the trace context that the client sent; `calls` are what nodes called so far.
+    `versions` are those of workflows that wait.
     """
 
     reads: Reads
@@ -102,6 +105,8 @@ class Surroundings:
     zone: tzinfo = UTC
     ends: float = inf
     trace_parent: str | None = None
+    versions: Versions | None = None
+    calls: dict[tuple[str, str, str], Any] | None = None
 
 
 class Passage:
@@ -109,7 +114,7 @@ class Passage:
 
     __slots__ = (
         "around", "budget", "depth", "docs", "draft", "edits", "effects", "emitted", "event", "key", "log", "now",
-        "response", "runs", "save", "scope", "skipped", "source", "starts", "stopped", "timers", "times",
+        "response", "runs", "save", "scope", "skipped", "source", "starts", "stopped", "times", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -139,7 +144,7 @@ class Passage:
         self.log: list[Doc] = []
         self.emitted: list[Emitted] = []
         self.effects: list[Row] = []
-        self.timers: list[Row] = []
+        self.waits: list[Wait] = []
         self.runs: list[Any] = []
         self.skipped: list[Any] = []
         self.starts: tuple[Start, ...] = ()
@@ -215,8 +220,7 @@ class Passage:
             stored = self.draft.profiles[profile_id]
             if stored is None:
                 raise NodeError(f"there is no profile {profile_id}")
-            profile = stored.doc
-            self.draft.use_profile(profile, stored.version)
+            profile = self.draft.use_profile(stored.doc, stored.version)
         session = self.draft.session
         if session is not None and self.draft.session_attached and session["profile"] != profile["id"]:
             self.put(session, "profile", profile["id"], "session.profile")

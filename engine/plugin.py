@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args,
 
 import msgspec
 
-from headrace.engine.calls.config import CallConfig
+from headrace.engine.calls.config import CallConfig, UrlOrSecret
 from headrace.engine.calls.http import Http, HttpAnswer
 from headrace.engine.config import Config
 from headrace.engine.errors import CallError, NodeError
@@ -61,6 +61,7 @@ __all__ = [
     "Step",
     "Text",
     "Url",
+    "UrlOrSecret",
     "Value",
     "View",
     "WorkflowName",
@@ -90,6 +91,7 @@ class Example:
     `config` as in a workflow file; what is there before (`event`, `profile` None for none, `session`, `past` events of
     the profile, newest first, other stored `profiles`); and what must come out: the port, `result` if given, and
     `changes`: the values that stand at dotted paths afterwards (`...` for none). `mocks` answer `step.http` in order.
+    `awaited` is an event that comes while the node waits.
     """
 
     config: Mapping[str, Any]
@@ -106,6 +108,7 @@ class Example:
     result: Any = ...
     changes: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    awaited: Mapping[str, Any] | None = None
 
 
 class Plugin(Generic[ConfigType]):
@@ -137,6 +140,10 @@ class Plugin(Generic[ConfigType]):
     def ports_for(cls, config: ConfigType) -> Mapping[str, str]:  # noqa: ARG003 - for those that override it
         """Return the ports of a node with this config; a plugin whose ports stand in its config overrides it."""
         return cls.ports
+
+    def accepts(self, step: "Step") -> bool:  # noqa: ARG002 - for those that override it
+        """Say whether `step.event` is the event that this node waits for; its type fits already."""
+        return True
 
     def run(self, step: "Step") -> Out | Awaitable[Out]:
         """Do the node's work for one event; raise NodeError to fail it."""
@@ -314,6 +321,16 @@ class Step(msgspec.Struct, eq=False, gc=False):
     def wait(self, until: datetime) -> None:
         """Stop here and go on, by the port that `run` returns, at a time."""
         self.journal.append(("wait", until, None))
+
+    def wait_for(
+        self, types: Sequence[str], until: datetime, *, port: str, where: Mapping[str, Any] | None = None
+    ) -> None:
+        """Stop here until the profile has an event of one of these types, and go on by `port`.
+
+        `where` holds what must stand at dotted paths of the event (`properties.order`), and the plugin's `accepts` is
+        asked. When none came by the time `until`, it goes on by the port that `run` returns.
+        """
+        self.journal.append(("wait", until, (list(types), dict(where or {}), port)))
 
     def stop(self, *, event: bool = False) -> None:
         """End this run after the current wave; with `event`, no later workflow takes the event either."""

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
+from headrace.engine.held import Before, Wait
 from headrace.engine.journal import FAILED, NOTHING, Asked, NodeRun, apply_journal
 from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Out, Step
@@ -20,8 +21,8 @@ from headrace.engine.workflow import Node, Place, Workflow
 class Run(msgspec.Struct, eq=False):
     """One event on its way through one workflow.
 
-    `place` says how far it is. `held` names the nodes that wait for a time, `by` the workflow that started
-    this one, if one did. Of the passage it keeps what a trace shows,
+    `place` says how far it is. `held` are the nodes that wait, `by` the workflow that started this one, if one did,
+    `before` what it did before it waited, `vars` its values if it waits. Of the passage it keeps what a trace shows,
     not the passage itself: two that hold each other wait for the garbage collector.
     """
 
@@ -32,23 +33,27 @@ class Run(msgspec.Struct, eq=False):
     times: dict[str, tuple[float, float]]
     started: float
     done: list[NodeRun] = []
-    held: list[str] = []
+    held: dict[str, Wait] = {}
     error: str = ""
     failed: bool = False
     stopped: bool = False
     ms: float = 0.0
     by: str = ""
+    before: Before | None = None
+    vars: dict[str, Any] | None = None
 
 
-async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
+async def run_workflow(workflow: Workflow, passage: Passage, before: Before | None = None) -> Run:
     """Run an event through a workflow and return what happened; a failed node does not raise.
 
-    Raises Needs when a node attaches a profile or session that the request has not locked, StoreError when one
-    looks something up and the store cannot answer now.
+    With `before` a run that waited goes on.
+
+    Raises VersionError when it cannot in this workflow, Needs when a node attaches a profile or session that the
+    request has not locked, StoreError when one looks something up and the store cannot answer now.
     """
     run = Run(workflow, workflow.start, passage.edits, passage.now, {}, perf_counter())
     passage.begin_run(run)
-    budget, place = passage.budget, workflow.start
+    budget, place = passage.budget, workflow.start if before is None else go_on(run, passage, before)
     # A node runs once at most, so that most runs need not count.
     is_short = budget.left < len(workflow.nodes)
     while place.wave and not run.stopped:
@@ -63,10 +68,20 @@ async def run_workflow(workflow: Workflow, passage: Passage) -> Run:
             place = walk(run, passage, place)
         if place.looks and perf_counter() > budget.turn_ends:
             await budget.breathe()
+    if run.held:
+        run.vars = passage.scope.vars
     budget.left -= place.count
     run.place = place
     run.ms = (perf_counter() - run.started) * 1000
     return run
+
+
+def go_on(run: Run, passage: Passage, before: Before) -> Place:
+    """Give a run that waited what it had then; returns the place where it goes on."""
+    run.before, run.vars = before, passage.scope.vars
+    passage.scope.nodes |= before.results()
+    passage.scope.vars |= before.vars
+    return before.place(run.workflow)
 
 
 def walk(run: Run, passage: Passage, place: Place) -> Place:
@@ -197,5 +212,5 @@ def heed(run: Run, done: NodeRun, asked: Asked) -> None:
     if asked.stops:
         run.stopped = True
     if asked.waits:
-        run.held.append(done.node.name)
+        run.held[done.node.name] = asked.waits
         done.way = done.node.held[done.out.port]

@@ -211,6 +211,12 @@ class Settings(BaseModel):
         _CALLS,
     )
 
+    timers: bool = _setting(
+        default=True,
+        about="Runs that wait go on in this process. With `off` another process on the same store has to do it.",
+        group=_CALLS,
+    )
+
     smtp: Annotated[str, BeforeValidator(_smtp)] = _setting(
         "",
         "The server that takes mails. `smtp://` means STARTTLS, `smtps://` TLS from the first byte, `smtp+plain://` no "
@@ -239,6 +245,11 @@ class Settings(BaseModel):
     keep_effects_days: Days = _setting(
         30,
         "Days that effects are kept after they were made, once they are sent or dead; 0 = for ever.",
+        _KEPT,
+    )
+    keep_timers_days: Days = _setting(
+        30,
+        "Days that timers are kept after they were made, once they are fired, cancelled or dead; 0 = for ever.",
         _KEPT,
     )
     keep_traces_days: Days = _setting(7, "Days that traces are kept; 0 = for ever.", _KEPT)

@@ -128,6 +128,8 @@ def full_trace(run: Run, event_id: str) -> Doc:
         "path": [done.node.name for done in run.done],
         "nodes": nodes,
     }
+    if run.before is not None:
+        _add_left(trace, run)
     if run.by:
         trace["started_by"] = run.by
     if run.error:
@@ -135,9 +137,20 @@ def full_trace(run: Run, event_id: str) -> Doc:
     return trace
 
 
-def trace_key(event_key: str, workflow: str) -> str:
-    """Return the id of the trace of an event's run through a workflow."""
-    return make_key("trace", event_key, workflow)
+def _add_left(trace: Doc, run: Run) -> None:
+    """Add to a trace of a run that waited the nodes that were left before, and those that were left then."""
+    assert run.before is not None  # noqa: S101 - who calls has looked
+    for name, port, _ in run.before.done:
+        trace["nodes"][name] |= {"skipped": f"left by {port} before the run waited"}
+    for name, port, result in run.before.leaving:
+        del trace["nodes"][name]["skipped"]
+        trace["nodes"][name] |= {"port": port, "result": shown(result)}
+    trace["path"] = [name for name, _, _ in run.before.leaving] + trace["path"]
+
+
+def trace_key(event_key: str, workflow: str, number: int = 0) -> str:
+    """Return the id of the trace of an event's run through a workflow; `number`: after so many waits."""
+    return make_key("trace", event_key, workflow, *([str(number)] if number else []))
 
 
 def _node_record(run: Run, done: NodeRun) -> Doc:
@@ -160,7 +173,7 @@ def _node_record(run: Run, done: NodeRun) -> Doc:
         if dropped:
             record["dropped"] = dropped
     if done.node.name in run.held:
-        record["waits"] = True
+        record["waits"] = iso(run.held[done.node.name].until)
     return record
 
 
@@ -183,7 +196,7 @@ def _why_not(run: Run, node: Node) -> str:
         return "disabled"
     if run.stopped:
         return "the run was stopped"
-    if run.held:
+    if run.held or (run.before is not None and run.before.held):
         return "waits"
     if node.join_all and node.bit & run.place.dead & run.place.taken:
         return "not every branch into it was taken"

@@ -65,7 +65,7 @@ async def commit_part(parts: Parts, job: Job, start: int, wants: Wants) -> tuple
     """Commit events from `start` on; returns the first that is left, and what it wants.
 
     An attempt that lost a race, or needs another lock, leaves nothing behind and is made again from the newest
-    documents.
+    documents. A job may bring what makes its attempts.
     """
     job.attempts = lost = 0
     while True:
@@ -73,7 +73,7 @@ async def commit_part(parts: Parts, job: Job, start: int, wants: Wants) -> tuple
         job.attempts += 1
         held = Held(parts.locks, job.ends)
         try:
-            done = await attempt_part(parts, job, start, wants, held)
+            done = await (job.attempt or attempt_part)(parts, job, start, wants, held)
         except StartAgain as again:
             wants = next_wants(job, wants, again)
             continue
@@ -95,7 +95,9 @@ async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: H
     crash_point("track.resolved")
     reads = StoreReads(parts.store, draft, job.request.received)
     ends, parent = nodes_end(parts, job), job.request.trace_parent
-    around = Surroundings(reads, parts.http, parts.secret, job.admission.tracing, parts.zone, ends, parent)
+    around = Surroundings(
+        reads, parts.http, parts.secret, job.admission.tracing, parts.zone, ends, parent, parts.versions
+    )
     attempt = Attempt(draft, around)
     end = await process_events(job, attempt, start, events, seen)
     crash_point("track.ran")

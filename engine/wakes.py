@@ -1,4 +1,4 @@
-"""Wakes the workers of this process when a commit has work for them."""
+"""Wakes the workers of this process after a commit."""
 
 import asyncio
 from typing import Any

@@ -1,6 +1,6 @@
 """A workflow: the model of its file, and its compiled form."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from hashlib import blake2b
 from operator import attrgetter
@@ -129,7 +129,7 @@ class Node:
         """Find out what follows by each port; called when the edges of all nodes are known."""
         self.skipped = self._way(None)
         self.ways = {port: self._way(port) for port in self.ports}
-        self.held = {port: Way(way.label, (), ()) for port, way in self.ways.items()}
+        self.held = {port: Way(f"{self.name}.waits", (), ()) for port in self.ways}
 
     def _way(self, port: str | None) -> Way:
         ready: list[Node] = []
@@ -233,6 +233,8 @@ class Takes(NamedTuple):
 class Workflow:
     """A workflow ready to run. Nothing in it changes after it was compiled, but its places learn what follows.
 
+    `text` is its file, which a run that waits keeps.
+
     One that `takes_all` is enabled, and takes every event whose type it names. `start` is the place where a run begins.
     `waiting` counts the edges into each node that are not dead from the start, and `dead` holds the bits of the nodes
     into which one is.
@@ -241,6 +243,7 @@ class Workflow:
     def __init__(self, name: str, version: str, file: WorkflowFile, nodes: tuple[Node, ...]) -> None:
         self.name = name
         self.version = version
+        self.text = b""
         self.file = file
         self.enabled = file.enabled
         self.order = file.order
@@ -277,6 +280,16 @@ class Workflow:
     def _first_place(self) -> Place:
         starts = tuple(node for node in self.nodes if not node.edges_in and not node.is_dead)
         return Place(starts, self.waiting, self.dead, [MOST_PLACES])
+
+    def place_after(self, done: Iterable[Way], leaving: Sequence[Way]) -> Place:
+        """Return the place of a run in which some nodes were left before, and some that waited are left now.
+
+        Neither it nor what follows is kept: most runs do not come by.
+        """
+        place = Place((), self.waiting.copy(), self.dead, [0])
+        for way in done:
+            place._settle(way.joins)
+        return place.follow(tuple(leaving))
 
     def matches(self, event_type: str) -> bool:
         """Say whether `on.event` names this type."""
@@ -319,7 +332,9 @@ def compile_workflow(
         for _, to in node.targets:
             to.edges_in += 1
     version = blake2b(text, digest_size=6).hexdigest()
-    return Workflow(name, version, file, nodes)
+    workflow = Workflow(name, version, file, nodes)
+    workflow.text = text
+    return workflow
 
 
 def with_runs(workflow: Workflow, run_of: Callable[[Node], Work]) -> Workflow:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from headrace.engine.held import Wait
 from headrace.engine.model import iso, make_key, new_profile, new_session
 from headrace.engine.passage import Needs, Passage
 from headrace.engine.plugin import Out, Step
@@ -126,7 +127,7 @@ async def test_a_journal_with_one_bad_entry_is_dropped_whole(does: Writes, error
         passage.log,
         passage.effects,
         passage.emitted,
-        passage.timers,
+        passage.waits,
         passage.starts,
     )
     assert not any(kept)
@@ -192,23 +193,15 @@ async def test_effects_timers_and_events_have_the_same_keys_in_every_attempt() -
         passage = make_passage()
         await write(passage, does)
         first, second = passage.effects
-        keys.append((first.key, second.key, passage.emitted[0].key, passage.timers[0].key))
+        keys.append((first.key, second.key, passage.emitted[0].key))
     assert keys[0] == keys[1]
-    assert len(set(keys[0])) == 4
+    assert len(set(keys[0])) == 3
     assert first.key == make_key("effect", passage.key, "made", "n0", "1")
     assert (first.doc["status"], first.doc["ordered"], second.doc["ordered"]) == ("pending", True, False)
     assert first.doc["request"] == {"url": "https://a.example"}
     assert (first.doc["event"], first.doc["workflow"], first.doc["profile"]) == (passage.key, "made", "p1")
     # All times are UTC.
-    assert passage.timers[0].doc["due"] == "2026-02-01T10:00:00.000Z"
-
-
-async def test_a_timer_keeps_the_results_so_far() -> None:
-    passage = make_passage()
-    await write(passage, lambda step: step.set("vars.x", 1), lambda step: step.wait(NOW + timedelta(days=1)))
-    (timer,) = passage.timers
-    assert set(timer.doc["nodes"]) >= {"n0"}
-    assert timer.doc["due"] == "2026-01-16T12:00:00.000Z"
+    assert passage.waits == [Wait(datetime(2026, 2, 1, 10, tzinfo=UTC))]
 
 
 async def test_later_answers_replace_earlier_ones() -> None:
@@ -343,13 +336,13 @@ async def test_what_a_plugin_asks_wrongly_fails_its_node(does: Any) -> None:
     passage = make_passage(without_profile=True, without_session=True)
     run = await write(passage, does)
     assert run.done[0].error
-    assert not any((passage.response, passage.emitted, passage.timers, passage.log, passage.edits))
+    assert not any((passage.response, passage.emitted, passage.waits, passage.log, passage.edits))
 
 
 async def test_a_time_without_a_zone_is_utc() -> None:
     passage = make_passage()
     await write(passage, lambda step: step.wait(datetime(2026, 2, 1, 12)))
-    assert passage.timers[0].doc["due"] == "2026-02-01T12:00:00.000Z"
+    assert passage.waits == [Wait(datetime(2026, 2, 1, 12, tzinfo=UTC))]
 
 
 async def test_internal_events_are_bounded_and_a_dropped_one_is_none() -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from headrace.engine.errors import NodeError
+from headrace.engine.held import Wait
 from headrace.engine.passage import MAX_NODE_RUNS
 from headrace.engine.plugin import Out, Step
 from headrace.engine.run import run_workflow
 from headrace.engine.trace import full_trace, run_record
 from headrace.engine.workflow import MOST_PLACES
-from tests.makers import leave, make_passage, make_workflow, path_of
+from tests.makers import NOW, leave, make_passage, make_workflow, path_of
 
 FORK = {"one": {"then": {"a": ["two", "three"]}}, "two": {}, "three": {}}
 
@@ -171,7 +172,7 @@ async def test_a_failed_node_changes_nothing_and_leaves_by_error(does: Any, erro
             passage.log,
             passage.effects,
             passage.emitted,
-            passage.timers,
+            passage.waits,
             passage.response,
         )
         assert not any(kept)
@@ -252,9 +253,8 @@ async def test_a_wait_holds_its_branch_only() -> None:
     passage = make_passage()
     run = await run_workflow(make_workflow(nodes, {"one": wait}), passage)
     assert path_of(run) == ["one", "two", "four"]
-    assert run.held == ["one"]
-    (timer,) = passage.timers
-    assert (timer.doc["node"], timer.doc["port"], timer.doc["profile"]) == ("one", "a", "p1")
+    assert run.held == {"one": Wait(NOW)}
+    assert run.place.path == "one.waits two.a four.a"
 
 
 @pytest.mark.parametrize("room", [MOST_PLACES, 3, 0])
@@ -281,7 +281,9 @@ async def test_runs_go_the_same_way_whether_their_places_are_kept_or_not(room: i
             run = await run_workflow(workflow, passage)
             last = ["three"] * (ways == ("a", "a")) + ["four"] * ("wait" not in ways and "a" in ways)
             assert path_of(run) == ["one", "two", *last]
-            assert [name for name, way in zip(("one", "two"), ways, strict=True) if way == "wait"] == run.held
+            assert [name for name, way in zip(("one", "two"), ways, strict=True) if way == "wait"] == list(
+                run.held
+            )
             record = run_record(run)
             assert record["path"] == " ".join(done.way.label for done in run.done)
             assert paths.setdefault(ways, record["path"]) == record["path"]

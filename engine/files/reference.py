@@ -158,6 +158,8 @@ def _outcome(example: Example) -> str:
     before += ["no profile"] if example.profile is None else []
     if example.at != Example.at:
         before.append(f"the time {example.at}")
+    if example.awaited is not None:
+        before.append(f"the event `{_json(example.awaited)}` while it waits")
     text = f"With {', '.join(before)}, it leaves" if before else "It leaves"
     text += f" by `{example.port}`"
     if example.result not in (..., None):

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.errors import WorkspaceError
+from headrace.engine.fields import Names
+from headrace.engine.files.check_workflow import Surroundings, check_workflow
 from headrace.engine.files.declared import FILES, SOURCES
+from headrace.engine.files.json_file import parse_json_file
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.source import Secrets
 from headrace.engine.files.workspace import WORKFLOWS, Workspace, load_workspace
 from headrace.engine.logs import logger
+from headrace.engine.workflow import Workflow
 
 EVERY_SECONDS = 0.25
 SETTLES_SECONDS = 0.1
@@ -50,6 +54,14 @@ class LiveWorkspace:
         self._secrets = secrets
         self._on_load = on_load
         self._task: asyncio.Task[None] | None = None
+
+    def compile(self, name: str, text: bytes) -> tuple[Workflow | None, tuple[Problem, ...]]:
+        """Compile an older version of a workflow: what the workspace declares now is not asked of it.
+
+        Returns None with the reasons when it does not load here any more, for want of a plugin perhaps.
+        """
+        file = parse_json_file(text, f"{WORKFLOWS}/{name}.json")
+        return check_workflow(name, file, Surroundings(self._catalog, Names(), {}, self._secrets))
 
     def start(self) -> None:
         """Begin to follow the files, in the running loop."""

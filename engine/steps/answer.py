@@ -6,6 +6,9 @@ from headrace.engine.model import Answer, Doc
 from headrace.engine.request import Attempt, Job
 from headrace.engine.trace import WHY_NOT, full_trace
 
+INTERNAL = frozenset(("waits", "throttles", "ordered"))
+"""Members of a profile in which the engine remembers what is going on."""
+
 
 def answer(job: Job, profile: Doc | None) -> Answer:
     """Return the answer to a request whose attempts are all durable."""
@@ -32,7 +35,8 @@ def shown_profile(job: Job, profile: Doc) -> Doc:
         return {"id": profile["id"]}
     source = job.source
     if source.file.answers_profile or not source.is_public:
-        return profile
+        # What the engine notes for itself is for the read API.
+        return {name: value for name, value in profile.items() if name not in INTERNAL}
     traits = {
         name: profile["traits"][name] for name in source.file.public_traits if name in profile["traits"]
     }

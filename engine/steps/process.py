@@ -8,6 +8,8 @@ from headrace.engine.request import Attempt, Incoming, Job
 from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
 from headrace.engine.steps.workflows import run_started, run_workflows
 from headrace.engine.store.protocol import Row
+from headrace.engine.timers.meeting import meet
+from headrace.engine.timers.waiting import hold
 from headrace.engine.trace import run_record, skipped_record
 
 
@@ -52,15 +54,18 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> 
         await run_started(passage, job.workspace.workflow)
     segments.evaluate_segments(passage)
     goals.evaluate_goals(passage)
+    if attempt.draft.waits:
+        await meet(passage)
+    if passage.waits:
+        await hold(passage)
     _keep(job, attempt, passage, event)
     for emitted in passage.emitted:
-        await _emit(job, attempt, passage, emitted)
+        await emit(job, attempt, passage, emitted, passage.event["time"]["happened"])
 
 
-async def _emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted) -> None:
+async def emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted, happened: str) -> None:
     """Process an internal event, which came from the one before it."""
     given = EventInput(emitted.type, emitted.properties)
-    happened = parent.event["time"]["happened"]
     incoming = Incoming(given, emitted.key, emitted.key, "", happened)
     doc = enrich.new_event(job, attempt, incoming) | {"emitted_by": parent.event["id"], "door": "internal"}
     passage = Passage(
@@ -84,9 +89,8 @@ def _keep(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> None
     """
     draft, doc, runs = attempt.draft, passage.event, passage.runs
     draft.touch(passage.edits)
-    if passage.effects or passage.timers:
+    if passage.effects:
         draft.effects += passage.effects
-        draft.timers += passage.timers
     is_plain = not (job.is_watched or passage.log or passage.response or passage.skipped)
     for run in runs:
         doc["runs"].append(run_record(run))

@@ -1,6 +1,7 @@
 """Runs a plugin's example with the real runner, without store and network."""
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,10 +11,11 @@ from headrace.engine.draft import Draft
 from headrace.engine.errors import CallError, NodeError
 from headrace.engine.model import Doc, from_iso, make_key, new_profile, new_session
 from headrace.engine.passage import Needs, Passage, Surroundings
-from headrace.engine.plugin import Example, Http, HttpAnswer, Plugin
-from headrace.engine.run import run_workflow
+from headrace.engine.plugin import Example, Http, HttpAnswer, Out, Plugin
+from headrace.engine.run import Run, run_workflow
 from headrace.engine.store.protocol import Stored
 from headrace.engine.testing.memory_reads import MemoryReads
+from headrace.engine.timers.meeting import accepts, fits, met_event
 from headrace.engine.trigger import On
 from headrace.engine.view import plain
 from headrace.engine.workflow import NodeFile, Workflow, WorkflowFile, compile_workflow
@@ -66,10 +68,21 @@ async def run_example(plugin: str | type[Plugin[Any]], example: Example) -> Exam
             # A session that nobody has yet: allow it, and start again.
             fresh[needs.session] = None
     (done,) = run.done
+    if example.awaited is not None:
+        _receive(example, run)
     docs = {root: getattr(passage.scope, root) for root in ("event", "profile", "session", "vars")}
     docs["response"] = passage.response
     changes = {path: plain(_read(docs, path)) for path in example.changes}
     return ExampleRun(done.out.port, plain(done.out.result), changes, done.error, passage)
+
+
+def _receive(example: Example, run: Run) -> None:
+    """Let the awaited event come: if it is the one that the node waits for, the node is left by that port."""
+    (done,) = run.done
+    wait = run.held.get(NODE)
+    later = _passage(dataclasses.replace(example, event=example.awaited or {}), {})
+    if wait is not None and fits(later.event, wait.types, wait.where) and accepts(done.node, later):
+        done.out = Out(wait.port, met_event(later.event))
 
 
 def one_node(kind: type[Plugin[Any]], config: Mapping[str, Any]) -> Workflow:

@@ -1,1 +1,1 @@
-"""Runs that wait: what is kept of them, and how they go on."""
+"""Runs that wait, and how they go on."""

@@ -184,10 +184,11 @@ class Work:
             _, n = number
             source = session_source(change.session, change.tenant, change.id, n, self.now) + b"}"
             yield Planned("session", alias(place, "sessions"), doc_id(change.session.key), n, source)
-        for row in change.events:
-            yield self._event(row, event_source(row, change.tenant, change.id, self.now))
+        # Marks first: a change that is a mark's must lose to any other that makes the same one.
         for row in change.marks:
             yield self._event(row, mark_source(row, change.tenant, change.id, self.now))
+        for row in change.events:
+            yield self._event(row, event_source(row, change.tenant, change.id, self.now))
         owner = self._owner()
         for row in change.failed:
             where = month_index(place, "failed", created_at(row.doc, self.now))

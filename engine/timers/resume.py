@@ -1,0 +1,189 @@
+"""Goes on with a run that waited, once, in one commit."""
+
+from collections.abc import AsyncIterator, Iterator
+from copy import deepcopy
+from datetime import datetime
+from time import perf_counter
+
+from headrace.engine.draft import HIDDEN, Draft
+from headrace.engine.errors import BusyError
+from headrace.engine.files.source import Source, SourceFile, compile_source
+from headrace.engine.held import Left
+from headrace.engine.locks import Held
+from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso
+from headrace.engine.note import note
+from headrace.engine.parts import Parts
+from headrace.engine.passage import Passage, Surroundings
+from headrace.engine.reads import StoreReads
+from headrace.engine.request import Admission, Attempt, Job, Wants
+from headrace.engine.run import run_workflow
+from headrace.engine.steps import goals, segments
+from headrace.engine.steps.admit import INTERNAL, sampled
+from headrace.engine.steps.process import emit
+from headrace.engine.steps.resolve import ProfileReader
+from headrace.engine.steps.workflows import run_started
+from headrace.engine.store.protocol import CLAIMED, Ref, Stored
+from headrace.engine.timers.outcome import Outcome, mark_of, why_cancelled
+from headrace.engine.timers.waiting import before_of, held_of, hold, take_waits
+from headrace.engine.trace import run_record, skipped_record, traced
+from headrace.engine.track import commit, commit_part, nodes_end
+
+ALIKE = ("context", "source", "tenant", "door", "device", "page", "utm")
+"""What internal events have of the event that the run is about."""
+
+
+async def resume(parts: Parts, timer: Doc, now: datetime, cancel: str = "") -> Outcome:
+    """Go on with the run of a timer, as far as what it waits for has come; or cancel it, for a reason.
+
+    Everything is one commit with a mark under the timer's key, so it happens once, whoever tries how often.
+    Raises StoreError, BusyError; VersionError when the run's version cannot be used here.
+    """
+    resumption = Resumption(parts, timer, now, cancel)
+    job = resumption.job
+    job.attempt = resumption.attempt
+    await commit_part(parts, job, 0, Wants())
+    note(parts, job)
+    return resumption.outcome
+
+
+class Resumption:
+    """One try of one worker to go on with a run: a job of its own, whose attempts begin from the timer."""
+
+    def __init__(self, parts: Parts, timer: Doc, now: datetime, cancel: str) -> None:
+        self.parts = parts
+        self.timer = timer
+        self.now = now
+        self.cancel = cancel
+        self.outcome = Outcome()
+        workspace = parts.live.current
+        source = workspace.sources.get(timer["source"]) or _stand_in(timer)
+        tracing = source.file.trace or sampled(parts.settings.trace_sample)
+        request = TrackRequest(source.id, [], INTERNAL, now, profile_less=True)
+        admission = Admission(source, tracing, debugger=False, debugger_refused=False, not_kept="")
+        self.job = Job(request, admission, workspace)
+        self.job.tenant = timer["tenant"]
+        self.job.ends = perf_counter() + parts.settings.request_deadline_seconds
+        self.job.alike = {name: timer["input"][name] for name in ALIKE if name in timer["input"]}
+
+    async def attempt(self, parts: Parts, job: Job, start: int, wants: Wants, held: Held) -> int | None:
+        """Make one attempt; None when its commit lost a race."""
+        self.outcome = Outcome()
+        draft, mark = await self._resolve(wants, held)
+        attempt = Attempt(draft, self._around(draft))
+        if mark is not None:
+            self.outcome.read(mark.doc)
+            return start
+        if self.timer["profile"] is not None and draft.profile is None:
+            self.outcome.cancelled("the profile is gone")
+            return start
+        entries = take_waits(draft, self.timer)
+        reason = self.cancel or why_cancelled(self.timer, job.workspace)
+        if reason:
+            self.outcome.cancelled(reason)
+        else:
+            leaving = [left async for left in self._leaving(entries)]
+            if not leaving:
+                return start
+            await self._go_on(attempt, entries, leaving)
+        draft.marks.append(mark_of(self.timer, self.outcome, job.received))
+        if not await commit(parts, job, attempt):
+            return None
+        job.committed.append(attempt)
+        return start
+
+    async def _resolve(self, wants: Wants, held: Held) -> tuple[Draft, Stored | None]:
+        """Return a draft with the run's session and profile as they are now, under their locks, and the mark."""
+        timer, store, tenant = self.timer, self.parts.store, self.job.tenant
+        draft = Draft(tenant, self.job.received)
+        refs = [Ref("seen", timer["id"])]
+        session_id, profile_id = timer["session"] or wants.session, timer["profile"] or wants.profile
+        if session_id is not None:
+            key = doc_key("session", tenant, session_id)
+            await held.take(key)
+            refs.append(Ref("session", key))
+        mark, *found = await store.read(refs)
+        session = found[0] if found else None
+        if session_id is not None:
+            draft.sessions[session_id] = session
+        reader = ProfileReader(draft, store, held, recent=False)
+        profile = None if profile_id is None else await reader.hold(profile_id)
+        if timer["profile"] is not None and profile is not None:
+            draft.use_profile(profile.doc, profile.version)
+        if timer["session"] is not None and session is not None and _is_of(session.doc, timer["profile"]):
+            draft.use_session(session.doc, session.version)
+        return draft, mark
+
+    def _around(self, draft: Draft) -> Surroundings:
+        parts, job = self.parts, self.job
+        reads = StoreReads(parts.store, draft, self.now)
+        ends = nodes_end(parts, job)
+        return Surroundings(
+            reads,
+            parts.http,
+            parts.secret,
+            job.admission.tracing,
+            parts.zone,
+            ends,
+            versions=parts.versions,
+        )
+
+    async def _leaving(self, entries: dict[str, Doc]) -> AsyncIterator[Left]:
+        """Yield the nodes that are left now: their time has come, or their event."""
+        for name, held in self.timer["held"].items():
+            met = entries.get(name, {}).get("met")
+            if met is not None:
+                wake = await self.parts.store.get("timer", met)
+                if wake is None:
+                    raise BusyError("what woke the run is not written yet")
+                yield name, held["received"], wake["result"]
+            elif from_iso(held["due"]) <= self.now:
+                yield name, held["port"], held["result"]
+
+    async def _go_on(self, attempt: Attempt, entries: dict[str, Doc], leaving: list[Left]) -> None:
+        """Run what follows, and put all that comes of it into the draft."""
+        job, timer = self.job, self.timer
+        before = before_of(timer, leaving)
+        for name, entry in entries.items():
+            if name in before.held and "met" in entry:
+                before.held[name] = {**before.held[name], "met": entry["met"]}
+        workflow = await self.parts.versions.find(timer["workflow"], timer["version"])
+        passage = Passage(
+            attempt.draft,
+            deepcopy(timer["input"]),
+            timer["event"],
+            job.source_doc,
+            self.now,
+            attempt.around,
+            attempt.renew_budget(),
+            timer["depth"],
+        )
+        passage.save = timer["save"]
+        run = await run_workflow(traced(workflow) if job.admission.tracing else workflow, passage, before)
+        if passage.starts:
+            await run_started(passage, job.workspace.workflow)
+        segments.evaluate_segments(passage)
+        goals.evaluate_goals(passage)
+        await hold(passage)
+        attempt.draft.touch(passage.edits)
+        attempt.draft.effects += passage.effects
+        self.outcome.fired(list(_records(passage)), waits=bool(held_of(run)) and not run.stopped)
+        attempt.passages.append(passage)
+        for emitted in passage.emitted:
+            await emit(job, attempt, passage, emitted, job.received)
+
+
+def _records(passage: Passage) -> Iterator[Doc]:
+    for run in passage.runs:
+        yield run_record(run)
+    for skipped in passage.skipped:
+        yield skipped_record(skipped.workflow, skipped.why)
+
+
+def _stand_in(timer: Doc) -> Source:
+    """Return a source in place of one that is not declared any more."""
+    return compile_source(timer["source"], SourceFile(tenant=timer["tenant"]), lambda _: None)
+
+
+def _is_of(session: Doc, profile: str | None) -> bool:
+    """Say whether a session is there, and the profile's."""
+    return not session.get(CLAIMED) and not session.get(HIDDEN) and session["profile"] in (None, profile)

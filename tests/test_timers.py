@@ -1,0 +1,112 @@
+"""Runs that wait: held, fired once by a worker with a frozen clock, on every store."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from headrace.engine.engine import Engine
+from headrace.engine.model import Doc, EventInput, iso
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
+from tests.conftest import OpenLab
+from tests.makers import NOW, Lab, chain, count
+
+HOUR = timedelta(hours=1)
+
+
+def waiting(*, period: str = "1h", **members: Any) -> Doc:
+    """Return a workflow that counts, waits, and counts something else."""
+    nodes = [count("profile.stats.counters.before"), ("wait", {"period": period}), count()]
+    return chain("x", *nodes, **members)
+
+
+def for_order(**config: Any) -> Doc:
+    """Return a workflow that waits for an order, and notes by which port it went on."""
+    return {
+        "on": {"event": ["cart"]},
+        "nodes": {
+            "wait": {
+                "plugin": "wait_for_event",
+                "config": {"event": ["order"], "timeout": "1h"} | config,
+                "then": {"received": ["got"], "timeout": ["late"]},
+            },
+            "got": {
+                "plugin": "set_fields",
+                "config": {"fields": {"profile.traits.order": "{{ nodes.wait.properties.total }}"}},
+            },
+            "late": {"plugin": "increment", "config": {"field": "profile.stats.counters.late"}},
+        },
+    }
+
+
+def worker(engine: Engine, now: datetime) -> TimerWorker:
+    return TimerWorker(engine.parts, KINDS, lambda: now)
+
+
+async def fire(lab: Lab, now: datetime) -> int:
+    """Fire what is due at a time; returns how many timers were claimed."""
+    lab.place.show()
+    return await worker(lab.engine, now).fire_due()
+
+
+async def timers(lab: Lab) -> list[tuple[str, str]]:
+    return [(doc["kind"], doc["status"]) for doc in await lab.all("timer")]
+
+
+async def counters(lab: Lab) -> Mapping[str, float]:
+    counted: Mapping[str, float] = (await lab.one("profile"))["stats"]["counters"]
+    return counted
+
+
+async def test_a_run_goes_on_when_its_time_has_come(open_lab: OpenLab) -> None:
+    async with open_lab({"w": waiting()}, timers=False) as lab:
+        await lab.track(EventInput("x", id="e1"), received=NOW)
+        assert await counters(lab) == {"before": 1}
+        timer = await lab.one("timer")
+        assert (timer["due"], timer["node"], timer["status"]) == (iso(NOW + HOUR), "n1", "pending")
+        event = await lab.one("event")
+        assert event["runs"][0]["path"] == "n0.done n1.waits"
+        assert await fire(lab, NOW + HOUR - timedelta(milliseconds=1)) == 0
+        assert await fire(lab, NOW + HOUR) == 1
+        assert await counters(lab) == {"before": 1, "n": 1}
+        timer = await lab.one("timer")
+        assert timer["status"] == "fired"
+        assert timer["runs"][0]["path"] == "n1.done n2.done"
+        assert await fire(lab, NOW + 9 * HOUR) == 0
+        assert await counters(lab) == {"before": 1, "n": 1}
+
+
+async def test_it_sees_the_profile_as_it_is_then(open_lab: OpenLab) -> None:
+    async with open_lab({"w": waiting(), "other": chain("y", count())}, timers=False) as lab:
+        await lab.track("x", received=NOW)
+        await lab.track("y", "y", received=NOW)
+        await fire(lab, NOW + HOUR)
+        assert await counters(lab) == {"before": 1, "n": 3}
+
+
+async def test_the_event_comes_in_time(open_lab: OpenLab) -> None:
+    async with open_lab({"w": for_order()}, timers=False) as lab:
+        await lab.track("cart", received=NOW)
+        (entry,) = (await lab.one("profile"))["waits"]
+        assert (entry["node"], entry["types"]) == ("wait", ["order"])
+        await lab.track(EventInput("order", {"total": 7}), received=NOW + HOUR / 2)
+        assert await timers(lab) == [("run", "pending"), ("wake", "pending")]
+        assert await fire(lab, NOW + HOUR / 2) == 1
+        profile = await lab.one("profile")
+        assert profile["traits"] == {"order": 7}
+        assert "waits" not in profile
+        assert await timers(lab) == [("run", "fired"), ("wake", "fired")]
+        assert await fire(lab, NOW + 2 * HOUR) == 0
+        assert await counters(lab) == {}
+
+
+async def test_the_event_does_not_come(open_lab: OpenLab) -> None:
+    async with open_lab({"w": for_order()}, timers=False) as lab:
+        await lab.track("cart", received=NOW)
+        assert await fire(lab, NOW + HOUR) == 1
+        # One that comes later is not for this run.
+        await lab.track(EventInput("order", {"total": 7}), received=NOW + HOUR)
+        assert await fire(lab, NOW + 2 * HOUR) == 0
+        profile = await lab.one("profile")
+        assert (profile["traits"], profile["stats"]["counters"]) == ({}, {"late": 1})
+        assert "waits" not in profile
