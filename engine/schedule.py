@@ -40,7 +40,7 @@ TYPE = "schedule"
 PAGE = 100
 """Profiles that are asked for at once."""
 
-AT_ONCE = 8
+AT_ONCE = 16
 """Profiles that are worked on at the same time."""
 
 TURN_SECONDS = 5.0

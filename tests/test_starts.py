@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.engine.files.workspace import Workspace, load_workspace
 from headrace.engine.model import Doc, EventInput
@@ -68,6 +70,27 @@ async def test_started_workflows_run_after_those_that_took_the_event_by_order_of
     records = [run_record(run) for run in processed.runs]
     by = {record["workflow"]: record.get("started_by") for record in records}
     assert by == {"a": None, "b": None, "second": "a", "first": "a", "third": "second"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 7), max_size=5), min_size=1, max_size=8), st.integers(0, 255))
+async def test_any_workflows_run_once_each_in_the_order_of_asking(
+    tmp_path_factory: pytest.TempPathFactory, asks: list[list[int]], takers: int
+) -> None:
+    # Each asks only for such as come after it, so that there is no circle.
+    after = [[to for to in wanted if number < to < len(asks)] for number, wanted in enumerate(asks)]
+    takes = [number for number in range(len(asks)) if takers >> number & 1]
+    files: Files = {}
+    for number, wanted in enumerate(after):
+        nodes = [say(f"w{number}"), *[start(f"w{to}") for to in wanted]]
+        files[f"w{number}"] = chain("x", *nodes) if number in takes else asked(*nodes)
+    expected, queue = list(takes), [to for number in takes for to in after[number]]
+    for to in queue:
+        if to not in expected:
+            expected.append(to)
+            queue += after[to]
+    _, ran = await send(tmp_path_factory.mktemp("any"), files)
+    assert ran == [f"w{number}" for number in expected]
 
 
 async def test_a_workflow_that_took_the_event_is_not_started_again(tmp_path: Path) -> None:
