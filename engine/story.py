@@ -12,8 +12,8 @@ from headrace.engine.trace import WHY_NOT, trace_key
 MOST = 200
 """Effects, timers, internal events and replays of one event that its story tells; there may be more."""
 
-MOST_OF_A_MOMENT = 1_000
-"""Events of one visitor and one moment among which an event's internal ones are looked for."""
+MOST_AT_ONCE = 1_000
+"""Events of one visitor among which those are looked for that an event caused, or that are replays of it."""
 
 REPLAY = "replay"
 """The type under which a replay that was applied is kept."""
@@ -33,6 +33,7 @@ async def story(store: Ask | Looking, tenant: str, key: str) -> Doc | None:
         return None
     runs = [await _told(store, event, run) for run in event["runs"]]
     cause_of_it = await cause(store, event)
+    timers = await _of_event(store, "timer", event)
     return {
         "event": {name: value for name, value in event.items() if name != "runs"},
         "door": event["door"],
@@ -43,12 +44,26 @@ async def story(store: Ask | Looking, tenant: str, key: str) -> Doc | None:
         "runs": [run for run in runs if "skipped" not in run],
         "skipped": [run for run in runs if "skipped" in run],
         "effects": await _of_event(store, "effect", event),
-        "timers": await _of_event(store, "timer", event),
-        "caused": [_named(each) for each in await caused(store, event)],
+        "timers": timers,
+        "caused": [_named(each) for each in await caused(store, event, later=bool(timers))],
         "refused": await refusals(store, tenant, event["id"], event["source"]),
         "replay_of": event.get("replay_of"),
         "replays": await replays(store, event),
     }
+
+
+async def story_of_refused(
+    store: Ask | Looking, tenant: str, id: str, source: str | None = None
+) -> Doc | None:
+    """Return what is known of an event that was never accepted, in the shape of a story, or None."""
+    refused = await refusals(store, tenant, id, source)
+    if not refused:
+        return None
+    nothing: Doc = dict.fromkeys(
+        ("event", "door", "profile", "session", "identity", "caused_by", "replay_of")
+    )
+    none: Doc = {name: [] for name in ("runs", "skipped", "effects", "timers", "caused", "replays")}
+    return nothing | none | {"refused": refused}
 
 
 def identity(event: Doc) -> Doc:
@@ -82,17 +97,21 @@ async def cause(store: Ask | Looking, event: Doc) -> Doc | None:
     )
 
 
-async def caused(store: Ask | Looking, event: Doc) -> list[Doc]:
-    """Return the internal events that an event caused, in their order; they have its received time."""
+async def caused(store: Ask | Looking, event: Doc, *, later: bool = False) -> list[Doc]:
+    """Return the internal events that an event caused, in their order; they have its received time.
+
+    With `later` also those of runs that went on after a wait, as far as they are among the visitor's newest.
+    """
     begins = from_iso(event["time"]["received"])
-    query = replace(_of_visitor(event), since=begins, until=begins + MOMENT, limit=MOST_OF_A_MOMENT)
+    until = None if later else begins + MOMENT
+    query = replace(_of_visitor(event), since=begins, until=until, limit=MOST_AT_ONCE)
     found = (await store.find(query)).items
     return [doc for doc in reversed(found) if doc.get("emitted_by") == event["id"]]
 
 
 async def replays(store: Ask | Looking, event: Doc) -> list[Doc]:
     """Return the replays of an event that were applied, oldest first; each is an event with a story of its own."""
-    query = replace(_of_visitor(event), type=REPLAY, limit=MOST)
+    query = replace(_of_visitor(event), type=REPLAY, limit=MOST_AT_ONCE)
     found = (await store.find(query)).items
     return [
         {"key": doc["key"], "received": doc["time"]["received"], **doc["properties"], "runs": doc["runs"]}

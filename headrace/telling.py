@@ -11,7 +11,14 @@ from headrace.terminal import plain
 
 LONGEST = 120
 
-STATUS = {"sent": "green", "fired": "green", "pending": "yellow", "dead": "red", "cancelled": "red"}
+STATUS = {
+    "sent": "green",
+    "fired": "green",
+    "pending": "yellow",
+    "dead": "red",
+    "cancelled": "red",
+    "dropped": "red",
+}
 
 
 def told(story: Doc) -> Tree:
@@ -64,32 +71,44 @@ def _identity(tree: Tree, identity: Doc) -> None:
 
 def _runs(tree: Tree, story: Doc) -> None:
     for run in story["runs"]:
-        by = f" [dim]started by {plain(run['started_by'])}[/]" if "started_by" in run else ""
         if "trace" in run:
             draw_run(tree, run["trace"])
-            continue
-        mark = "[red]✗[/]" if "error" in run else "[green]✓[/]"
-        branch = tree.add(f"{mark} [bold]{plain(run['workflow'])}[/] [dim]{run['ms']:.2f} ms[/]{by}")
-        branch.add(" → ".join(plain(step) for step in run["path"].split()) or "[dim]no node ran[/]")
-        if "error" in run:
-            branch.add(f"[red]{plain(run['error'])}[/]")
+        else:
+            _run(tree, run)
     for run in story["skipped"]:
         tree.add(f"[dim]- {plain(run['workflow'])}: {plain(run['why'])}[/]")
     if not story["runs"] and not story["skipped"]:
         tree.add("[yellow]no workflow takes this type of event[/]")
 
 
+def _run(tree: Tree, run: Doc) -> None:
+    by = f" [dim]started by {plain(run['started_by'])}[/]" if "started_by" in run else ""
+    mark = "[red]✗[/]" if "error" in run else "[green]✓[/]"
+    branch = tree.add(f"{mark} [bold]{plain(run['workflow'])}[/] [dim]{run.get('ms', 0):.2f} ms[/]{by}")
+    branch.add(" → ".join(plain(step) for step in run["path"].split()) or "[dim]no node ran[/]")
+    if "error" in run:
+        branch.add(f"[red]{plain(run['error'])}[/]")
+
+
+def _target(request: Doc) -> str:
+    """Return where a deferred call goes; an address may be a secret, which has a name only."""
+    url = request.get("url")
+    if url is None:
+        return "mail" if "mail" in request else "?"
+    text = url if isinstance(url, str) else f"secret {url.get('secret')}"
+    return f"{request.get('method', 'POST')} {text}"
+
+
 def _effects(tree: Tree, effects: list[Doc]) -> None:
     for effect in reversed(effects):
-        request = effect["request"]
-        target = f"{request.get('method', 'POST')} {request.get('url', '')}" if "url" in request else "mail"
+        target = _target(effect["request"])
         branch = tree.add(
             f"{_status(effect)} {plain(effect['workflow'])}.{plain(effect['node'])}: {plain(target)} "
             f"[dim]{plain(effect['id'])}[/]"
         )
         for attempt in effect["attempts"]:
-            said = attempt.get("error") or attempt.get("status")
-            branch.add(f"{plain(attempt.get('at', ''))} {_value(said)} [dim]{attempt.get('ms', '')} ms[/]")
+            said = " ".join(str(attempt[name]) for name in ("status", "error") if name in attempt)
+            branch.add(f"{plain(attempt['at'])} {_value(said)} [dim]{attempt['ms']} ms[/]")
         if effect["status"] == "pending":
             branch.add(f"[dim]due {plain(effect.get('due'))}[/]")
 
@@ -98,9 +117,10 @@ def _timers(tree: Tree, timers: list[Doc]) -> None:
     for timer in reversed(timers):
         where = plain(timer["workflow"]) + (f".{plain(timer['node'])}" if timer.get("node") else "")
         branch = tree.add(f"{_status(timer)} {where} [dim]due {plain(timer.get('due'))}[/]")
-        for name in ("run", "why", "error"):
-            if timer.get(name):
-                branch.add(f"{name} {_value(timer[name])}")
+        if timer.get("reason"):
+            branch.add(_value(timer["reason"]))
+        for run in timer.get("runs") or ():
+            _run(branch, run)
 
 
 def _status(doc: Doc) -> str:

@@ -40,7 +40,7 @@ async def account_then(look: Looking, event: Doc) -> tuple[Account, list[Doc]]:
         return Account(event["type"], refused=refusal(refused["code"], refused["reasons"])), []
     account = Account(event["type"], runs=_by_workflow(event["runs"]))
     account.effects = await _of_event(look, "effect", event)
-    account.timers = await _of_event(look, "timer", event)
+    account.timers = _first_waits(await _of_event(look, "timer", event))
     traces = []
     ran = [name for name, run in account.runs.items() if "skipped" not in run]
     for name in ran:
@@ -80,8 +80,14 @@ def _of_passage(passage: Passage, effects: list[Row], timers: list[Row]) -> Acco
     account = Account(event["type"], runs=_by_workflow(records))
     account.changes = {run.workflow.name: _changes(_trace_of(run, event)) for run in passage.runs}
     account.effects = {row.key: row.doc for row in effects if row.doc["event"] == passage.key}
-    account.timers = {row.key: row.doc for row in timers if row.doc["event"] == passage.key}
+    account.timers = _first_waits({row.key: row.doc for row in timers if row.doc["event"] == passage.key})
     return account
+
+
+def _first_waits(timers: dict[str, Doc]) -> dict[str, Doc]:
+    """Return the timers of runs that wait for the first time: a replay goes no further than that."""
+    first = {key: doc for key, doc in timers.items() if not doc.get("number")}
+    return {key: doc for key, doc in first.items() if doc.get("kind", "run") == "run"}
 
 
 def _trace_of(run: Run, event: Doc) -> Doc:

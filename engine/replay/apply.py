@@ -51,7 +51,7 @@ async def apply_workflow(parts: Parts, workspace: Workspace, workflow: Workflow,
         why = f"it takes no events of the type '{kind}'" if source else f"no source '{event['source']}'"
         return Applied(event, name, "left out", why)
     # Of this type the workflow stands alone; what it causes meets the whole workspace.
-    alone = replace(workspace, _by_type={kind: (workflow,)})
+    alone = workspace.only(kind, workflow)
     key = replay_key(event, workflow)
     job = past_job(source, event, alone, utc_now())
     (incoming,) = job.incoming

@@ -88,8 +88,16 @@ def _run_text(run: Doc | None) -> str:
 
 
 def _effects(then: Account, now: Account) -> Iterator[Doc]:
+    waited = {timer["workflow"] for timer in then.timers.values()}
     for key in dict.fromkeys((*then.effects, *now.effects)):
         before, after = then.effects.get(key), now.effects.get(key)
+        if (
+            before is not None
+            and after is None
+            and before["workflow"] in waited
+            and _came_later(then, before)
+        ):
+            continue
         where = before or after or {}
         names = {"workflow": where["workflow"], "node": where["node"]}
         if before is None or after is None:
@@ -104,6 +112,12 @@ def _effects(then: Account, now: Account) -> Iterator[Doc]:
         else:
             if before["request"] != after["request"]:
                 yield _difference("effect", **names, then=before["request"], now=after["request"])
+
+
+def _came_later(then: Account, effect: Doc) -> bool:
+    """Say whether an effect is of a node that ran only after a wait, as far as the path of before is kept."""
+    path = str(then.runs[effect["workflow"]].get("path", ""))
+    return not any(step.partition(".")[0] == effect["node"] for step in path.split())
 
 
 def _timers(then: Account, now: Account) -> Iterator[Doc]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,9 @@ from headrace.engine.replay.overlay import Overlay
 from headrace.engine.replay.past import REFUSED
 from headrace.engine.replay.scratch import Scratch
 from headrace.engine.request import Admission, Incoming, Job
+from headrace.engine.schedule import TYPE as TICK
 from headrace.engine.settings import Settings
+from headrace.engine.steps.admit import INTERNAL
 from headrace.engine.store.looking import Looking
 from headrace.engine.testing.dry import dry_parts
 from headrace.engine.trace import full_trace
@@ -114,7 +116,7 @@ class DryReplay:
             return Replayed(event, then, Account(event["type"]), problem=text)
         self._overlay.begin(event)
         self._answers.begin(traces)
-        job = past_job(source, event, self.workspace)
+        job = past_job(source, event, meant_for(event, self.workspace))
         await commit_all(self._parts, job)
         passages = [passage for attempt in job.committed for passage in attempt.passages]
         errors = [error for attempt in job.committed for error in attempt.errors]
@@ -128,6 +130,14 @@ class DryReplay:
             self._answers.used,
             [full_trace(run, passage.event["id"]) for passage in passages for run in passage.runs],
         )
+
+
+def meant_for(event: Doc, workspace: Workspace) -> Workspace:
+    """Return the workspace as the event meets it: that of a tick is for the workflow of its schedule alone."""
+    if event["type"] != TICK or event["door"] != INTERNAL:
+        return workspace
+    workflow = workspace.workflow(str(event["properties"].get("workflow")))
+    return replace(workspace, _by_type={TICK: ()}) if workflow is None else workspace.only(TICK, workflow)
 
 
 def past_job(source: Source, event: Doc, workspace: Workspace, received: datetime | None = None) -> Job:

@@ -108,6 +108,9 @@ class Overlay:
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep none."""
 
+    async def keep_workflow(self, row: Row) -> None:
+        """Keep none: no run that waits here ever goes on."""
+
     async def find(self, query: Query) -> Page:
         """Return events of a profile from before the event at hand, the newest first."""
         return Page([], None) if self._history is None else await self._history.find(query)
@@ -150,6 +153,10 @@ class Through:
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep traces as the store does."""
         await self._store.keep_traces(traces)
+
+    async def keep_workflow(self, row: Row) -> None:
+        """Keep a version as the store does."""
+        await self._store.keep_workflow(row)
 
     async def find(self, query: Query) -> Page:
         """Return events from before the event that is replayed."""

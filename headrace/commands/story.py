@@ -18,7 +18,7 @@ from headrace.engine.replay.past import REFUSED
 from headrace.engine.settings import Settings
 from headrace.engine.store.looking import open_looking
 from headrace.engine.store.protocol import Query
-from headrace.engine.story import refusals, story
+from headrace.engine.story import story, story_of_refused
 from headrace.replaying import the_event
 from headrace.telling import told
 from headrace.terminal import CANNOT_START, fail, out
@@ -69,11 +69,13 @@ async def read_story(settings: Settings, id: str, query: Query) -> Doc:
     look = await open_looking(settings.store, data=settings.data, dedup_days=settings.dedup_days)
     try:
         event = await the_event(look, id, query, _workspace(settings))
-        found = None if REFUSED in event else await story(look, event["tenant"], event["key"])
-        return found or {
-            "event": None,
-            "refused": await refusals(look, query.tenant, event["id"], query.source),
-        }
+        if REFUSED in event:
+            found = await story_of_refused(look, query.tenant, event["id"], query.source)
+        else:
+            found = await story(look, event["tenant"], event["key"])
+        if found is None:
+            raise ValueError(f"The event {id} was erased just now.")
+        return found
     finally:
         await look.close()
 
