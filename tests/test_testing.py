@@ -318,3 +318,62 @@ async def test_a_schedule_without_a_segment_runs_without_a_profile(tmp_path: Pat
     assert (await check(workspace, events=events, expect={"logs": lines})).passed
     many = await check(workspace, events=[{"advance": "30d"}])
     assert "more than 1000 ticks" in told(many)
+
+
+def counted(name: str) -> dict[str, Any]:
+    return {"plugin": "increment", "config": {"field": f"profile.stats.counters.{name}"}}
+
+
+CART = {
+    "wait": {
+        "plugin": "wait_for_event",
+        "config": {"event": ["other"], "timeout": "2h", "when": "event.properties.ok"},
+        "then": {"received": ["thank"], "timeout": ["sleep"]},
+    },
+    "sleep": {"plugin": "wait", "config": {"period": "1h"}, "then": {"done": ["remind"]}},
+    "thank": counted("thank"),
+    "remind": counted("remind"),
+}
+OTHER = {"type": "other", "properties": {"ok": True}}
+ORDER = {"type": "order"}
+
+
+async def test_runs_that_wait_go_on_when_the_clock_moves(tmp_path: Path) -> None:
+    workspace = load(tmp_path, CART)
+    begun = await check(workspace, expect={"path": ["wait"], "ports": {}, "waits": ["wait"]})
+    assert begun.passed, told(begun)
+    assert begun.ways == [[]]
+    early = await check(
+        workspace, events=[ORDER, {"advance": "119m"}], expect={"path": ["wait"], "waits": ["wait"]}
+    )
+    assert early.passed, told(early)
+    late = await check(
+        workspace,
+        events=[ORDER, {"advance": "2h"}],
+        expect={"path": ["wait", "sleep"], "ports": {"wait": "timeout"}, "waits": ["sleep"]},
+    )
+    assert late.passed, told(late)
+    whole = await check(
+        workspace,
+        events=[ORDER, {"advance": "1d"}],
+        expect={
+            "path": ["sleep", "remind"],
+            "nodes": {"sleep": {"until": "2026-01-15T15:00:00.000Z"}},
+            "waits": [],
+            "profile": {"stats": {"counters": {"remind": 1}}},
+        },
+    )
+    assert whole.passed, told(whole)
+    received = await check(
+        workspace,
+        events=[ORDER, {"advance": "1h"}, {**OTHER, "properties": {}}, OTHER, {"advance": "1d"}],
+        expect={
+            "path": ["wait", "thank"],
+            "ports": {"wait": "received"},
+            "nodes": {"wait": {"type": "other", "properties": {"ok": True}}},
+            "profile": {"stats": {"counters": {"thank": 1}}},
+        },
+    )
+    assert received.passed, told(received)
+    assert measure(mine(workspace), [late, whole, received]).percent == 100
+    assert measure(mine(workspace), [whole]).missed == [("wait", "received"), ("thank", "done")]

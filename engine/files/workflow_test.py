@@ -68,6 +68,7 @@ class Expect(FileModel):
     effects: list[Sent] | None = Field(None, description="The effects, in order.")
     emitted: list[Made] | None = Field(None, description="The events that were emitted, in order.")
     started: list[str] | None = Field(None, description="The workflows that were started, in order.")
+    waits: list[str] | None = Field(None, description="The nodes that still wait at the end.")
     logs: list[str] | None = Field(None, description="Lines that nodes logged, in order.")
 
 

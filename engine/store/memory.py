@@ -57,6 +57,10 @@ class MemoryStore:
     async def keep_traces(self, traces: Sequence[Row]) -> None:
         """Keep none: who asks for a trace here has the run itself."""
 
+    async def get(self, kind: str, key: str) -> Doc | None:
+        """Return a timer; other kinds are not looked for."""
+        return next((doc for doc in self.timers if kind == "timer" and doc["id"] == key), None)
+
     async def find(self, query: Query) -> Page:
         """Return events, the newest first; other kinds are not looked for."""
         return Page(self._matching(query)[: query.limit], None)

@@ -21,6 +21,7 @@ from headrace.engine.model import (
     EventError,
     EventInput,
     TrackRequest,
+    from_iso,
     iso,
     make_key,
     new_profile,
@@ -36,6 +37,8 @@ from headrace.engine.steps.admit import INTERNAL
 from headrace.engine.store.memory import MemoryStore
 from headrace.engine.store.protocol import Ref, Row, Store
 from headrace.engine.testing.example import filled
+from headrace.engine.timers.kinds import newest_timer
+from headrace.engine.timers.resume import Resumption
 from headrace.engine.track import commit_all
 from headrace.engine.trigger import Schedule
 from headrace.engine.workflow import Workflow
@@ -90,6 +93,11 @@ class Processed(NamedTuple):
     def runs(self) -> list[Run]:
         """All runs, in order."""
         return [run for passage in self.passages for run in passage.runs]
+
+
+def is_pending(timer: Doc) -> bool:
+    """Say whether a timer is still to be fired."""
+    return bool(timer["status"] == "pending")
 
 
 class _Still:
@@ -211,7 +219,35 @@ class Dry:
             profile_id=self.profile,
             profile_less=self.profile is None,
         )
-        return await self._process(source, request, self.workspace)
+        processed = await self._process(source, request, self.workspace)
+        # What waited for this event goes on with it.
+        for fired in await self.fire(self.now):
+            processed.passages.extend(fired.passages)
+        return processed
+
+    async def fire(self, until: datetime) -> list[Processed]:
+        """Move the clock on and let runs that wait go on, each when its time comes; returns what became of each."""
+        processed: list[Processed] = []
+        while True:
+            due = [timer for timer in self.store.timers if is_pending(timer) and timer["due"] <= iso(until)]
+            if not due:
+                return processed
+            timer = min(due, key=lambda each: str(each["due"]))
+            self.now = max(self.now, from_iso(timer["due"]))
+            processed.append(Processed(await self._go_on(timer), []))
+
+    async def _go_on(self, timer: Doc) -> list[Passage]:
+        newest: Doc | None = timer
+        if timer["kind"] == "wake":
+            timer |= {"status": "fired"}
+            newest = await newest_timer(self._parts, timer, self.now)
+        if newest is None:
+            return []
+        resumption = Resumption(self._parts, newest, self.now)
+        resumption.job.is_watched = True
+        await resumption.run()
+        newest |= resumption.outcome.content()
+        return [passage for attempt in resumption.job.committed for passage in attempt.passages]
 
     async def tick(self, source: Source, workflow: Workflow, schedule: Schedule) -> list[Processed]:
         """Run a workflow by its schedule, at the time that the clock shows; returns what became of each event."""

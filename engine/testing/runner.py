@@ -11,12 +11,14 @@ from headrace.engine.errors import HeadraceError
 from headrace.engine.files.source import Source
 from headrace.engine.files.workflow_test import Expect, Mock, TestCase, TestEvent
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.held import Left
 from headrace.engine.language.registry import BadLiteral
 from headrace.engine.language.times import parse_duration
 from headrace.engine.model import EventInput
 from headrace.engine.plugin import ERROR_PORT, Out, Step
+from headrace.engine.run import Run
 from headrace.engine.testing.clock import advance
-from headrace.engine.testing.dry import SESSION, Dry, Processed, read_clock
+from headrace.engine.testing.dry import SESSION, Dry, Processed, is_pending, read_clock
 from headrace.engine.testing.expectation import Difference, differences
 from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Workflow, with_runs
@@ -108,9 +110,7 @@ async def _run(workspace: Workspace, workflow: Workflow, test: TestCase, result:
         else:
             made = [await dry.send(source, event_input(event))]
         processed += made
-        result.ways += [
-            [(done.node.name, done.out.port) for run in each.runs for done in run.done] for each in made
-        ]
+        result.ways += [[(name, port) for name, port, _ in left_nodes(each.runs)] for each in made]
     result.differences += compare(test.expect, dry, source, processed)
 
 
@@ -185,6 +185,9 @@ def compare(expect: Expect, dry: Dry, source: Source, processed: list[Processed]
     if expect.started is not None:
         started = [start.workflow for passage in passages for start in passage.starts]
         yield from differences("started", expect.started, started)
+    if expect.waits is not None:
+        waits = [name for timer in dry.store.timers if is_pending(timer) for name in timer["held"]]
+        yield from differences("waits", expect.waits, waits)
     if expect.logs is not None:
         lines = [line["message"] for passage in passages for line in passage.log]
         yield from differences("logs", expect.logs, lines)
@@ -203,15 +206,32 @@ def _compare_runs(expect: Expect, last: Processed) -> Iterator[Difference]:
             yield Difference("skipped", expect.skipped, why or ABSENT_SKIP)
     elif not runs and expect.path != []:
         yield Difference("", text=f"the workflow did not take the last event: {WHY[why]}")
-    done = [node for run in runs for node in run.done]
     if expect.path is not None and runs:
-        path = [each.node.name for each in done]
+        path = [name for run in runs for name in path_of(run)]
         if path != expect.path:
             yield Difference("path", expect.path, path)
-    ports = {each.node.name: each.out.port for each in done}
-    yield from differences("ports", expect.ports, ports)
-    results = {each.node.name: plain(each.out.result) for each in done}
-    yield from differences("nodes", expect.nodes, results)
+    left = left_nodes(runs)
+    yield from differences("ports", expect.ports, {name: port for name, port, _ in left})
+    yield from differences("nodes", expect.nodes, {name: plain(result) for name, _, result in left})
+
+
+def path_of(run: Run) -> list[str]:
+    """Return the nodes of a run in order: those that it went on from after a wait, then those that ran."""
+    before = [] if run.before is None else run.before.leaving
+    return [name for name, _, _ in before] + [done.node.name for done in run.done]
+
+
+def left_nodes(runs: Iterable[Run]) -> list[Left]:
+    """Return the nodes that were left; one that waits is left when its time, or its event, has come."""
+    found: list[Left] = []
+    for run in runs:
+        found += [] if run.before is None else run.before.leaving
+        found += [
+            (done.node.name, done.out.port, done.out.result)
+            for done in run.done
+            if done.node.name not in run.held
+        ]
+    return found
 
 
 ABSENT_SKIP = "not skipped: it ran"

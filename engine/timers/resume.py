@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from copy import deepcopy
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 
 from headrace.engine.draft import HIDDEN, Draft
@@ -10,7 +11,7 @@ from headrace.engine.errors import BusyError
 from headrace.engine.files.source import Source, SourceFile, compile_source
 from headrace.engine.held import Left
 from headrace.engine.locks import Held
-from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso
+from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso, make_key
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Passage, Surroundings
@@ -22,7 +23,7 @@ from headrace.engine.steps.admit import INTERNAL, sampled
 from headrace.engine.steps.process import emit
 from headrace.engine.steps.resolve import ProfileReader
 from headrace.engine.steps.workflows import run_started
-from headrace.engine.store.protocol import CLAIMED, Ref, Stored
+from headrace.engine.store.protocol import CLAIMED, Ref, Row, Stored
 from headrace.engine.timers.outcome import Outcome, mark_of, why_cancelled
 from headrace.engine.timers.waiting import before_of, held_of, hold, take_waits
 from headrace.engine.trace import run_record, skipped_record, traced
@@ -39,17 +40,14 @@ async def resume(parts: Parts, timer: Doc, now: datetime, cancel: str = "") -> O
     Raises StoreError, BusyError; VersionError when the run's version cannot be used here.
     """
     resumption = Resumption(parts, timer, now, cancel)
-    job = resumption.job
-    job.attempt = resumption.attempt
-    await commit_part(parts, job, 0, Wants())
-    note(parts, job)
+    await resumption.run()
     return resumption.outcome
 
 
 class Resumption:
     """One try of one worker to go on with a run: a job of its own, whose attempts begin from the timer."""
 
-    def __init__(self, parts: Parts, timer: Doc, now: datetime, cancel: str) -> None:
+    def __init__(self, parts: Parts, timer: Doc, now: datetime, cancel: str = "") -> None:
         self.parts = parts
         self.timer = timer
         self.now = now
@@ -64,6 +62,12 @@ class Resumption:
         self.job.tenant = timer["tenant"]
         self.job.ends = perf_counter() + parts.settings.request_deadline_seconds
         self.job.alike = {name: timer["input"][name] for name in ALIKE if name in timer["input"]}
+
+    async def run(self) -> None:
+        """Go on, as `resume` does; `outcome` tells what became of it, the job's attempts what ran."""
+        self.job.attempt = self.attempt
+        await commit_part(self.parts, self.job, 0, Wants())
+        note(self.parts, self.job)
 
     async def attempt(self, parts: Parts, job: Job, start: int, wants: Wants, held: Held) -> int | None:
         """Make one attempt; None when its commit lost a race."""
@@ -160,7 +164,7 @@ class Resumption:
         passage.save = timer["save"]
         run = await run_workflow(traced(workflow) if job.admission.tracing else workflow, passage, before)
         if passage.starts:
-            await run_started(passage, job.workspace.workflow)
+            await run_started(passage, job.workspace.workflow, partial(self._claim, attempt.draft))
         segments.evaluate_segments(passage)
         goals.evaluate_goals(passage)
         await hold(passage)
@@ -170,6 +174,19 @@ class Resumption:
         attempt.passages.append(passage)
         for emitted in passage.emitted:
             await emit(job, attempt, passage, emitted, job.received)
+
+
+    async def _claim(self, draft: Draft, workflow: str) -> bool:
+        """Take a workflow that the run starts: another run of the event, which waited too, may start it as well."""
+        timer = self.timer
+        key = make_key("started", timer["event"], workflow)
+        (seen,) = await self.parts.store.read([Ref("seen", key)])
+        if seen is not None:
+            return False
+        received, profile = self.job.received, timer["profile"]
+        mark = {"id": "", "profile": profile, "content": "started", "received": received}
+        draft.marks.append(Row(key, mark))
+        return True
 
 
 def _records(passage: Passage) -> Iterator[Doc]:

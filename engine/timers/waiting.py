@@ -9,6 +9,7 @@ from headrace.engine.held import Before, Left, Wait
 from headrace.engine.model import Doc, from_iso, iso, make_key
 from headrace.engine.passage import Passage
 from headrace.engine.run import Run
+from headrace.engine.steps.workflows import ran_so_far
 from headrace.engine.store.protocol import Row
 from headrace.engine.view import shown
 
@@ -75,13 +76,18 @@ def timer_row(passage: Passage, run: Run, held: dict[str, Doc]) -> Row:
         "due": held[first]["due"],
         "status": "pending",
         "created": iso(passage.now),
-        "input": {**passage.event, "runs": [], "errors": []},
+        "input": {**passage.event, "runs": _ran(passage), "errors": []},
         "done": _done(run),
         "vars": shown(run.vars),
         "save": passage.save,
         "depth": passage.depth,
     }
     return Row(key, doc)
+
+
+def _ran(passage: Passage) -> list[Doc]:
+    """Return which workflows ran for the event: a run that goes on starts none of them."""
+    return [{"workflow": name} for name in sorted(ran_so_far(passage))]
 
 
 def _done(run: Run) -> list[Left]:
