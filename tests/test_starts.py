@@ -1,6 +1,7 @@
 """emit_event and start_workflow: what one workflow causes another to do."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from headrace.engine.files.workspace import Workspace, load_workspace
 from headrace.engine.model import Doc, EventInput
 from headrace.engine.passage import MAX_NODE_RUNS
 from headrace.engine.testing.dry import Dry, Processed
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 from headrace.engine.trace import run_record
 from tests.conftest import OpenLab
 from tests.makers import NOW, Files, catalog, chain, count, write_workspace
@@ -192,7 +195,7 @@ async def test_what_was_started_and_emitted_is_committed_once(open_lab: OpenLab)
         "b": asked(count(), ("defer", {})),
         "c": chain("inner", count("profile.stats.counters.inner")),
     }
-    async with open_lab(files) as lab:
+    async with open_lab(files, timers=False, outbox=False) as lab:
         await lab.track(EventInput("x", id="e1"))
         before = lab.rows()
         await lab.track(EventInput("x", id="e1"))
@@ -201,3 +204,28 @@ async def test_what_was_started_and_emitted_is_committed_once(open_lab: OpenLab)
         outer = next(event for event in await lab.all("event") if event["type"] == "x")
         runs = [(run["workflow"], run.get("started_by")) for run in outer["runs"]]
         assert runs == [("a", None), ("b", "a")]
+
+
+async def test_runs_that_waited_start_a_workflow_once_too(open_lab: OpenLab) -> None:
+    wait = ("wait", {"period": "1h"})
+    files = {
+        "a": chain("x", wait, start("once"), start("took")),
+        "b": chain("x", wait, start("once"), wait, start("once")),
+        "took": chain("x", count("profile.stats.counters.took")),
+        "once": asked(count()),
+    }
+    async with open_lab(files, timers=False) as lab:
+        await lab.track(EventInput("x", id="e1"), received=NOW)
+        for hours in (1, 2, 3):
+            lab.place.show()
+            now = NOW + timedelta(hours=hours)
+            await TimerWorker(lab.engine.parts, KINDS, lambda now=now: now).fire_due()  # type: ignore[misc]
+        assert (await lab.counter(), await lab.counter("took")) == (1, 1)
+        by = [
+            run.get("started_by")
+            for timer in await lab.all("timer")
+            for run in timer.get("runs", ())
+            if run["workflow"] == "once" and "path" in run
+        ]
+        assert len(set(by)) == 1
+        assert by[0] in ("a", "b")

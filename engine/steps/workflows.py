@@ -1,6 +1,6 @@
 """Step 9: run the event through every workflow that takes it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from headrace.engine.errors import NodeError
@@ -9,6 +9,9 @@ from headrace.engine.passage import Passage
 from headrace.engine.run import run_workflow
 from headrace.engine.trace import traced
 from headrace.engine.workflow import Workflow
+
+Claim = Callable[[str], Awaitable[bool]]
+"""Takes a workflow's name for an event; false says that another run of it was first."""
 
 
 class Skipped(NamedTuple):
@@ -31,12 +34,15 @@ async def run_workflows(passage: Passage, workflows: tuple[Workflow, ...]) -> No
             passage.stopped = True
 
 
-async def run_started(passage: Passage, find: Callable[[str], Workflow | None]) -> None:
+async def run_started(
+    passage: Passage, find: Callable[[str], Workflow | None], claim: Claim | None = None
+) -> None:
     """Run the workflows that nodes asked for, in the order of asking; each runs once at most for an event.
 
-    They may ask for others. What an author said to narrow a workflow holds here too, but for the event's type.
+    They may ask for others. What an author said to narrow a workflow holds here too, but for the event's type. `claim`
+    is asked before each where other runs of the event may start the same one, in a commit of their own.
     """
-    ran = {run.workflow.name for run in passage.runs}
+    ran = ran_so_far(passage)
     place = 0
     while place < len(passage.starts):
         asked = passage.starts[place]
@@ -46,7 +52,14 @@ async def run_started(passage: Passage, find: Callable[[str], Workflow | None]) 
             passage.event["errors"].append(f"{asked.by}: there is no workflow '{asked.workflow}' to start")
         elif asked.workflow not in ran:
             ran.add(asked.workflow)
-            await _run_asked(workflow, passage, asked.by)
+            if claim is None or await claim(asked.workflow):
+                await _run_asked(workflow, passage, asked.by)
+
+
+def ran_so_far(passage: Passage) -> set[str]:
+    """Return the names of the workflows that ran for the event, before a run of it waited too."""
+    before = {record["workflow"] for record in passage.event.get("runs", ())}
+    return before | {run.workflow.name for run in passage.runs}
 
 
 async def _run_asked(workflow: Workflow, passage: Passage, by: str) -> None:

@@ -163,6 +163,7 @@ class Resumption:
         )
         passage.save = timer["save"]
         run = await run_workflow(traced(workflow) if job.admission.tracing else workflow, passage, before)
+        run.by = timer.get("started_by", "")
         if passage.starts:
             await run_started(passage, job.workspace.workflow, partial(self._claim, attempt.draft))
         segments.evaluate_segments(passage)
@@ -174,7 +175,6 @@ class Resumption:
         attempt.passages.append(passage)
         for emitted in passage.emitted:
             await emit(job, attempt, passage, emitted, job.received)
-
 
     async def _claim(self, draft: Draft, workflow: str) -> bool:
         """Take a workflow that the run starts: another run of the event, which waited too, may start it as well."""

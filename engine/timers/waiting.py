@@ -82,6 +82,8 @@ def timer_row(passage: Passage, run: Run, held: dict[str, Doc]) -> Row:
         "save": passage.save,
         "depth": passage.depth,
     }
+    if run.by:
+        doc["started_by"] = run.by
     return Row(key, doc)
 
 
