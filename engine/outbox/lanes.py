@@ -25,8 +25,13 @@ MOST_AHEAD_UNKNOWN = 256
 FIRST_GUESS_SECONDS = 0.05
 """How long a call takes, as long as none was answered; later what they took."""
 
+STALL_SECONDS = 2.0
+"""When nothing came back for so long, a lane may not move any more."""
+
+FIRST_PUT_OFF_SECONDS = 5.0
 LONGEST_PUT_OFF_SECONDS = 300.0
-"""What a lane has no room for comes again within this time."""
+"""What a lane has no room for comes again within this time: the first time soon, since the host may be well by then,
+and each further time within twice as long."""
 
 MOST_IDLE = 1_000
 """Hosts that are remembered although nothing waits for them."""
@@ -59,6 +64,7 @@ class Lane:
 
     __slots__ = (
         "_clock",
+        "_dice",
         "_most",
         "_slot",
         "at_once",
@@ -80,13 +86,14 @@ class Lane:
         self.since = 0.0
         self._most = most
         self._clock = clock
+        self._dice = dice
         self._slot = 0.0
 
     @property
     def per_second(self) -> float:
         """How many it sends, by how long the last calls took, or those under way take already."""
         waited = self._clock() - self.since if self.busy else 0.0
-        return self.at_once / max(self.seconds, waited, 0.0005)
+        return self.at_once / max(self.seconds, waited if waited > STALL_SECONDS else 0.0005)
 
     @property
     def is_moving(self) -> bool:
@@ -129,15 +136,16 @@ class Lane:
             self.at_once = min(self.at_once + 1, float(self._most))
             self.breaker.succeeded()
 
-    def put_off(self) -> float:
-        """Return after how many seconds one that there is no room for should come again.
+    def put_off(self, times: int) -> float:
+        """Return after how many seconds one that there is no room for should come again; it was put off so often.
 
         They are spread over the time as the lane can take them, so that they need not be put off again.
         """
         now = self._clock()
         self._slot = max(self._slot, now + len(self.queue) / self.per_second, self.breaker.until)
         self._slot = min(self._slot + 1 / self.per_second, now + LONGEST_PUT_OFF_SECONDS)
-        return self._slot - now
+        longest = min(FIRST_PUT_OFF_SECONDS * 2.0 ** min(times, 30), LONGEST_PUT_OFF_SECONDS)
+        return min(self._slot - now, longest * self._dice.uniform(0.5, 1.0))
 
     def shed(self, *, all_of_it: bool = False) -> list[Item]:
         """Take out what waits and should not, since the lane does not move any more; or all."""

@@ -117,7 +117,8 @@ def told(doc: Doc, outcome: Outcome, limits: Limits, now: datetime, dice: random
     if outcome.error:
         attempt["error"] = outcome.error
     tries = doc.get("tries", 0) + 1
-    new = doc | {"attempts": [*doc["attempts"], attempt][-ATTEMPTS_KEPT:], "tries": tries}
+    left = {name: value for name, value in doc.items() if name != "put_off"}
+    new = left | {"attempts": [*doc["attempts"], attempt][-ATTEMPTS_KEPT:], "tries": tries}
     if outcome.status is not None:
         new["response"] = {"status": outcome.status, "text": outcome.body}
     if outcome.verdict == "sent":

@@ -145,7 +145,7 @@ class Outbox:
             lane.queue.append(item)
             self._pump(lane)
         else:
-            self._put_off(item, lane.put_off())
+            self._no_room(lane, item)
 
     # In order
 
@@ -229,7 +229,7 @@ class Outbox:
     def _shed_lane(self, lane: Lane) -> None:
         """Give back what would wait too long in its lane."""
         for item in lane.shed():
-            self._put_off(item, lane.put_off())
+            self._no_room(lane, item)
 
     async def _bury(self, item: Item) -> None:
         """Tell that an effect is dead; then it is."""
@@ -252,6 +252,12 @@ class Outbox:
         self._end(item, doc | {"status": "dead", "reason": item.doc["ending"]})
 
     # Ending
+
+    def _no_room(self, lane: Lane, item: Item) -> None:
+        """Give back an effect that its lane has no room for."""
+        times = item.doc.get("put_off", 0)
+        due = iso(utc_now() + timedelta(seconds=lane.put_off(times)))
+        self._end(item, item.doc | {"due": due, "put_off": times + 1})
 
     def _put_off(self, item: Item, seconds: float) -> None:
         """Give an effect back, to be claimed again later."""
