@@ -26,6 +26,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ENCODINGS = ("json", "form", "text")
 ALGORITHMS = ("sha256", "sha1", "sha512")
 USUAL_SECONDS = 10.0
+LEAST_SECONDS = 0.001
 MOST_SECONDS = 60.0
 MOST_HEADERS = 64
 HEADER_CHARS = 8_192
@@ -78,6 +79,8 @@ def outgoing(
     """Return what of a call is sent; `now` is in seconds since 1970. Raises CallError for what cannot be sent."""
     if strange := call.keys() - _MEMBERS:
         raise CallError(f"a call has no {', '.join(sorted(strange))}")
+    for name in ("headers", "auth", "tls"):
+        _object(call.get(name), name)
     values = Values(secrets)
     method = str(call.get("method", "GET" if call.get("body") is None else "POST")).upper()
     if method not in METHODS:
@@ -95,12 +98,36 @@ def outgoing(
         name, value = authenticated(auth, values, body)
         headers[name] = value
     if sign := call.get("sign"):
-        names = [values.text(secret, "sign") for secret in sign]
+        if not isinstance(sign, list | tuple):
+            raise CallError('`sign` should be a list of {"secret": "NAME"}')
+        names = [values.secret(secret, "sign") for secret in sign]
         headers |= signed_headers(names, key, now, body)
-    seconds = min(max(float(call.get("timeout_seconds") or USUAL_SECONDS), 0.001), MOST_SECONDS)
-    tls = call.get("tls") or {}
-    check = Tls(bool(tls.get("verify", True)), tls.get("ca"))
-    return Outgoing(method, target, headers, body, seconds, check, tuple(values.used))
+    return Outgoing(method, target, headers, body, _seconds(call), _tls(call), tuple(values.used))
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    """Return a member that is an object, or an empty one. Raises CallError for anything else."""
+    if value is not None and not isinstance(value, Mapping):
+        raise CallError(f"`{name}` should be an object")
+    return value or {}
+
+
+def _seconds(call: Mapping[str, Any]) -> float:
+    given = call.get("timeout_seconds")
+    if given is None:
+        return USUAL_SECONDS
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise CallError("`timeout_seconds` should be a number")
+    # What is not a number is not greater than the least either.
+    return min(given, MOST_SECONDS) if given > LEAST_SECONDS else LEAST_SECONDS
+
+
+def _tls(call: Mapping[str, Any]) -> Tls:
+    given = _object(call.get("tls"), "tls")
+    file = given.get("ca")
+    if file is not None and not isinstance(file, str):
+        raise CallError("`tls.ca` should be the path of a file")
+    return Tls(given.get("verify", True) is not False, file)
 
 
 class Values:
@@ -111,11 +138,13 @@ class Values:
         self.used: list[str] = []
 
     def text(self, value: Any, what: str) -> str:
-        """Return a text, or that of the secret that is named. Raises CallError when there is none."""
-        if isinstance(value, str):
-            return value
+        """Return a text, or the secret that is named. Raises CallError when it is neither."""
+        return value if isinstance(value, str) else self.secret(value, what, "a text or ")
+
+    def secret(self, value: Any, what: str, or_what: str = "") -> str:
+        """Return the secret that is named. Raises CallError when none is: a secret never stands in a call itself."""
         if not isinstance(value, Mapping) or not isinstance(value.get("secret"), str):
-            raise CallError(f'{what} should be a text or {{"secret": "NAME"}}')
+            raise CallError(f'{what} should be {or_what}{{"secret": "NAME"}}')
         name = value["secret"]
         secret = self._secrets(name)
         if secret is None:
@@ -133,7 +162,7 @@ def encoded(body: Any, kind: str) -> tuple[bytes, str]:
         return b"", ""
     try:
         data = _ENCODERS[kind](body)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CallError(f"the body cannot be sent as {kind}: {error}") from None
     if len(data) > BODY_BYTES:
         raise CallError(f"the body has {len(data):,} bytes, {BODY_BYTES:,} can be sent")
@@ -201,23 +230,23 @@ def checked_headers(headers: Mapping[str, Any], values: Values) -> dict[str, str
 
 def authenticated(auth: Mapping[str, Any], values: Values, body: bytes) -> tuple[str, str]:
     """Return the header that says who calls. Raises CallError for what cannot stand in it."""
-    if basic := auth.get("basic"):
+    if basic := _object(auth.get("basic"), "auth.basic"):
         user = values.text(basic.get("user"), "basic.user")
         if ":" in user:
             raise CallError("a user of basic authentication may not hold a colon")
-        both = f"{user}:{values.text(basic.get('password'), 'basic.password')}"
+        both = f"{user}:{values.secret(basic.get('password'), 'basic.password')}"
         token = base64.b64encode(both.encode()).decode()
         values.used.append(token)
         return "authorization", f"Basic {token}"
     if bearer := auth.get("bearer"):
-        token = values.text(bearer, "bearer")
+        token = values.secret(bearer, "bearer")
         return "authorization", header_value("authorization", f"Bearer {token}")
-    if made := auth.get("hmac"):
+    if made := _object(auth.get("hmac"), "auth.hmac"):
         algorithm = made.get("algorithm", "sha256")
         if algorithm not in ALGORITHMS:
             raise CallError(f"{algorithm} is no algorithm; there are {', '.join(ALGORITHMS)}")
-        secret = values.text(made.get("key"), "hmac.key")
-        name = header_name(made.get("header", "x-signature"))
+        secret = values.secret(made.get("key"), "hmac.key")
+        name = header_name(str(made.get("header", "x-signature")))
         digest = hmac.digest(secret.encode(), body, algorithm).hex()
         return name, header_value(name, f"{made.get('prefix', '')}{digest}")
     raise CallError("auth should be one of basic, bearer, hmac")

@@ -6,12 +6,12 @@ The client library is imported at the first call: a server that calls nobody doe
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from socket import AF_INET, AF_INET6
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, quote_plus, urljoin
 
 import msgspec
 
@@ -275,14 +275,19 @@ def _failure(target: Target, error: Exception) -> CallError:
     return CallError(f"{place}: the call failed ({type(error).__name__})", retryable=True)
 
 
+def _forms(text: str) -> Iterator[str]:
+    """Yield the ways in which a text stands in URLs, forms and JSON."""
+    in_json = msgspec.json.encode(text).decode()[1:-1]
+    yield from (quote(text, safe=""), quote(text), quote_plus(text))
+    yield from (in_json, in_json.replace("/", "\\/"))
+
+
 class Hiding:
     """Takes secrets out of what comes back: a server may say what it was told."""
 
     def __init__(self, secrets: tuple[str, ...]) -> None:
         texts = {text for text in secrets if len(text) >= SHORTEST_HIDDEN}
-        texts |= {quote(text, safe="") for text in texts} | {
-            msgspec.json.encode(text).decode()[1:-1] for text in texts
-        }
+        texts |= {form for text in texts for form in _forms(text)}
         self._texts = sorted(texts, key=len, reverse=True)
 
     def in_text(self, text: str) -> str:

@@ -1,5 +1,6 @@
 """Calls that nodes make while they run, and wait for."""
 
+import re
 from collections.abc import Mapping
 from email.message import Message
 from time import perf_counter
@@ -7,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from headrace.engine.calls.call import USUAL_SECONDS
 from headrace.engine.calls.client import Client, Reply
 from headrace.engine.calls.http import Http, HttpAnswer
 from headrace.engine.calls.memory import Memory
@@ -17,6 +19,11 @@ from headrace.engine.view import plain
 
 SHARE = 0.95
 """How much of its node's time a call may take, so that the node can still say what became of it."""
+
+_CHARSET = re.compile(
+    r"utf-?8|utf-?16|(us-)?ascii|latin-?1|iso-8859-\d\d?|windows-125\d|shift_jis|euc-(jp|kr)|gb(k|2312|18030)|big5"
+)
+"""Charsets of texts that are read; Python has more, some of which are no charsets."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -112,7 +119,7 @@ class NodeCalls(Http):
         rendered = {name: value for name, value in call.items() if name not in ("timeout_seconds", "tls")}
         try:
             text = _encode(rendered).decode()
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise NodeError(f"the call is no JSON: {error}") from None
         workflow = self._passage.runs[-1].workflow.name
         return make_key("call", self._passage.key, workflow, self._step.name, str(number), text)
@@ -123,8 +130,8 @@ class NodeCalls(Http):
         nodes = passage.runs[-1].workflow.nodes
         node = next((node.timeout_seconds for node in nodes if node.name == self._step.name), 10.0)
         left = SHARE * min(node, passage.around.ends - perf_counter())
-        seconds = min(float(call.get("timeout_seconds") or 10.0), left)
-        return {**call, "timeout_seconds": max(seconds, 0.001)}
+        given = call.get("timeout_seconds", USUAL_SECONDS)
+        return {**call, "timeout_seconds": min(given, left) if isinstance(given, int | float) else given}
 
 
 def noted(call: Mapping[str, Any]) -> Doc:
@@ -152,8 +159,11 @@ def parsed(reply: Reply) -> Any:
             if reply.status < 300:
                 raise CallError(f"the answer says that it is JSON, and is not: {error.detail}") from None
             return reply.body.decode("utf-8", "replace")
+    charset = header.get_content_charset("utf-8")
+    if not _CHARSET.fullmatch(charset):
+        return None
     try:
-        text = reply.body.decode(header.get_content_charset("utf-8"))
-    except (LookupError, UnicodeDecodeError):
+        text = reply.body.decode(charset)
+    except (LookupError, UnicodeError):
         return None
     return text if "\0" not in text else None

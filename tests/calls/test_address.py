@@ -1,8 +1,12 @@
 """Which addresses may be called, in every spelling."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
 
 from headrace.engine.calls.address import Rules, kind, literal, read_allowed, read_url
 from headrace.engine.errors import CallError
@@ -121,3 +125,25 @@ def test_a_url_is_sent_in_one_spelling(url: str, sent: str) -> None:
     assert target.url == sent
     assert read_url(sent) == target
     assert literal(target.host) is None or target.host == str(literal(target.host))
+
+
+PIECES = st.sampled_from([
+    *"@:/?#[].%\\ \t\r\n0x7fa", "http://", "https://", "127.0.0.1", "[::1]", "crm.example", "%2e", "%00",
+    "\uff0f", "\u3002", "\u2488", "\u00df", "\u2100", "xn--", "//",
+])  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_the_library_that_calls_reads_a_url_as_we_do(rest: str) -> None:
+    """Two readers of one URL who differ are how calls are led astray."""
+    try:
+        target = read_url(f"http://{rest}")
+    except CallError:
+        return
+    url = URL(target.url, encoded=True)
+    assert (url.scheme, url.raw_host, url.port) == (target.scheme, target.host, target.port)
+    assert (url.user, url.password) == (None, None)
+    assert url.raw_path_qs == target.path
+    split = urlsplit(target.url)
+    assert (split.hostname, split.port or 80, split.username) == (target.host, target.port, None)
+    assert read_url(target.url) == target

@@ -5,6 +5,8 @@ import hmac
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from headrace.engine.calls.call import MOST_HEADERS, Outgoing, outgoing
@@ -89,6 +91,19 @@ def test_a_body_is_built_from_values(call: dict[str, Any], body: bytes, kind: st
         ({"auth": {"hmac": {"key": {"secret": "TOKEN"}, "algorithm": "md5"}}}, "md5 is no algorithm"),
         ({"sign": [{"secret": "TOKEN"}]}, "must be base64"),
         ({"proxy": "http://127.0.0.1"}, "a call has no proxy"),
+        ({"headers": [["x", "y"]]}, "`headers` should be an object"),
+        ({"auth": "token"}, "`auth` should be an object"),
+        ({"auth": {"basic": "u:p"}}, "`auth.basic` should be an object"),
+        ({"auth": {"hmac": "k"}}, "`auth.hmac` should be an object"),
+        ({"auth": {"hmac": {"key": {"secret": "TOKEN"}, "header": 5}}, "sign": 5}, "`sign` should be a list"),
+        ({"sign": ["literal"]}, 'sign should be {"secret": "NAME"}'),
+        ({"auth": {"bearer": "literal"}}, "bearer should be"),
+        ({"auth": {"basic": {"user": "u", "password": "literal"}}}, "basic.password should be"),
+        ({"auth": {"hmac": {"key": "literal"}}}, "hmac.key should be"),
+        ({"tls": True}, "`tls` should be an object"),
+        ({"tls": {"ca": 5}}, "`tls.ca` should be"),
+        ({"timeout_seconds": "5"}, "should be a number"),
+        ({"as": ["json"], "body": 1}, "json, form, text"),
     ],
 )
 def test_what_cannot_be_sent(call: dict[str, Any], says: str) -> None:
@@ -96,6 +111,30 @@ def test_what_cannot_be_sent(call: dict[str, Any], says: str) -> None:
         ready(call)
     assert says in str(caught.value)
     assert not any(secret in str(caught.value) for secret in SECRETS.values())
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["method", "url", "headers", "body", "as", "auth", "sign", "timeout_seconds", "tls", "x"]
+        ),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["basic", "bearer", "hmac", "secret", "key", "ca"]), inner)
+            ),
+            max_leaves=5,
+        ),
+    )
+)
+def test_any_json_is_a_call_or_is_refused_in_words(call: dict[str, Any]) -> None:
+    try:
+        sent = outgoing({"url": URL, **call}, SECRETS.get, key="k", now=0)
+    except CallError:
+        return
+    assert 0 < sent.seconds <= 60
+    assert sent.target.scheme in ("http", "https")
 
 
 def test_who_calls() -> None:

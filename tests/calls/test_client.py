@@ -5,16 +5,18 @@ import gzip
 import socket
 import ssl
 import sys
+import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import run
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import pytest
 
+from headrace.engine.calls import resolver
 from headrace.engine.calls.address import Rules
 from headrace.engine.calls.client import Client, Reply
 from headrace.engine.calls.resolver import Lookup
@@ -157,6 +159,31 @@ async def test_a_name_that_does_not_answer_keeps_no_other_call_waiting() -> None
         assert (await made.send({"url": f"http://fast.example:{there.port}/"}, key="k")).status == 200
         assert perf_counter() - started < 0.3
         assert {(await task).reason for task in slow} == {"slow.example:80 did not answer within 0.4 s"}
+
+
+async def test_names_are_looked_up_in_threads_that_do_not_hold_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def look_up(host: str, port: int) -> list[str]:  # noqa: ARG001
+        asked.append(host)
+        assert threading.current_thread().daemon
+        sleep(0.2)
+        if host == "nowhere.example":
+            raise socket.gaierror(-2, "Name or service not known")
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(resolver, "_look_up", look_up)
+    async with client() as made:
+        urls = ["http://one.example/"] * 20 + ["http://nowhere.example/"] * 20
+        errors = await asyncio.gather(*(refused(made, url) for url in urls))
+        assert sorted(asked) == ["nowhere.example", "one.example"]
+        assert [error.reason.partition(":")[0] for error in errors] == ["refused"] * 20 + [
+            "nowhere.example"
+        ] * 20
+        gone = await refused(made, "http://nowhere.example/", timeout_seconds=0.05)
+        assert "did not answer" in gone.reason
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
@@ -361,6 +388,28 @@ async def test_what_is_no_answer_may_be_tried_again(answers: Any, says: str) -> 
         assert says in error.reason
         assert error.retryable
         assert error.reason.startswith(there.place)
+
+
+async def test_a_switch_of_protocols_that_nobody_asked_for_is_no_answer() -> None:
+    answer = b"HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n" + b"x" * 100
+    async with receiving(always(answer)) as there, client(there.place) as made:
+        started = perf_counter()
+        try:
+            reply = await made.send({"url": there.url, "timeout_seconds": 0.3}, key="k")
+            assert (reply.status, reply.body) == (101, b"")
+        except CallError as error:
+            assert error.retryable  # noqa: PT017 - either is well
+        assert perf_counter() - started < 0.8
+
+
+async def test_a_second_answer_that_nobody_asked_for_is_not_the_next_one() -> None:
+    async def twice(got: Got, writer: asyncio.StreamWriter) -> None:
+        writer.write(plain(got.target.encode()) + plain(b"smuggled"))
+
+    async with receiving(twice) as there, client(there.place) as made:
+        for number in range(5):
+            reply = await made.send({"url": f"{there.url}/{number}"}, key="k")
+            assert reply.body == f"/{number}".encode()
 
 
 async def test_headers_that_drip_end_with_the_call() -> None:

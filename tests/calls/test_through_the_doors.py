@@ -19,6 +19,7 @@ from headrace.engine.calls.client import Client
 from headrace.engine.calls.inline import Calls
 from headrace.engine.catalog import find_plugins
 from headrace.engine.engine import Engine
+from headrace.engine.files.lint import lint
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.settings import Settings
 from headrace.engine.store.open import open_store
@@ -289,3 +290,16 @@ def test_addresses_in_a_strange_spelling_are_found_when_a_file_is_loaded(tmp_pat
     live = LiveWorkspace(tmp_path, find_plugins(), SECRETS.get)
     assert {problem.place for problem in live.refused} == {"nodes.ask.config.url"}
     assert len(live.refused) == len(urls)
+
+
+def test_every_secret_of_a_call_that_is_not_set_is_found_too(tmp_path: Path) -> None:
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "sources.json").write_text('{"sources": {"web": {}}}')
+    auth = {"basic": {"user": {"secret": "USER"}, "password": {"secret": "PASSWORD"}}}
+    config = {"url": {"secret": "URL"}, "headers": {"x-key": {"secret": "KEY"}}, "sign": [{"secret": "HOOK"}]}
+    (tmp_path / "workflows" / "w.json").write_text(json.dumps(workflow("x", auth=auth, **config)))
+    found = lint(tmp_path, find_plugins(), lambda _: None)
+    assert {(problem.code, problem.place.removeprefix("nodes.ask.config.")) for problem in found} >= {
+        ("W18", place)
+        for place in ("url", "headers.x-key", "auth.basic.user", "auth.basic.password", "sign[0]")
+    }
