@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
+from headrace.api.stories import Identity, Story
 from headrace.api.tokens import Tokens, load_tokens
 from headrace.engine.settings import Settings
 from headrace.engine.variables import SettingsError
@@ -170,6 +172,9 @@ async def test_one_event_by_key_or_id(server: Server) -> None:
     assert (await server.read(f"/api/events/{one['key']}")).json() == one
     story = (await server.read("/api/events/e/1/story")).json()
     assert story["runs"][0]["workflow"] == "remember"
+    assert msgspec.convert(story, Story).identity == Identity(
+        one["profile"], one["session"], "new", story["identity"]["why"]
+    )
     await server.track(body | {"source": {"id": "chatty"}, "session": {"id": "s2"}})
     both = await server.read("/api/events/e/1")
     assert (both.status_code, both.json()["code"]) == (409, "many_events")
@@ -177,6 +182,16 @@ async def test_one_event_by_key_or_id(server: Server) -> None:
     assert (await server.read("/api/events/e/1/story")).status_code == 409
     assert (await server.read("/api/events/e/1?source=chatty")).json()["source"] == "chatty"
     assert (await server.read("/api/events/e/1?source=nobody")).status_code == 404
+
+
+async def test_an_event_that_was_refused_has_a_story(server: Server) -> None:
+    await server.track(body_of() | {"events": [{"type": "order", "id": "no", "properties": {"total": "x"}}]})
+    assert (await server.read("/api/events/no")).status_code == 404
+    story = msgspec.convert((await server.read("/api/events/no/story")).json(), Story)
+    assert story.event is None
+    assert [(one["code"], one["source"]) for one in story.refused] == [("schema", "web")]
+    assert (await server.read("/api/events/no/story?source=chatty")).status_code == 404
+    assert (await server.read("/api/events/never/story")).status_code == 404
 
 
 async def test_failed_events_are_listed_with_the_reasons(server: Server) -> None:
