@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.engine.store.elastic.cluster import REQUEST_SECONDS
 from tests.live.conftest import Starts
 from tests.live.server import Server, track_body
 from tests.live.test_crash import recover
@@ -22,7 +21,12 @@ KILLS_BY = "HEADRACE_TEST_NODE_KILLS"
 ROUNDS = int(os.environ.get(KILLS_BY, "10"))
 """A round takes 17 seconds, most of it the node's start."""
 
-ANSWERED_WITHIN_SECONDS = 10.0 + REQUEST_SECONDS + 1.0
+TIMEOUT_SECONDS = 1.0
+"""What one request to the node may take."""
+
+ANSWERED_WITHIN_SECONDS = 10.0 + TIMEOUT_SECONDS + 1.0
+"""A request's deadline, by default, and what was begun before it."""
+
 BACK_WITHIN_SECONDS = 30.0
 MOST_MIB = 250
 
@@ -31,7 +35,7 @@ MOST_MIB = 250
 def place() -> Iterator[ElasticPlace]:
     """Give a place on a node of the test's own."""
     with ElasticsearchNode() as node, own_place(node) as place:
-        yield place
+        yield ElasticPlace(node, f"{place.url}&timeout={TIMEOUT_SECONDS:g}")
 
 
 async def acknowledged(traffic: Traffic, number: int) -> None:

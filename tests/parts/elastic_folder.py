@@ -14,6 +14,8 @@ from tests.parts.errors import PartError
 USER_ID = 1500
 LAUNCHER = "org.elasticsearch.server.launcher.ServerLauncher"
 SUBFOLDERS = ("config", "data", "logs", "snapshots", "tmp")
+# Of the two programs that only prepare the server's start.
+SMALL_OPTIONS = ("-Xms4m", "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 JVM_OPTIONS_LEFT_OUT = ("-Xlog:", "-XX:+HeapDump", "-XX:+Use")
 
 SETTINGS = """\
@@ -134,8 +136,16 @@ class ElasticFolder:
             # When even the guard is killed, the launcher goes, and the server, which reads from it, follows.
             prefix = (*prefix, "--pdeathsig=KILL")
         jars = f"{self.home}/lib/tools/server-launcher/*"
-        small = ("-Xms4m", "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-        return [*prefix, str(java / "bin/java"), *small, "-cp", jars, LAUNCHER, "-p", str(self.pid_file)]
+        return [
+            *prefix,
+            str(java / "bin/java"),
+            *SMALL_OPTIONS,
+            "-cp",
+            jars,
+            LAUNCHER,
+            "-p",
+            str(self.pid_file),
+        ]
 
     def environment(self, java: Path, heap: str, options: str) -> Mapping[str, str]:
         """Return the whole environment of the launcher."""
@@ -148,7 +158,7 @@ class ElasticFolder:
             "ES_DISTRIBUTION_TYPE": "zip",
             "ES_TMPDIR": str(self.base / "tmp"),
             "ES_JAVA_OPTS": f"-Xms{heap} -Xmx{heap} {options}",
-            "CLI_JAVA_OPTS": "",
+            "CLI_JAVA_OPTS": " ".join(SMALL_OPTIONS),
             "HOSTNAME": "node",
             "HOME": str(self.base),
             "PATH": os.defpath,
