@@ -159,6 +159,11 @@ class Passage:
         self.scope.nodes = {}
         self.scope.vars = self.docs["vars"] = {}
 
+    def ran(self) -> set[str]:
+        """Return the names of the workflows that ran for the event, those before a run of it waited too."""
+        before = {record["workflow"] for record in self.event.get("runs", ())}
+        return before | {run.workflow.name for run in self.runs}
+
     def see(self, name: str, doc: Doc | None) -> None:
         """Let nodes see and write another profile or session."""
         self.scope.set(name, doc)

@@ -42,7 +42,7 @@ async def run_started(
     They may ask for others. What an author said to narrow a workflow holds here too, but for the event's type. `claim`
     is asked before each where other runs of the event may start the same one, in a commit of their own.
     """
-    ran = ran_so_far(passage)
+    ran = passage.ran()
     place = 0
     while place < len(passage.starts):
         asked = passage.starts[place]
@@ -54,12 +54,6 @@ async def run_started(
             ran.add(asked.workflow)
             if claim is None or await claim(asked.workflow):
                 await _run_asked(workflow, passage, asked.by)
-
-
-def ran_so_far(passage: Passage) -> set[str]:
-    """Return the names of the workflows that ran for the event, before a run of it waited too."""
-    before = {record["workflow"] for record in passage.event.get("runs", ())}
-    return before | {run.workflow.name for run in passage.runs}
 
 
 async def _run_asked(workflow: Workflow, passage: Passage, by: str) -> None:

@@ -9,7 +9,6 @@ from headrace.engine.held import Before, Left, Wait
 from headrace.engine.model import Doc, from_iso, iso, make_key
 from headrace.engine.passage import Passage
 from headrace.engine.run import Run
-from headrace.engine.steps.workflows import ran_so_far
 from headrace.engine.store.protocol import Row
 from headrace.engine.view import shown
 
@@ -89,7 +88,7 @@ def timer_row(passage: Passage, run: Run, held: dict[str, Doc]) -> Row:
 
 def _ran(passage: Passage) -> list[Doc]:
     """Return which workflows ran for the event: a run that goes on starts none of them."""
-    return [{"workflow": name} for name in sorted(ran_so_far(passage))]
+    return [{"workflow": name} for name in sorted(passage.ran())]
 
 
 def _done(run: Run) -> list[Left]:
