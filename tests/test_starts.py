@@ -197,8 +197,10 @@ async def test_what_was_started_and_emitted_is_committed_once(open_lab: OpenLab)
     }
     async with open_lab(files, timers=False, outbox=False) as lab:
         await lab.track(EventInput("x", id="e1"))
+        await lab.place.finish()
         before = lab.rows()
         await lab.track(EventInput("x", id="e1"))
+        await lab.place.finish()
         assert lab.rows() == before
         assert (await lab.counter(), await lab.counter("inner")) == (1, 1)
         outer = next(event for event in await lab.all("event") if event["type"] == "x")
