@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from headrace.engine.files.schemas import make_schemas
 from headrace.engine.files.workflow_test import TestFile
 from headrace.engine.files.workspace import Workspace, load_workspace
 from headrace.engine.model import Answer, Caller, Doc, EventInput, Options, TrackRequest, utc_now
+from headrace.engine.store.protocol import Query
 from headrace.engine.testing.runner import measure, run_tests
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 
 SHOP = Path(__file__).resolve().parent.parent / "workflows" / "shop"
 FILES = sorted(
@@ -135,3 +139,17 @@ async def test_a_coupon_finds_the_profile_it_was_made_for(engine: Engine) -> Non
     # The web site may send the event, but not cause this with it.
     other = await track(engine, coupon, **from_till | {"source_id": "shop-web"})
     assert other.profile is None
+
+
+async def test_a_cart_that_was_left_is_reminded_of(engine: Engine) -> None:
+    await track(engine, ("registration", {"email": "ann@shop.example", "name": "Ann"}))
+    await track(engine, ("consent-given", {"consent": "marketing"}))
+    cart = {"items": [{"sku": "N-1", "name": "Nike shoes"}], "url": "https://shop.example/cart"}
+    await track(engine, ("cart-filled", cart))
+    await track(engine, ("cart-filled", cart))
+    in_an_hour = utc_now() + timedelta(hours=1)
+    await TimerWorker(engine.parts, KINDS, lambda: in_an_hour).fire_due()
+    (effect,) = (await engine.store.find(Query("effect"))).items
+    assert (effect["workflow"], effect["node"]) == ("cart", "remind")
+    assert effect["request"]["mail"]["to"] == ["ann@shop.example"]
+    assert "- Nike shoes" in effect["request"]["mail"]["text"]
