@@ -174,7 +174,7 @@ class Machine(RuleBasedStateMachine):
             for row, stored in zip(rows, seen, strict=True)
             if stored is None
         ]
-        change = Change(id, f"t{self.name}", events=new)
+        change = Change(id, f"t{self.name}", events=new, seconds=PATIENCE_SECONDS)
         if shape in ("both", "profile"):
             change.profile = self._write(profile_write(p, profile), id)
         if shape in ("both", "session"):

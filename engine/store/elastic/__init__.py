@@ -12,16 +12,18 @@ from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import Doc, iso_now, utc_now
 from headrace.engine.store.elastic.ageing import prune
 from headrace.engine.store.elastic.ask import Questions
+from headrace.engine.store.elastic.backlog import Backlog
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import AwayError, Cluster
 from headrace.engine.store.elastic.commit import Committer
 from headrace.engine.store.elastic.documents import doc_id, listed_source, workflow_source
 from headrace.engine.store.elastic.due import Leases
-from headrace.engine.store.elastic.gets import Gets
+from headrace.engine.store.elastic.gets import PATIENCE_SECONDS, Gets
 from headrace.engine.store.elastic.keeping import erase, reown
 from headrace.engine.store.elastic.layout import INDEX_OF, alias, month_index
 from headrace.engine.store.elastic.parts import create_line
 from headrace.engine.store.elastic.place import Place
+from headrace.engine.store.elastic.recent import Copies
 from headrace.engine.store.elastic.records import Records
 from headrace.engine.store.elastic.settle import THERE, WRITTEN, Settler
 from headrace.engine.store.elastic.setup import Setup
@@ -59,13 +61,18 @@ class ElasticStore:
     def __init__(self, place: Place, *, dedup_days: int, request_seconds: float) -> None:
         self._cluster = Cluster(place)
         self._bulk = Bulk(self._cluster)
-        self._gets = Gets(self._cluster)
+        self._gets = Gets(self._cluster, min(PATIENCE_SECONDS, request_seconds / 2))
         self._dedup_days = dedup_days
-        self._records = Records(place, self._gets, dedup_days)
-        self._settler = Settler(self._bulk)
+        copies = Copies()
+        # What was acknowledged already does not stand in the way of what is to be.
+        self._settler = Settler(Bulk(self._cluster))
+        self._backlog = Backlog(self._settler, copies)
+        self._records = Records(place, self._gets, dedup_days, copies, self._backlog)
         # Longer than any request may take: what was begun within its time may be answered as late as that.
         remember = request_seconds + max(request_seconds / 2, place.timeout + 1)
-        self._committer = Committer(place, self._bulk, self._records, self._settler, int(remember * 1000))
+        self._committer = Committer(
+            place, self._bulk, self._records, self._settler, self._backlog, int(remember * 1000)
+        )
         self._questions = Questions(self._cluster, self._gets, dedup_days)
         self._leases = Leases(self._cluster, self._bulk, self._gets)
         self._setup = Setup(self._cluster)
@@ -76,10 +83,10 @@ class ElasticStore:
 
     # The write path
 
-    async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:  # noqa: ARG002
+    async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:
         """Return each document by its id, as it is now, or None. Raises StoreError."""
         await self._ask()
-        return await self._records.read(refs, utc_now())
+        return await self._records.read(refs, utc_now(), recent=recent)
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, or BusyError when too many wait."""
@@ -124,6 +131,7 @@ class ElasticStore:
     async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
         """Hand out up to `n` pending documents that are due and that nobody holds, oldest first."""
         async with self._working():
+            await self._backlog.flush()
             return await self._leases.claim_due(kind, n, lease_seconds, now)
 
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
@@ -149,8 +157,10 @@ class ElasticStore:
         return await self._leases.waiting(kind)
 
     async def get(self, kind: AskKind, key: str) -> Doc | None:
-        """Return one document by its key, as it is now."""
+        """Return one document by its key, as it is now; another process's newest ones some moments later."""
         await self._ask()
+        if self._backlog.holds([doc_id(key)]):
+            await self._backlog.flush()
         return await self._questions.get(kind, key)
 
     async def find(self, query: Query) -> Page:
@@ -171,12 +181,14 @@ class ElasticStore:
     async def erase(self, tenant: str, profile: str) -> dict[str, int]:
         """Delete a profile and all that belongs to it; returns how many of each kind went."""
         async with self._working():
+            await self._backlog.flush()
             self._records.copies.clear()
             return await erase(self._cluster, self._bulk, self._gets, tenant, profile)
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
         """Give the events and sessions of one profile to another; returns how many."""
         async with self._working():
+            await self._backlog.flush()
             self._records.copies.clear()
             return await reown(self._cluster, self._bulk, self._gets, tenant, loser, survivor)
 
@@ -188,6 +200,7 @@ class ElasticStore:
         that is not kept.
         """
         async with self._working():
+            await self._backlog.flush()
             self._records.copies.clear()
             return await prune(self._cluster, self._bulk, kind_days, now, self._dedup_days)
 
@@ -265,6 +278,8 @@ class ElasticStore:
         ends = asyncio.get_running_loop().time() + CLOSE_SECONDS
         while self._waiting and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._backlog.flush(), max(0.1, ends - asyncio.get_running_loop().time()))
         self._tried.set()
         for task in self._forever:
             task.cancel()
@@ -279,5 +294,6 @@ class ElasticStore:
             "version": self._setup.version,
             "waiting": self._waiting,
             "waiting_bytes": self._bulk.waiting_bytes,
+            "waiting_documents": self._backlog.documents,
             "failure": self._setup.code or (self._cluster.trouble if self._cluster.is_away else ""),
         }

@@ -1,7 +1,7 @@
 """One change, whole or not at all, without a transaction.
 
-First the claims, by `create`; then the commit record with all other documents in its `pending`; then those documents.
-The record's write is the commit: before it nothing counts, after it everything does, whoever writes the rest.
+First the claims, by `create`; then the commit record with all other documents in its `pending`. The record's write is
+the commit: before it nothing counts, after it everything does, whoever writes those documents; the backlog does.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import structlog
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import make_key, utc_now
+from headrace.engine.store.elastic.backlog import Backlog, Entry
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
 from headrace.engine.store.elastic.documents import as_text, doc_id
 from headrace.engine.store.elastic.owners import link, with_owner
@@ -39,6 +40,9 @@ NEWEST_SECONDS = 2.0
 COMMIT_SECONDS = 6.0
 """How long a commit begins new attempts, all its writes together. With the last one it stays within a request's
 deadline; what it does not come to after its record is left to whoever reads the record next, and to the sweeper."""
+
+MOST_CARRIED = 8
+"""Changes whose documents a record carries while they are on their way; then they are written first."""
 
 COMMITTED = Committed()
 CONFLICT = Conflict()
@@ -68,16 +72,24 @@ class Committer:
     """
 
     def __init__(
-        self, place: Place, bulk: Bulk, records: Records, settler: Settler, remember_ms: int
+        self,
+        place: Place,
+        bulk: Bulk,
+        records: Records,
+        settler: Settler,
+        backlog: Backlog,
+        remember_ms: int,
     ) -> None:
         self._place = place
         self._bulk = bulk
         self._settler = settler
+        self._backlog = backlog
         self._records = records
         self._remember_ms = remember_ms
         self._turns = Turns()
         self._keys: Recent[str] = Recent(200_000)
         self._newest: Recent[_Newest] = Recent(10_000)
+        self._came: Recent[str] = Recent(50_000)
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
@@ -85,7 +97,7 @@ class Committer:
         work = await Work.in_turns(await with_owner(change, self._records), self._place, ends)
         async with self._turns.of(work.turns()):
             work.check_time()
-            if change.id in self._settler.done or work.is_idle:
+            if change.id in self._came or work.is_idle:
                 return COMMITTED
             if self._is_stale(work.record):
                 return CONFLICT
@@ -100,6 +112,11 @@ class Committer:
     async def _commit(self, work: Work) -> Outcome:
         if (lost := await self._is_behind(work)) is not None:
             return lost
+        if (
+            sum(bool(part.left) and part.id not in self._settler.done for part in work.base_parts)
+            > MOST_CARRIED
+        ):
+            await self._backlog.flush()
         made: list[_Made] = []
         outcome = await self._claim(work, made)
         if outcome is None and not await link(work, self._records, self._bulk):
@@ -112,7 +129,6 @@ class Committer:
             return outcome
         crash_point("store.after_commit")
         await self._finish(work)
-        crash_point("store.settled")
         return COMMITTED
 
     # Before
@@ -276,8 +292,6 @@ class Committer:
         if done.status in WRITTEN:
             self._newest.add(record.id, _Newest((done.term, done.seq_no), monotonic() + NEWEST_SECONDS))
         if record.kind == "profile":
-            # Of its own part only the short form is used, if this process writes it next.
-            parts[-1] = parts[-1].stub()
             self._copy(record.id, done, record.source + b"}", tuple(parts))
         return done
 
@@ -305,19 +319,16 @@ class Committer:
     # After
 
     async def _finish(self, work: Work) -> None:
-        """Write what stands in `pending`; the change is committed whether this succeeds or not."""
+        """Send what stands in `pending` on its way; the change is committed whatever becomes of that."""
+        self._came.add(work.change.id, "")
         late = [part for part in work.base_parts if part.left and work.now_ms - part.at > REDO_MS]
         for key in work.keys:
             self._keys.add(key, work.change.id)
         await self._settler.settle(late, work.patience)
-        written = await self._settler.write(work.planned, work.patience)
-        if written is None:
-            self._forget(work)
+        if work.record is None or not work.planned:
+            self._settler.done.add(work.change.id, "")
             return
-        self._settler.done.add(work.change.id, "")
-        for one, done in zip(work.planned, written, strict=True):
-            if one.kind == "session":
-                self._copy(one.id, done, one.source, ())
+        await self._backlog.add(Entry(work.change.id, work.record.id, work.planned))
 
     def _copy(self, id: str, done: Done, source: bytes, parts: tuple[Part, ...]) -> None:
         """Keep a copy of a document that this process wrote; one that another wrote since is none."""

@@ -65,6 +65,13 @@ class Copies:
         while len(self._copies) > MOST_COPIES or self._bytes > MOST_COPY_BYTES:
             self.drop(next(iter(self._copies)))
 
+    def slim(self, id: str, change: str) -> None:
+        """Let a copy carry of a change only what remains of it when its documents are written."""
+        copy = self._copies.get(id)
+        if copy is not None:
+            parts = tuple(part.stub() if part.id == change else part for part in copy.parts)
+            self._copies[id] = copy._replace(parts=parts)
+
     def drop(self, id: str) -> None:
         """Forget a copy."""
         if (gone := self._copies.pop(id, None)) is not None:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from headrace.engine.model import Doc
+from headrace.engine.model import Doc, doc_key
+from headrace.engine.store.elastic.backlog import Backlog
 from headrace.engine.store.elastic.documents import doc_id
 from headrace.engine.store.elastic.gets import Get, Gets, Got
 from headrace.engine.store.elastic.layout import INDEX_OF, alias, months_known
@@ -22,6 +23,7 @@ HOUR = timedelta(hours=1)
 class Source(msgspec.Struct):
     """What the write path reads of a document's source."""
 
+    tenant: str = ""
     doc: msgspec.Raw = msgspec.Raw(b"")
     text: str | None = None
     change: str = ""
@@ -59,8 +61,16 @@ def source_of(got: Got) -> Source:
 class Records:
     """Reads profiles, sessions, claims, and what is known of events' keys."""
 
-    def __init__(self, place: Place, gets: Gets, dedup_days: int) -> None:
-        self.copies = Copies()
+    def __init__(
+        self,
+        place: Place,
+        gets: Gets,
+        dedup_days: int,
+        copies: Copies | None = None,
+        backlog: Backlog | None = None,
+    ) -> None:
+        self.copies = copies or Copies()
+        self._backlog = backlog
         self._place = place
         self._gets = gets
         self._dedup_days = dedup_days
@@ -90,12 +100,39 @@ class Records:
         wanted = [
             [] if copy is not None else self.where(ref, now) for ref, copy in zip(refs, copies, strict=True)
         ]
-        found = iter(await self._gets.read([get for gets in wanted for get in gets]))
+        found = iter(await self._get([get for gets in wanted for get in gets]))
         made: list[Stored | None] = []
+        sessions: dict[int, Source] = {}
         for ref, copy, gets in zip(refs, copies, wanted, strict=True):
             got = next((one for one in [next(found) for _ in gets] if one is not None), None)
-            made.append(copy if copy is not None or got is None else _stored(ref, got))
+            if copy is not None or got is None:
+                made.append(copy)
+                continue
+            source = source_of(got)
+            if ref.kind == "session" and source.profile is not None and not recent:
+                sessions[len(made)] = source
+            made.append(_stored(ref, source, got.seq_no, got.term))
+        if sessions:
+            await self._catch_up(refs, made, sessions)
         return made
+
+    async def _catch_up(
+        self, refs: Sequence[Ref], made: list[Stored | None], sessions: dict[int, Source]
+    ) -> None:
+        """Take sessions from their profile's `pending`, where another process is about to write a newer one."""
+        where = alias(self._place, INDEX_OF["profile"])
+        owners = [
+            Get(where, doc_id(doc_key("profile", one.tenant, one.profile or ""))) for one in sessions.values()
+        ]
+        for (at, source), got in zip(sessions.items(), await self._get(owners), strict=True):
+            for part in source_of(got).pending if got is not None else ():
+                for one in part.planned() if part.session and part.session[0] == refs[at].key else ():
+                    if one.kind == "session" and one.n > source.n:
+                        newer = _decode(one.source)
+                        old = made[at]
+                        assert old is not None  # noqa: S101 - it was found
+                        made[at] = _stored(refs[at], newer, *old.version[:2])
+                        source.n = one.n
 
     def _copy(self, ref: Ref) -> Stored | None:
         """Return a profile or session as this process wrote it last."""
@@ -113,23 +150,26 @@ class Records:
     async def events(self, keys: Sequence[str], now: datetime) -> list[Source | None]:
         """Return what is known of events' keys, with the change that wrote each."""
         wanted = [self.where(Ref("seen", key), now) for key in keys]
-        found = iter(await self._gets.read([get for gets in wanted for get in gets]))
+        found = iter(await self._get([get for gets in wanted for get in gets]))
         firsts = [
             next((one for one in [next(found) for _ in gets] if one is not None), None) for gets in wanted
         ]
         return [None if got is None else source_of(got) for got in firsts]
 
+    async def _get(self, gets: list[Get]) -> list[Got | None]:
+        """Read documents; those that are on their way from here are written first."""
+        if self._backlog is not None and self._backlog.holds(get.id for get in gets):
+            await self._backlog.flush()
+        return await self._gets.read(gets)
+
     async def source(self, where: str, id: str) -> tuple[Got, Source] | None:
         """Return one document's version and source, or None."""
-        (got,) = await self._gets.read([Get(where, id)])
+        (got,) = await self._get([Get(where, id)])
         return None if got is None else (got, source_of(got))
 
 
-def _stored(ref: Ref, got: Got) -> Stored:
-    source = source_of(got)
-    version = Base(
-        got.seq_no, got.term, source.n, tuple(source.pending), source.profile, linked=source.linked
-    )
+def _stored(ref: Ref, source: Source, seq_no: int, term: int) -> Stored:
+    version = Base(seq_no, term, source.n, tuple(source.pending), source.profile, linked=source.linked)
     if ref.kind == "seen":
         return Stored({"profile": source.profile, "content": source.content, "id": source.id}, version)
     doc = source.whole()

@@ -36,7 +36,16 @@ class Settler:
     async def write(
         self, planned: Sequence[Planned], patience: float = PATIENCE_SECONDS
     ) -> list[Done] | None:
-        """Write planned documents and return what became of each; None when it is not known of all.
+        """Write planned documents and return what became of each; None when not all are written."""
+        written = await self.attempt(planned, patience)
+        if written is None or any(done.status not in (*WRITTEN, THERE) for done in written):
+            return None
+        return written
+
+    async def attempt(
+        self, planned: Sequence[Planned], patience: float = PATIENCE_SECONDS
+    ) -> list[Done] | None:
+        """Write planned documents and return what became of each; None when it is not known.
 
         With no `patience` left nothing is tried.
         """
@@ -58,5 +67,4 @@ class Settler:
         refused = [done for done in written if done.status not in (*WRITTEN, THERE)]
         if refused:
             _log.error("store.documents_refused", documents=len(refused), error=refused[0].reason)
-            return None
         return written
