@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from headrace.api.logs import set_up_logs
 from headrace.compose import load_settings, make_engine, no_workspace
 from headrace.engine.engine import Engine
 from headrace.engine.errors import BusyError, StoreError
@@ -60,6 +61,7 @@ def import_events(
     if not (settings.workspace / "sources.json").exists():
         fail(no_workspace(settings.workspace))
         raise typer.Exit(CANNOT_START)
+    set_up_logs(settings.log_format, settings.log_level)
     engine, started = make_engine(settings), perf_counter()
     try:
         job = asyncio.run(import_file(engine, file, source, again=again))

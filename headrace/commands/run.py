@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from headrace.api.logs import set_up_logs
 from headrace.commands.lint import show_problems
 from headrace.compose import environment_secrets, load_settings, no_workspace
 from headrace.drawing import draw
@@ -74,7 +75,9 @@ def run(
     files = open_workspace(workspace)
     given = read_event(files, event, kind)
     chosen = choose_source(files, source)
-    dry = Dry(files, environment_secrets(), read_time(at), load_settings())
+    settings = load_settings()
+    set_up_logs(settings.log_format, settings.log_level)
+    dry = Dry(files, environment_secrets(), read_time(at), settings)
     dry.tracing = True
     try:
         set_up(dry, chosen, None if profile_less else {} if profile is None else read_object(profile))

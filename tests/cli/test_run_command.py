@@ -122,3 +122,19 @@ def test_what_never_ends_is_read_to_the_limit(call: Call, shop: Path) -> None:
         assert result.exit_code == 2
         assert "is larger than 1024 KiB" in result.output
     assert call("run", "shop", "-", input=" " * (2 << 20)).exit_code == 2
+
+
+def test_a_fault_of_the_engine_shows_no_secret(
+    call: Call, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shop.is_dir()
+
+    def break_down(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setenv("SHOP_TOKEN", "hush-hush")
+    monkeypatch.setattr("headrace.engine.steps.stats.count_event", break_down)
+    result = call("run", "shop", "-", input=EVENT)
+    assert result.exit_code == 1
+    assert "engine_fault" in result.output or "the engine failed on this event" in result.output
+    assert "hush-hush" not in result.output + result.stderr
