@@ -7,7 +7,7 @@ from headrace.engine.files.problem import Problem
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest
 from headrace.engine.settings import Settings
-from headrace.engine.store.protocol import Ask, DueKind
+from headrace.engine.store.protocol import Ask, DueKind, State
 
 
 class SourceNeeds(Protocol):
@@ -33,8 +33,8 @@ class WorkspaceNeeds(Protocol):
         ...
 
 
-class StoreNeeds(Ask, Protocol):
-    """The store as a reader sees it."""
+class StoreNeeds(State, Ask, Protocol):
+    """The store as a reader sees it, and who cancels a run that waits."""
 
     async def ready(self) -> str:
         """Return "" when the store can take writes, else a short code."""

@@ -78,6 +78,14 @@ class OfEffects(Span):
     event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
 
 
+class OfTimers(Span):
+    """Which timers."""
+
+    status: Annotated[Word | None, Meta(description="pending, fired, cancelled or dead.")] = None
+    profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
+    event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
+
+
 class OfFailed(Span):
     """Which failed events."""
 

@@ -8,7 +8,17 @@ from headrace.api.doors.collect import CollectAnswer
 from headrace.api.doors.track import TrackAnswer, TrackBody
 from headrace.api.operations import Health, Ready
 from headrace.api.problems import Problem
-from headrace.api.reading import Erased, Items, OfEffects, OfEvents, OfFailed, OfProfiles, OfSource, OfTenant
+from headrace.api.reading import (
+    Erased,
+    Items,
+    OfEffects,
+    OfEvents,
+    OfFailed,
+    OfProfiles,
+    OfSource,
+    OfTenant,
+    OfTimers,
+)
 from headrace.api.stories import Story
 from headrace.api.tokens import Level
 from headrace.engine.model import Doc
@@ -124,6 +134,8 @@ _EVENT_GONE = _problems(
 )
 _EFFECT_GONE = _problems(_404="There is no such effect.")
 _EFFECT_ID = {"id": "The effect's id."}
+_TIMER_GONE = _problems(_404="There is no such timer.")
+_TIMER_ID = {"id": "The timer's id."}
 _EVENT_ID = {"id": "The event's key, or the id that the client gave it."}
 
 
@@ -275,6 +287,30 @@ ROUTES: tuple[Path, ...] = (
         parts=_EFFECT_ID,
     ),
     _read("/api/effects", "effects", "Outgoing calls", OfEffects, Items),
+    _read(
+        "/api/timers/{id}/cancel",
+        "cancel_timer",
+        "Cancel a run that waits",
+        OfTenant,
+        Doc,
+        method="POST",
+        token="admin",  # noqa: S106
+        answers=_TIMER_GONE
+        | _problems(_403="A read token may not do that.", _409="It went on, or was cancelled, already."),
+        parts=_TIMER_ID,
+        about="It surely never goes on, nor does anything else for which the run waits.",
+    ),
+    _read(
+        "/api/timers/{id}",
+        "timer",
+        "One run that waits",
+        OfTenant,
+        Doc,
+        answers=_TIMER_GONE,
+        parts=_TIMER_ID,
+        about="`held` are the nodes that it waits in; once it went on, `runs` say which way.",
+    ),
+    _read("/api/timers", "timers", "Runs that wait, or waited", OfTimers, Items),
     _read("/api/failed", "failed", "Events that were refused, with the reasons", OfFailed, Items),
     Path(
         "GET",

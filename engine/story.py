@@ -7,6 +7,7 @@ from headrace.engine.draft import PROFILE_BY
 from headrace.engine.model import Doc, from_iso, make_key
 from headrace.engine.store.looking import Looking
 from headrace.engine.store.protocol import Ask, AskKind, Query
+from headrace.engine.timers.waiting import shown_timer
 from headrace.engine.trace import WHY_NOT, trace_key
 
 MOST = 200
@@ -33,7 +34,7 @@ async def story(store: Ask | Looking, tenant: str, key: str) -> Doc | None:
         return None
     runs = [await _told(store, event, run) for run in event["runs"]]
     cause_of_it = await cause(store, event)
-    timers = await _of_event(store, "timer", event)
+    timers = [await _told_timer(store, event, doc) for doc in await _of_event(store, "timer", event)]
     return {
         "event": {name: value for name, value in event.items() if name != "runs"},
         "door": event["door"],
@@ -139,10 +140,23 @@ def _named(event: Doc) -> Doc:
     return {"id": event["id"], "key": event["key"], "type": event["type"]}
 
 
-async def _told(store: Ask | Looking, event: Doc, run: Doc) -> Doc:
+async def _told_timer(store: Ask | Looking, event: Doc, doc: Doc) -> Doc:
+    """Return a timer with what its run did when it went on."""
+    told = shown_timer(doc)
+    if "runs" in told:
+        # Only the run that waited has been there before.
+        number = doc["number"] + 1
+        told["runs"] = [
+            await _told(store, event, run, number if run["workflow"] == doc["workflow"] else 0)
+            for run in told["runs"]
+        ]
+    return told
+
+
+async def _told(store: Ask | Looking, event: Doc, run: Doc, number: int = 0) -> Doc:
     if "skipped" in run:
         return run | {"why": WHY_NOT.get(run["skipped"], run["skipped"])}
-    trace = await store.get("trace", trace_key(event["key"], run["workflow"]))
+    trace = await store.get("trace", trace_key(event["key"], run["workflow"], number))
     return run if trace is None else run | {"trace": trace}
 
 

@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.engine.engine import Engine
-from headrace.engine.model import Doc, EventInput, iso
-from headrace.engine.timers.kinds import KINDS
+from headrace.engine.model import Doc, EventInput, iso, make_key
+from headrace.engine.timers.cancel import NONE, OVER, cancel
+from headrace.engine.timers.kinds import KINDS, fire_run
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
-from tests.makers import NOW, Lab, chain, count
+from tests.makers import NOW, Lab, chain, count, sources
 
 HOUR = timedelta(hours=1)
 
@@ -110,3 +111,56 @@ async def test_the_event_does_not_come(open_lab: OpenLab) -> None:
         profile = await lab.one("profile")
         assert (profile["traits"], profile["stats"]["counters"]) == ({}, {"late": 1})
         assert "waits" not in profile
+
+
+async def test_a_run_that_is_cancelled_never_goes_on(open_lab: OpenLab) -> None:
+    async with open_lab({"w": for_order(), "v": waiting()}, timers=False) as lab:
+        await lab.track(EventInput("cart", id="e1"), received=NOW)
+        await lab.collect(EventInput("x", id="e2"), received=NOW)
+        for doc in await lab.all("timer"):
+            done = await cancel(lab.store, "main", doc["id"], "by hand")
+            assert isinstance(done, dict)
+            assert (done["status"], done["reason"]) == ("cancelled", "by hand")
+            assert await cancel(lab.store, "main", doc["id"], "again") == OVER
+            assert await cancel(lab.store, "other", doc["id"], "theirs") == NONE
+        await lab.track(EventInput("order", {"total": 7}), received=NOW)
+        assert await fire(lab, NOW + 2 * HOUR) == 0
+        profile = await lab.one("profile")
+        assert (profile["traits"], profile["stats"]["counters"]) == ({}, {})
+        assert "waits" not in profile
+
+
+async def test_who_has_the_timer_already_finds_it_cancelled(open_lab: OpenLab) -> None:
+    async with open_lab({"v": waiting()}, timers=False) as lab:
+        await lab.track(EventInput("x", id="e2"), received=NOW)
+        lab.place.show()
+        (leased,) = await lab.store.claim_due("timer", 1, 60, NOW + HOUR)
+        await cancel(lab.store, "main", leased.key, "by hand")
+        doc = await fire_run(lab.engine.parts, leased, NOW + HOUR)
+        assert (doc["status"], doc["reason"]) == ("cancelled", "by hand")
+        assert not await lab.store.done("timer", leased, doc)
+        assert await counters(lab) == {"before": 1}
+
+
+async def test_the_story_tells_of_the_wait(open_lab: OpenLab) -> None:
+    files = {"w": waiting(), "sources.json": sources(shop={"trace": True})}
+    async with open_lab(files, timers=False) as lab:
+        await lab.track(EventInput("x", {"secret": "words"}, id="e1"), received=NOW)
+        await fire(lab, NOW + HOUR)
+        lab.place.show()
+        await lab.engine.parts.keeper.flush()
+        lab.place.show()
+        told = await lab.engine.story("main", make_key("event", "main", "shop", "e1"))
+        assert told is not None
+        (timer,) = told["timers"]
+        assert "words" not in str(timer)
+        assert timer["held"] == {"n1": {"due": iso(NOW + HOUR), "port": "done"}}
+        (run,) = timer["runs"]
+        assert (run["path"], run["trace"]["path"]) == ("n1.done n2.done", ["n1", "n2"])
+        nodes = run["trace"]["nodes"]
+        assert nodes["n0"]["skipped"] == "left by done before the run waited"
+        assert nodes["n1"]["port"] == "done"
+        assert nodes["n2"]["changes"][0]["after"] == 1
+        first = told["runs"][0]["trace"]
+        assert (first["path"], first["nodes"]["n1"]["waits"]) == (["n0", "n1"], iso(NOW + HOUR))
+        assert first["nodes"]["n2"]["skipped"] == "waits"

@@ -1,7 +1,7 @@
 """The timer of a run that waits, and its profile's waits."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.engine.draft import Draft
@@ -14,6 +14,16 @@ from headrace.engine.view import shown
 
 TIME = "$time"
 """The only member of an object that stands for a time in a kept result: JSON has none."""
+
+
+LEFT_BEHIND = timedelta(days=7)
+"""How long after its end a profile's wait may still be met: so long a run that fails is tried."""
+
+UNSHOWN = ("input", "done", "vars", "save", "depth", "lease")
+"""Members of a timer that say nothing to people, or too much."""
+
+STATUSES = ("pending", "fired", "cancelled", "dead")
+"""What a timer may be: it waits, its run went on, it never will, or it could not and was given up."""
 
 
 def timer_key(event_key: str, workflow: str, number: int) -> str:
@@ -120,8 +130,21 @@ def let_wait(draft: Draft, timer: Doc) -> None:
         if "types" in held
     ]
     if entries:
-        draft.waits = [*draft.waits, *entries]
+        # Of a run that could never go on an entry is left behind.
+        oldest = iso(from_iso(timer["created"]) - LEFT_BEHIND)
+        draft.waits = [*(entry for entry in draft.waits if entry["until"] > oldest), *entries]
         draft.touched.add("profile")
+
+
+def shown_timer(doc: Doc) -> Doc:
+    """Return a timer as it is shown: without what only its run needs to go on."""
+    told = {name: value for name, value in doc.items() if name not in UNSHOWN}
+    if "held" in doc:
+        told["held"] = {
+            node: {name: value for name, value in held.items() if name != "result"}
+            for node, held in doc["held"].items()
+        }
+    return told
 
 
 def take_waits(draft: Draft, timer: Doc) -> dict[str, Doc]:
