@@ -85,7 +85,7 @@ def outgoing(
     method = str(call.get("method", "GET" if call.get("body") is None else "POST")).upper()
     if method not in METHODS:
         raise CallError(f"{method} is no method; there are {', '.join(METHODS)}")
-    target = read_url(values.text(call.get("url"), "the URL"))
+    target = _target(call.get("url"), values)
     body, kind = encoded(call.get("body"), call.get("as", "json"))
     headers = {"user-agent": "headrace", "accept-encoding": "gzip, deflate", "accept": "*/*"}
     if kind:
@@ -103,6 +103,17 @@ def outgoing(
         names = [values.secret(secret, "sign") for secret in sign]
         headers |= signed_headers(names, key, now, body)
     return Outgoing(method, target, headers, body, _seconds(call), _tls(call), tuple(values.used))
+
+
+def _target(url: Any, values: "Values") -> Target:
+    """Return where a call goes. Raises CallError, which tells nothing of a URL that is a secret."""
+    text = values.text(url, "the URL")
+    try:
+        return read_url(text)
+    except CallError:
+        if text is url:
+            raise
+        raise CallError(f"the secret {url['secret']} is no URL that can be called") from None
 
 
 def _object(value: Any, name: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ The client library is imported at the first call: a server that calls nobody doe
 import asyncio
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from socket import AF_INET, AF_INET6
 from time import perf_counter, time
@@ -17,6 +18,7 @@ import msgspec
 
 from headrace.engine.calls.address import Rules, Target, literal, read_url
 from headrace.engine.calls.call import Outgoing, Secrets, Tls, outgoing
+from headrace.engine.calls.hosts import Hosts
 from headrace.engine.calls.inflation import read_bounded
 from headrace.engine.calls.resolver import Lookup, Threads, checked_addresses
 from headrace.engine.errors import CallError
@@ -67,7 +69,7 @@ class Client:
         self._rules = rules
         self._secrets = secrets
         self._answer_bytes = answer_bytes
-        self._per_host = per_host
+        self.per_host = per_host
         self._threads = Threads() if lookup is None else None
         self._lookup = lookup or self._threads
         self._session: aiohttp.ClientSession | None = None
@@ -75,12 +77,24 @@ class Client:
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._is_closed = False
 
-    async def send(self, call: Mapping[str, Any], *, key: str, traceparent: str | None = None) -> Reply:
+    async def send(
+        self,
+        call: Mapping[str, Any],
+        *,
+        key: str,
+        traceparent: str | None = None,
+        hosts: Hosts | None = None,
+    ) -> Reply:
         """Send a call (see `headrace.engine.calls.call`) and return what came back.
 
-        `key` goes with it as `Idempotency-Key` and `webhook-id`. Raises CallError when nothing came back.
+        `key` goes with it as `Idempotency-Key` and `webhook-id`; `hosts` may keep it from going.
+        Raises CallError when nothing came back.
         """
         ready = outgoing(call, self._secrets, key=key, now=int(time()), traceparent=traceparent)
+        with hosts.entered(ready.target.place) if hosts else nullcontext():
+            return await self._send(ready)
+
+    async def _send(self, ready: Outgoing) -> Reply:
         started = perf_counter()
         try:
             async with asyncio.timeout(ready.seconds):
@@ -176,7 +190,7 @@ class Client:
 
         connector = aiohttp.TCPConnector(
             limit=MOST_CONNECTIONS,
-            limit_per_host=self._per_host,
+            limit_per_host=self.per_host,
             keepalive_timeout=KEEP_SECONDS,
             use_dns_cache=False,
             resolver=_resolver(self._rules, self._lookup),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import msgspec
 
 from headrace.engine.calls.call import USUAL_SECONDS
 from headrace.engine.calls.client import Client, Reply
+from headrace.engine.calls.hosts import Hosts
 from headrace.engine.calls.http import Http, HttpAnswer
 from headrace.engine.calls.memory import Memory
 from headrace.engine.errors import CallError, InputError, NodeError
@@ -34,6 +35,8 @@ class Calls(Http):
     def __init__(self, client: Client, memory: Memory | None = None) -> None:
         self.client = client
         self.memory = memory or Memory()
+        # As many again may wait for a connection.
+        self.hosts = Hosts(2 * client.per_host)
 
     def at(self, passage: Any, step: Any) -> Http:
         """Return the client for one node at work for one event."""
@@ -83,7 +86,9 @@ class NodeCalls(Http):
         try:
             if found is None:
                 note["error"] = "the node did not wait for the answer"
-                found = await self._calls.client.send(call, key=key, traceparent=around.trace_parent)
+                found = await self._calls.client.send(
+                    call, key=key, traceparent=around.trace_parent, hosts=self._calls.hosts
+                )
                 memory.keep(key, found, around.ends)
             else:
                 note["remembered"] = True

@@ -13,10 +13,11 @@ LONGEST_SECONDS = 60.0
 class Breaker:
     """Closed: all may go. Open: nothing may. Then half open: one goes, and decides. Times are of a clock in seconds."""
 
-    __slots__ = ("_dice", "_failures", "_pause", "until")
+    __slots__ = ("_dice", "_failures", "_longest", "_pause", "until")
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, longest: float = LONGEST_SECONDS) -> None:
         self._dice = dice
+        self._longest = longest
         self._failures = 0
         self._pause = 0.0
         self.until = 0.0
@@ -25,6 +26,11 @@ class Breaker:
     def is_closed(self) -> bool:
         """Say whether the last word of the host was not that it is down."""
         return self._pause == 0.0
+
+    @property
+    def is_well(self) -> bool:
+        """Say whether the host never failed since it last worked."""
+        return self._failures == 0
 
     def room(self, usual: int, now: float) -> int:
         """Return how many may be under way at a time."""
@@ -44,7 +50,7 @@ class Breaker:
         # Those that were under way with the probe say nothing new.
         if now < self.until:
             return
-        self._pause = min(max(self._pause * 2, FIRST_SECONDS), LONGEST_SECONDS)
+        self._pause = min(max(self._pause * 2, FIRST_SECONDS), self._longest)
         self.until = now + self._pause * self._dice.uniform(0.75, 1.25)
 
     def hold(self, seconds: float, now: float) -> None:

@@ -151,6 +151,15 @@ def test_who_calls() -> None:
     assert ready({"url": {"secret": "URL"}}).target.url == SECRETS["URL"]
 
 
+@pytest.mark.parametrize(
+    "url", ["s3cret", "https://s3cret!/", "http://u:s3cret@crm.example/", "http://0x53/s3cret"]
+)
+def test_a_secret_that_is_no_url_is_not_shown(url: str) -> None:
+    with pytest.raises(CallError, match="the secret HOOK is no URL that can be called") as caught:
+        outgoing({"url": {"secret": "HOOK"}}, {"HOOK": url}.get, key="k", now=0)
+    assert "cret" not in str(caught.value).removeprefix("the secret")
+
+
 def test_a_secret_that_breaks_out_of_its_header_is_refused_and_not_shown() -> None:
     with pytest.raises(CallError) as caught:
         outgoing({"url": URL, "auth": {"bearer": {"secret": "T"}}}, {"T": "tok\r\nX: y"}.get, key="k", now=0)

@@ -168,8 +168,8 @@ async def test_the_trace_context_of_the_request_goes_with_the_call(open_lab: Ope
 
 
 @asynccontextmanager
-async def calling(*allowed: str) -> AsyncIterator[Calls]:
-    client = Client(Rules(allowed), {"TOKEN": "t0p-secret"}.get)
+async def calling(*allowed: str, **limits: Any) -> AsyncIterator[Calls]:
+    client = Client(Rules(allowed), {"TOKEN": "t0p-secret"}.get, **limits)
     try:
         yield Calls(client)
     finally:
@@ -300,6 +300,59 @@ async def test_what_is_wrong_with_a_body_fails_the_call() -> None:
         assert record["port"] == "error"
         assert record["calls"][0]["status"] == 200
         assert "encoded as 'br'" in record["calls"][0]["error"]
+
+
+# Hosts that hang
+
+
+async def silent(_: Got, writer: asyncio.StreamWriter) -> None:  # noqa: ARG001
+    await asyncio.sleep(30)
+
+
+async def test_a_host_that_hangs_holds_some_calls_then_none_until_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("headrace.engine.outbox.breaker.FIRST_SECONDS", 0.2)
+    errors: list[str] = []
+    numbers = iter(range(100))
+
+    async def does(step: Step) -> Out:
+        try:
+            await step.http.request("GET", f"{there.url}/{next(numbers)}", timeout_seconds=0.2)
+        except CallError as error:
+            errors.append(error.reason.removeprefix(f"{there.place} "))
+        return Out("a")
+
+    async with receiving(silent) as there, calling(there.place, per_host=2) as calls:
+        await asyncio.gather(*(run(calls, does) for _ in range(10)))
+        assert sorted(set(errors)) == [
+            "did not answer within 0.2 s",
+            "keeps 4 calls waiting; this call was not made",
+        ]
+        assert errors.count("did not answer within 0.2 s") == 4
+        errors.clear()
+        await run(calls, does)
+        await run(calls, does)
+        assert errors == ["did not answer within 0.2 s", "did not answer lately; this call was not made"]
+        there.answers = always(plain())
+        await asyncio.sleep(0.3)
+        errors.clear()
+        for _ in range(3):
+            await run(calls, does)
+        assert errors == []
+
+
+async def test_requests_of_others_do_not_wait_for_a_host_that_hangs(open_lab: OpenLab) -> None:
+    async with receiving(silent) as there:
+        settings = {"allow_addresses": there.place, "request_deadline_seconds": 2.0, "calls_per_host": 5}
+        async with open_lab({"ask": workflow(there.url), "other": OTHER}, **settings) as lab:
+            hung = [asyncio.create_task(lab.track("ask", session_id=f"h{n}")) for n in range(100)]
+            await asyncio.sleep(0.3)
+            started = perf_counter()
+            await asyncio.gather(*(lab.track("other", session_id=f"o{n}") for n in range(20)))
+            assert perf_counter() - started < 1
+            assert sum(not task.done() for task in hung) <= 10
+            await asyncio.gather(*hung)
 
 
 # Memory
