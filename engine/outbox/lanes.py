@@ -8,11 +8,11 @@ import msgspec
 
 from headrace.engine.model import Doc
 from headrace.engine.outbox.breaker import Breaker
-from headrace.engine.outbox.retry import Outcome
+from headrace.engine.outbox.retry import BUSY, Outcome
 from headrace.engine.store.protocol import Leased
 
 FIRST_AT_ONCE = 4
-"""Calls at a time to a host of which nothing is known; one more after each success, half after a failure."""
+"""Calls at a time to a host of which nothing is known; one more after each success, half when it is away or busy."""
 
 MOVING_PER_SECOND = 50.0
 """A lane that sends so many is worth waiting for."""
@@ -28,8 +28,8 @@ FIRST_GUESS_SECONDS = 0.05
 STALL_SECONDS = 2.0
 """When nothing came back for so long, a lane may not move any more."""
 
-FIRST_PUT_OFF_SECONDS = 5.0
-LONGEST_PUT_OFF_SECONDS = 300.0
+FIRST_PUT_OFF_SECONDS = 2.0
+LONGEST_PUT_OFF_SECONDS = 60.0
 """What a lane has no room for comes again within this time: the first time soon, since the host may be well by then,
 and each further time within twice as long."""
 
@@ -128,7 +128,8 @@ class Lane:
         self.seconds += (outcome.ms / 1000 - self.seconds) * 0.1
         self.since = now = self._clock()
         if outcome.down:
-            self.at_once = max(self.at_once / 2, 1.0)
+            if outcome.status is None or outcome.status in BUSY:
+                self.at_once = max(self.at_once / 2, 1.0)
             self.breaker.failed(now)
             if outcome.wait:
                 self.breaker.hold(min(outcome.wait, BUSY_HOLD_SECONDS), now)
