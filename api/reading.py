@@ -81,7 +81,7 @@ class OfEffects(Span):
 class OfTimers(Span):
     """Which timers."""
 
-    status: Annotated[Word | None, Meta(description="pending, fired, cancelled or dead.")] = None
+    status: Annotated[Word | None, Meta(description="pending, fired, cancelled, missed or dead.")] = None
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
     event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from headrace.commands.timers import drawn
 from headrace.engine import schedule
 from headrace.engine.errors import StoreError
 from headrace.engine.files.workspace import load_workspace
@@ -98,6 +99,8 @@ async def test_each_profile_of_the_segment_runs_once_a_tick(
         assert (made[0]["door"], made[0]["time"]["happened"]) == ("internal", "2026-01-15T13:00:00.000Z")
         (fired, _) = sorted((t for t in await lab.all("timer")), key=lambda t: t["tick"])[:2]
         assert (fired["done"], fired["workflow"], fired["segment"]) == (7, "w", "vip")
+        told = [str(child.label) for child in drawn(fired).children]
+        assert "tick of 2026-01-15T13:00:00.000Z for the segment vip, 7 events made" in told
 
 
 async def test_without_a_segment_there_is_one_event_without_a_profile(open_lab: OpenLab) -> None:

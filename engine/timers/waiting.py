@@ -22,8 +22,8 @@ LEFT_BEHIND = timedelta(days=7)
 UNSHOWN = ("input", "done", "vars", "save", "depth", "lease")
 """Members of a timer that say nothing to people, or too much."""
 
-STATUSES = ("pending", "fired", "cancelled", "dead")
-"""What a timer may be: it waits, its run went on, it never will, or it could not and was given up."""
+STATUSES = ("pending", "fired", "cancelled", "missed", "dead")
+"""What a timer may be: it waits, its run went on, it never will, its tick is too old, or it was given up."""
 
 
 def timer_key(event_key: str, workflow: str, number: int) -> str:

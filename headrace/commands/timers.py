@@ -19,7 +19,7 @@ from headrace.terminal import PROBLEMS, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-STYLES = {"fired": "green", "pending": "yellow", "dead": "red", "cancelled": "dim"}
+STYLES = {"fired": "green", "pending": "yellow", "dead": "red", "cancelled": "dim", "missed": "dim"}
 
 
 @app.callback()
@@ -134,7 +134,11 @@ def drawn(doc: Doc) -> Tree:
         if doc.get(name):
             root.add(plain(doc[name]))
     root.add(f"{plain(doc.get('kind'))} of {plain(doc.get('workflow'))} {plain(doc.get('version') or '')}")
-    root.add(f"event {plain(doc.get('event'))}, profile {plain(doc.get('profile'))}")
+    if "tick" in doc:
+        whom = f"the segment {doc['segment']}" if doc["segment"] else "no profile"
+        root.add(f"tick of {plain(doc['tick'])} for {plain(whom)}, {doc.get('done', 0)} events made")
+    else:
+        root.add(f"event {plain(doc.get('event'))}, profile {plain(doc.get('profile'))}")
     root.add(f"made {plain(doc['created'])}, due {plain(doc['due'])}")
     for node, held in doc.get("held", {}).items():
         what = f" for {plain(', '.join(held['types']))}" if "types" in held else ""
