@@ -90,9 +90,10 @@ class Process:
             # What was sent is done by the cluster, and nobody hears of it.
             await asyncio.gather(*self.under_way, return_exceptions=True)
             store = self.store
-            for task in store._forever:
+            forever = [*store._forever, *filter(None, [store._backlog._task])]
+            for task in forever:
                 task.cancel()
-            await asyncio.gather(*store._forever, return_exceptions=True)
+            await asyncio.gather(*forever, return_exceptions=True)
             await store._cluster.close()
             return
         writer = cast(SqliteStore, self.store)._writer
@@ -173,6 +174,8 @@ class World:
                 await asyncio.wait([task])
             left = {task for task in left if not task.done()}
             dying = {one for one in dying if not one.done()}
+        for process in {process for process, _ in tasks.values()}:
+            await self._finish(process)
         for waiting in dying:
             waiting.cancel()
         for task, (_, one) in tasks.items():
@@ -180,6 +183,20 @@ class World:
         for name in [name for name, process in self.processes.items() if process.dead.is_set()]:
             self.abandoned.append(self.processes.pop(name))
             await self.abandoned[-1].abandon()
+
+    @staticmethod
+    async def _finish(process: Process) -> None:
+        """Let a process write what it had acknowledged before; it may die at that too."""
+        if not isinstance(process.store, ElasticStore) or process.dead.is_set():
+            return
+        context = copy_context()
+        context.run(current.set, process)
+        loop = asyncio.get_running_loop()
+        written = loop.create_task(process.store._backlog.flush(), context=context)
+        dies = asyncio.ensure_future(process.dead.wait())
+        await asyncio.wait({written, dies}, return_when=asyncio.FIRST_COMPLETED)
+        for one in (written, dies):
+            one.cancel()
 
     @staticmethod
     def _note(task: asyncio.Task[Any], one: Sent) -> None:
