@@ -111,6 +111,8 @@ class Engine:
         self._forever.append(asyncio.create_task(self._prune(), name="prune"))
         if self._timers is not None:
             self._forever.append(asyncio.create_task(self._timers.run(), name="timers"))
+            pending = Backlog(self.store, self.metrics, "timer")
+            self._forever.append(asyncio.create_task(pending.run(), name="pending timers"))
             self._forever.append(asyncio.create_task(Scheduler(self.parts).run(), name="schedules"))
         if self._outbox is not None:
             backlog = Backlog(self.store, self.metrics)

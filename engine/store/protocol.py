@@ -126,7 +126,10 @@ class Leased(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """How many effects or timers are pending, and since when the oldest of them is there (`model.iso`), or None."""
+    """How many effects or timers are pending, and since when the oldest is there (`model.iso`), or None.
+
+    Of timers it is when the first one is due: a timer may well be old.
+    """
 
     number: int
     oldest: str | None
@@ -220,6 +223,9 @@ class Due(Protocol):
         """Count what is pending, no further than 100,000; the answer may lag behind the writes."""
         ...
 
+
+OLDEST: Mapping[DueKind, str] = {"effect": "created", "timer": "next"}
+"""The time by which `Due.waiting` finds the oldest of a kind."""
 
 MOST_COUNTED = 100_000
 """How far `Due.waiting` counts."""

@@ -21,6 +21,7 @@ LEASE_SECONDS = 60.0
 AT_ONCE = 64
 """Timers that are fired at the same time; fewer than may wait for one profile."""
 
+GATHER_SECONDS = 0.003
 STOP_SECONDS = 12.0
 
 BUSY_SECONDS = 1.0
@@ -48,6 +49,8 @@ class TimerWorker:
         self._kinds = kinds
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
+        self._ended: list[tuple[Leased, Doc]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Fire what is due, for ever."""
@@ -102,10 +105,11 @@ class TimerWorker:
 
     async def _fire(self, leased: Leased) -> None:
         try:
-            doc = await self._try(leased)
+            self._ended.append((leased, await self._try(leased)))
             crash_point("timers.committed")
-            if await self._parts.store.done("timer", leased, doc):
-                self._parts.metrics.timer(str(doc.get("status")))
+            # What ends within a moment is written at once, for it costs hardly more than one.
+            writing = self._writing = self._writing or asyncio.create_task(self._write())
+            await asyncio.shield(writing)
             crash_point("timers.done")
         except (StoreError, BusyError) as error:
             # Nothing is lost: it comes again when the lease ends.
@@ -113,6 +117,14 @@ class TimerWorker:
         # The edge of the task, as above.
         except Exception:  # noqa: BLE001
             logger().exception("timer not done", timer=leased.key)
+
+    async def _write(self) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        batch, self._ended, self._writing = self._ended, [], None
+        written = await self._parts.store.done_many("timer", batch)
+        for (_, doc), is_ours in zip(batch, written, strict=True):
+            if is_ours:
+                self._parts.metrics.timer(str(doc.get("status")))
 
     async def _try(self, leased: Leased) -> Doc:
         """Return what a timer is to be kept as, after it was fired or could not be."""

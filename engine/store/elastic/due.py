@@ -17,7 +17,7 @@ from headrace.engine.store.elastic.parts import replace_line
 from headrace.engine.store.elastic.reading import Members, doc_of, encode_members, members_of, put_doc, raw
 from headrace.engine.store.elastic.search import Hit, refresh, search
 from headrace.engine.store.encoding import due_at, text_or_none
-from headrace.engine.store.protocol import MOST_COUNTED, DueKind, Leased, Waiting
+from headrace.engine.store.protocol import MOST_COUNTED, OLDEST, DueKind, Leased, Waiting
 
 ROUNDS = 3
 """How often a claim looks again when others were faster."""
@@ -149,7 +149,7 @@ class Leases:
             "size": 0,
             "query": {"exists": {"field": "next"}},
             "track_total_hits": MOST_COUNTED,
-            "aggs": {"oldest": {"min": {"field": "created"}}},
+            "aggs": {"oldest": {"min": {"field": OLDEST[kind]}}},
         }
         found = await search(self._cluster, self._where(kind), body)
         oldest = _decode_oldest(found.aggregations["oldest"]).value if found.aggregations else None

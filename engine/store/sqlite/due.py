@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from headrace.engine.model import Doc, iso, new_id
 from headrace.engine.store.encoding import decode_doc, due_at, encode_doc, text_or_none
-from headrace.engine.store.protocol import MOST_COUNTED, DueKind, Leased, Waiting
+from headrace.engine.store.protocol import MOST_COUNTED, OLDEST, DueKind, Leased, Waiting
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 
 _TABLES = {"effect": "effects", "timer": "timers"}
@@ -70,9 +70,10 @@ def amending(
 
 
 def count_waiting(connection: sqlite3.Connection, kind: DueKind) -> Waiting:
-    """Count what is pending, and find since when the oldest of it is there."""
-    pending = f"SELECT created FROM {_TABLES[kind]} WHERE next IS NOT NULL LIMIT {MOST_COUNTED}"  # noqa: S608
-    return Waiting(*connection.execute(f"SELECT count(*), min(created) FROM ({pending})").fetchone())  # noqa: S608
+    """Count what is pending, and find since when the oldest of it is there, or due."""
+    column = OLDEST[kind]
+    pending = f"SELECT {column} FROM {_TABLES[kind]} WHERE next IS NOT NULL LIMIT {MOST_COUNTED}"  # noqa: S608
+    return Waiting(*connection.execute(f"SELECT count(*), min({column}) FROM ({pending})").fetchone())  # noqa: S608
 
 
 _COLUMNS = "doc = ?, status = ?, next = ?, lease = NULL"
