@@ -289,9 +289,15 @@ class Lab:
         """Send one event as /collect does."""
         return await self.track(event, door="collect", session_id=None, profile_less=True, **more)
 
+    async def settle(self) -> None:
+        """Wait until what was committed is written, and let questions see it."""
+        while self.store.describe().get("waiting_documents"):
+            await asyncio.sleep(0.01)
+        self.place.show()
+
     async def all(self, kind: AskKind, tenant: str = "main") -> list[Doc]:
         """Return all documents of a kind that the read API finds once it sees what was written, oldest first."""
-        self.place.show()
+        await self.settle()
         return (await self.store.find(Query(kind, tenant=tenant, limit=1000))).items[::-1]
 
     async def one(self, kind: AskKind, tenant: str = "main") -> Doc:

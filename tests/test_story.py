@@ -10,7 +10,7 @@ from tests.makers import Lab, chain, count, sources
 
 async def story(lab: Lab, event: str, tenant: str = "main", source: str = "shop") -> dict[str, Any] | None:
     await lab.engine.parts.keeper.flush()
-    lab.place.show()
+    await lab.settle()
     return await lab.engine.story(tenant, make_key("event", tenant, source, event))
 
 
@@ -141,7 +141,7 @@ async def test_what_was_refused_under_its_id(open_lab: OpenLab) -> None:
     schema = {"properties": {"total": {"type": "number"}}}
     async with open_lab({"event_types.json": {"event_types": {"x": {"schema": schema}}}}) as lab:
         await lab.track(EventInput("x", {"total": "much"}, id="e1"))
-        lab.place.show()
+        await lab.settle()
         refused = await story_of_refused(lab.store, "main", "e1")
         assert refused is not None
         assert (refused["event"], [one["code"] for one in refused["refused"]]) == (None, ["schema"])

@@ -39,7 +39,7 @@ class Replayer:
     async def looking(self, lab: Lab) -> AsyncIterator[Looking]:
         """Open a lab's store to look into it, with all that was written there to be seen."""
         await lab.engine.parts.keeper.flush()
-        lab.place.show()
+        await lab.settle()
         look = await open_looking(lab.place.url, data=lab.engine.settings.data)
         try:
             yield look

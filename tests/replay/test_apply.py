@@ -16,7 +16,7 @@ from tests.replay.conftest import Replayer
 
 async def apply(lab: Lab, draft: Workspace, workflow: str = "", query: Query | None = None) -> list[Applied]:
     """Apply a workflow of a draft, or send failed events again, for all events of a lab."""
-    lab.place.show()
+    await lab.settle()
     scratch, done, parts = Scratch(), [], lab.engine.parts
     await gather(lab.store, query or Query("event"), scratch, 100, said=lambda _: None)
     for event in scratch.oldest_first():
@@ -68,6 +68,7 @@ async def test_it_is_kept_as_a_replay_and_its_effects_are_its_own(
         assert [effect["event"] for effect in await lab.all("effect")] == [made["key"]]
         # The page was seen once.
         assert (await lab.one("profile"))["stats"] == before["stats"]
+        await lab.settle()
         told = await story(lab.store, "main", key)
         assert told is not None
         (replayed,) = told["replays"]
@@ -89,6 +90,7 @@ async def test_what_it_causes_is_its_own(open_lab: OpenLab, replay: Replayer) ->
         assert outcomes(await apply(lab, draft, "new")) == ["applied"]
         assert (await lab.counter("inner"), await lab.counter()) == (1, 0)
         events = {event["type"]: event for event in await lab.all("event")}
+        await lab.settle()
         told = await story(lab.store, "main", events["replay"]["key"])
         assert told is not None
         assert [each["type"] for each in told["caused"]] == ["inner"]
@@ -120,6 +122,7 @@ async def test_failed_events_are_sent_again_under_their_ids(open_lab: OpenLab, r
         assert outcomes(await apply(lab, draft, query=refused)) == ["applied"] * 2
         assert outcomes(await apply(lab, draft, query=refused)) == ["before"] * 2
         assert await lab.counter() == 2
+        await lab.settle()
         told = await story(lab.store, "main", make_key("event", "main", "shop", "e1"))
         assert told is not None
         assert [each["code"] for each in told["refused"]] == ["schema"]

@@ -156,7 +156,7 @@ async def test_history_is_that_of_then(open_lab: OpenLab, replay: Replayer) -> N
         answers = []
         for id in ("e1", "e2"):
             answers.append(await lab.track(EventInput("x", id=id)))
-            lab.place.show()
+            await lab.settle()
         both = await lab.track(EventInput("x", id="e3"), EventInput("x", id="e4"))
         then = {id: value for each in (*answers, both) for id, value in each.response.items()}
         assert then["e4"]["count"] == 3

@@ -30,6 +30,7 @@ async def test_it_answers_as_the_store_does(open_lab: OpenLab, replay: Replayer)
             assert await look.get("event", "0" * 32) is None
             # What is written meanwhile is seen.
             await lab.track(EventInput("z", id="e3"))
+            await lab.settle()
             key = make_key("event", "main", "shop", "e3")
             assert await look.get("event", key) == await lab.store.get("event", key)
 
