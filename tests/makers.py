@@ -291,7 +291,7 @@ class Lab:
 
     async def settle(self) -> None:
         """Wait until what was committed is written, and let questions see it."""
-        while self.store.describe().get("waiting_documents"):
+        while self.store.describe().get("waiting_documents"):  # noqa: ASYNC110 - it tells nobody when it is done
             await asyncio.sleep(0.01)
         self.place.show()
 
