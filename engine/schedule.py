@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from time import perf_counter
 
@@ -26,7 +27,7 @@ from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.request import Job
 from headrace.engine.steps.admit import INTERNAL, admit
-from headrace.engine.store.protocol import Change, Leased, Query, Row
+from headrace.engine.store.protocol import Change, Leased, Page, Query, Row
 from headrace.engine.track import commit_all
 from headrace.engine.trigger import Schedule
 from headrace.engine.workflow import Workflow
@@ -68,11 +69,15 @@ class Scheduler:
 
     async def run(self) -> None:
         """Look for ever."""
+        said = ""
         while True:
             try:
                 await self.look()
+                said = ""
             except (StoreError, BusyError) as error:
-                logger().warning("schedules not kept", error=str(error))
+                if str(error) != said:
+                    said = str(error)
+                    logger().warning("schedules not kept", error=said)
             # The edge of the task: whatever went wrong, the next look tries again.
             except Exception:  # noqa: BLE001
                 logger().exception("schedules not kept")
@@ -85,16 +90,20 @@ class Scheduler:
             schedule = workflow.file.on.schedule
             if schedule is None or not workflow.enabled:
                 continue
-            mark, (known, tick) = mark_of(schedule), self._next.get(workflow.name, ("", now))
+            mark = mark_of(schedule, self._parts.zone)
+            known, tick = self._next.get(workflow.name, ("", now))
             if known != mark or tick <= now:
                 tick = await keep_next(self._parts, workflow, schedule, now)
                 self._next[workflow.name] = mark, tick
 
 
-def mark_of(schedule: Schedule) -> str:
-    """Return what tells a schedule from another: a tick of one that was changed since is not run."""
-    zone = None if schedule.zone is None else str(schedule.zone)
-    return content_hash((schedule.cron.source, zone, schedule.segment, schedule.source))
+def mark_of(schedule: Schedule, zone: tzinfo) -> str:
+    """Return what tells a schedule from another: a tick of one that was changed since is not run.
+
+    `zone` holds where the schedule names none.
+    """
+    of = schedule.zone or zone
+    return content_hash((schedule.cron.source, str(of), schedule.segment, schedule.source))
 
 
 def source_of(workspace: Workspace, workflow: Workflow, schedule: Schedule) -> Source | None:
@@ -114,13 +123,13 @@ async def keep_next(parts: Parts, workflow: Workflow, schedule: Schedule, after:
 async def _keep(parts: Parts, workflow: Workflow, schedule: Schedule, tick: datetime) -> None:
     source = source_of(parts.live.current, workflow, schedule)
     if source is not None:
-        row = tick_row(workflow, schedule, source.tenant, tick)
+        row = tick_row(workflow, mark_of(schedule, parts.zone), source.tenant, tick)
         await parts.store.commit(Change(new_id(), source.tenant, timers=[row]))
 
 
-def tick_row(workflow: Workflow, schedule: Schedule, tenant: str, tick: datetime) -> Row:
+def tick_row(workflow: Workflow, mark: str, tenant: str, tick: datetime) -> Row:
     """Return a tick as a timer: whatever process makes it, its key is the same, so there is one."""
-    mark = mark_of(schedule)
+    schedule = workflow.file.on.schedule
     key = make_key(KIND, tenant, workflow.name, mark, iso(tick))
     doc = {
         "id": key,
@@ -135,7 +144,7 @@ def tick_row(workflow: Workflow, schedule: Schedule, tenant: str, tick: datetime
         "due": iso(tick),
         "status": "pending",
         "tick": iso(tick),
-        "segment": schedule.segment,
+        "segment": schedule.segment if schedule else None,
         "schedule": mark,
     }
     return Row(key, doc)
@@ -152,7 +161,7 @@ async def fire_tick(parts: Parts, leased: Leased, now: datetime) -> Doc:
     if workflow is None and f"{WORKFLOWS}/{doc['workflow']}.json" in workspace.broken:
         # It may be mended; how late it runs then is bounded.
         return doc | {"due": iso(now + BROKEN_WAITS)}
-    why = why_cancelled(workspace, workflow, doc)
+    why = why_cancelled(workspace, workflow, doc, parts.zone)
     if workflow is None or why:
         return _ended(doc, "cancelled", now, why)
     schedule = workflow.file.on.schedule
@@ -162,13 +171,13 @@ async def fire_tick(parts: Parts, leased: Leased, now: datetime) -> Doc:
     return await _go_on(parts, workflow, schedule, doc, now)
 
 
-def why_cancelled(workspace: Workspace, workflow: Workflow | None, doc: Doc) -> str:
+def why_cancelled(workspace: Workspace, workflow: Workflow | None, doc: Doc, zone: tzinfo) -> str:
     """Return why a tick is not run any more, or ""."""
     if workflow is None or workflow.file.on.schedule is None:
         return "the workflow, or its schedule, is gone"
     if not workflow.enabled:
         return "the workflow is disabled"
-    if mark_of(workflow.file.on.schedule) != doc["schedule"]:
+    if mark_of(workflow.file.on.schedule, zone) != doc["schedule"]:
         return "the schedule was changed"
     source = source_of(workspace, workflow, workflow.file.on.schedule)
     if source is None or not source.enabled:
@@ -197,10 +206,7 @@ async def _go_on(parts: Parts, workflow: Workflow, schedule: Schedule, doc: Doc,
         return _ended(doc, "fired", now) | {"done": 1}
     done, cursor, ends = doc["done"], doc.get("cursor"), perf_counter() + TURN_SECONDS
     while True:
-        where = {"segments": schedule.segment}
-        page = await parts.store.find(
-            Query("profile", tenant=doc["tenant"], where=where, cursor=cursor, limit=PAGE)
-        )
+        page = await _page(parts, doc["tenant"], schedule.segment, cursor)
         ids = [str(profile["id"]) for profile in page.items]
         for first in range(0, len(ids), AT_ONCE):
             await _make_events(parts, workflow, doc, ids[first : first + AT_ONCE], now)
@@ -211,6 +217,20 @@ async def _go_on(parts: Parts, workflow: Workflow, schedule: Schedule, doc: Doc,
         if perf_counter() > ends:
             _ring_soon(parts)
             return doc | {"done": done, "cursor": cursor}
+
+
+async def _page(parts: Parts, tenant: str, segment: str, cursor: str | None) -> Page:
+    """Return the next profiles of a segment, or the first ones when the cursor is of another store.
+
+    Who had an event already gets no second one.
+    """
+    query = Query("profile", tenant=tenant, where={"segments": segment}, cursor=cursor, limit=PAGE)
+    try:
+        return await parts.store.find(query)
+    except InputError:
+        if cursor is None:
+            raise
+        return await parts.store.find(replace(query, cursor=None))
 
 
 async def _make_events(

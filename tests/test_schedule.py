@@ -246,6 +246,28 @@ async def test_a_tick_of_a_broken_file_waits_until_it_is_mended(open_lab: OpenLa
         assert await counters(lab) == [1]
 
 
+async def test_a_cursor_of_another_store_begins_again(open_lab: OpenLab) -> None:
+    async with open_lab(COUNT, timers=False) as lab:
+        side = Side(lab, Clock())
+        await join(lab, 3)
+        await side.at(seconds=0)
+        (timer,) = await lab.all("timer")
+        begun = {"done": 2, "cursor": "of another store"}
+        await lab.store.amend("timer", timer["id"], lambda doc: doc | begun)
+        await side.at(minutes=31)
+        assert await counters(lab) == [1] * 3
+
+
+async def test_the_servers_own_zone_is_part_of_a_schedule(open_lab: OpenLab) -> None:
+    clock = Clock()
+    async with open_lab(COUNT, timers=False) as lab:
+        await Side(lab, clock).at(seconds=0)
+    async with open_lab(COUNT, timers=False, time_zone="Asia/Kolkata") as lab:
+        await Side(lab, clock).at(minutes=31)
+        # Half an hour is between the two clocks.
+        assert await ticks(lab) == [("13:00", "cancelled"), ("13:30", "pending")]
+
+
 async def test_other_nodes_do_not_keep_a_tick_from_running(open_lab: OpenLab) -> None:
     clock = Clock()
     async with open_lab(COUNT, timers=False) as lab:
@@ -324,8 +346,7 @@ async def test_a_change_of_timers_alone_is_kept_once(open_lab: OpenLab) -> None:
     async with open_lab(COUNT, timers=False) as lab:
         workflow = lab.engine.workspace.workflow("w")
         assert workflow is not None
-        assert workflow.file.on.schedule is not None
-        row = schedule.tick_row(workflow, workflow.file.on.schedule, "main", T0)
+        row = schedule.tick_row(workflow, "mark", "main", T0)
         for number in range(2):
             await lab.store.commit(Change(f"c{number}", "main", timers=[row]))
         assert len(await lab.all("timer")) == 1

@@ -5,13 +5,14 @@ import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from headrace.engine.catalog import find_plugins
 from headrace.engine.files.workspace import load_workspace
 from headrace.engine.model import Doc, new_id, utc_now
-from headrace.engine.schedule import tick_row
+from headrace.engine.schedule import mark_of, tick_row
 from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Change, Store
 from tests.live.conftest import Starts
@@ -50,7 +51,7 @@ async def let_tick(store: Store, hourly: Path) -> str:
     schedule = workflow.file.on.schedule
     assert schedule is not None
     tick = schedule.cron.newest(utc_now(), UTC)
-    row = tick_row(workflow, schedule, "main", tick)
+    row = tick_row(workflow, mark_of(schedule, ZoneInfo("UTC")), "main", tick)
     await store.commit(Change(new_id(), "main", timers=[row]))
     return row.key
 
@@ -87,7 +88,7 @@ async def test_two_servers_run_a_tick_once(start: Starts, hourly: Path, place: P
 async def test_what_a_killed_server_began_another_ends(
     start: Starts, hourly: Path, place: Place, store: Store
 ) -> None:
-    first = start(hourly, HEADRACE_CRASH_AT="schedule.some:3")
+    first = start(hourly, HEADRACE_CRASH_AT="schedule.some:2")
     for number in range(PROFILES):
         assert first.post(track_body("join", session=f"s{number}"))[0] == 200
     place.show()
