@@ -19,7 +19,7 @@ class Named(msgspec.Struct):
 class Identity(msgspec.Struct, omit_defaults=True):
     """Whose an event is, and how it came to that profile.
 
-    `by`: `session`, `client`, `claim`, `new`, `chosen`, `workflow`, `cause`; null without a profile.
+    `by`: `session`, `client`, `claim`, `new`, `chosen`, `workflow`, `cause`, `engine`; null without a profile.
     """
 
     profile: str | None

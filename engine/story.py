@@ -16,6 +16,9 @@ MOST = 200
 MOST_AT_ONCE = 1_000
 """Events of one visitor among which those are looked for that an event caused, or that are replays of it."""
 
+INTERNAL = "internal"
+"""The door of what the engine makes itself."""
+
 REPLAY = "replay"
 """The type under which a replay that was applied is kept."""
 
@@ -70,14 +73,16 @@ async def story_of_refused(
 def identity(event: Doc) -> Doc:
     """Return which profile the event belongs to, how it came to it (`by`), and that in words (`why`).
 
-    `by` is one of `PROFILE_BY`, or `workflow`, `cause`, or None for an event without a profile. `asked` is an id that
-    the client named and did not get.
+    `by` is one of `PROFILE_BY`, or `workflow`, `cause`, `engine`, or None for an event without a profile. `asked` is an
+    id that the client named and did not get.
     """
     by: str | None = event.get("profile_by")
     if event["profile"] is None:
         by, why = None, "the event has no profile"
     elif "emitted_by" in event:
         by, why = "cause", "it is the profile of the event that caused it"
+    elif event["door"] == INTERNAL:
+        by, why = "engine", "the event was made for it, by a schedule or for a call that was given up"
     elif by is None:
         by, why = "workflow", "a workflow gave it to the event"
     else:

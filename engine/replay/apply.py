@@ -8,7 +8,7 @@ from headrace.engine.files.workspace import Workspace
 from headrace.engine.model import Doc, make_key, utc_now
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
-from headrace.engine.replay.dry import past_job
+from headrace.engine.replay.dry import is_tick, past_job
 from headrace.engine.replay.overlay import Through
 from headrace.engine.replay.past import REFUSED
 from headrace.engine.request import Incoming, Job
@@ -47,7 +47,7 @@ async def apply_workflow(parts: Parts, workspace: Workspace, workflow: Workflow,
     """
     name, kind = workflow.name, event["type"]
     source = workspace.sources.get(event["source"])
-    if source is None or not workflow.matches(kind):
+    if source is None or not (workflow.matches(kind) or is_tick_of(event, workflow)):
         why = f"it takes no events of the type '{kind}'" if source else f"no source '{event['source']}'"
         return Applied(event, name, "left out", why)
     # Of this type the workflow stands alone; what it causes meets the whole workspace.
@@ -65,6 +65,11 @@ async def apply_workflow(parts: Parts, workspace: Workspace, workflow: Workflow,
     }
     through = cast("Store", Through(parts.store, event, key, about))
     return _told(event, name, await _commit(replace(parts, store=through), job))
+
+
+def is_tick_of(event: Doc, workflow: Workflow) -> bool:
+    """Say whether an event is a tick of a workflow's schedule."""
+    return is_tick(event) and event["properties"].get("workflow") == workflow.name
 
 
 def replay_key(event: Doc, workflow: Workflow) -> str:

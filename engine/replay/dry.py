@@ -132,9 +132,14 @@ class DryReplay:
         )
 
 
+def is_tick(event: Doc) -> bool:
+    """Say whether an event is a tick of a schedule."""
+    return bool(event["type"] == TICK and event["door"] == INTERNAL)
+
+
 def meant_for(event: Doc, workspace: Workspace) -> Workspace:
     """Return the workspace as the event meets it: that of a tick is for the workflow of its schedule alone."""
-    if event["type"] != TICK or event["door"] != INTERNAL:
+    if not is_tick(event):
         return workspace
     workflow = workspace.workflow(str(event["properties"].get("workflow")))
     return replace(workspace, _by_type={TICK: ()}) if workflow is None else workspace.only(TICK, workflow)

@@ -1,15 +1,20 @@
 """Dry replays: events as they were, against a draft, and how they differ."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from headrace.engine.model import EventInput, make_key
 from headrace.engine.replay.answers import NO_ANSWER, Answer
+from headrace.engine.replay.apply import apply_workflow
 from headrace.engine.store.protocol import Query
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
-from tests.makers import chain, count, sources
+from tests.makers import NOW, chain, count, sources
 from tests.replay.conftest import Replayer, said
+from tests.test_schedule import Clock, Side, scheduled
 
 TRACED = {"sources.json": sources(shop={"trace": True})}
 MINUTE = "2026-01-15T12:00:00Z"
@@ -259,3 +264,67 @@ async def test_a_look_finds_what_is_there(open_lab: OpenLab, replay: Replayer) -
             assert (await look.get("event", key) or {})["id"] == "e1"
             assert await look.get("event", "0" * 32) is None
             assert await look.count(Query("event")) == 1
+
+
+# Waits
+
+
+async def test_a_run_that_waited_is_followed_until_it_waits(open_lab: OpenLab, replay: Replayer) -> None:
+    files = TRACED | {
+        "w": chain(
+            "x", count(), ("wait", {"period": "1h"}), ("webhook", {"url": "https://crm.example"}), count()
+        )
+    }
+    async with open_lab(files, timers=False, outbox=False) as lab:
+        await lab.track(EventInput("x", id="e1"), received=NOW)
+        await lab.settle()
+        assert await TimerWorker(lab.engine.parts, KINDS, lambda: NOW + timedelta(hours=1)).fire_due() == 1
+        assert len(await lab.all("effect")) == 1
+        (same,) = await replay(lab, files)
+        assert same.differences == []
+        shorter = {"w": chain("x", count(), ("webhook", {"url": "https://crm.example"}), count())}
+        (done,) = await replay(lab, TRACED | shorter)
+        assert [what for what, *_ in said(done)] == ["path", "change", "effect", "timer"]
+        told = await lab.engine.story("main", make_key("event", "main", "shop", "e1"))
+        assert told is not None
+        assert [(timer["status"], len(timer["runs"])) for timer in told["timers"]] == [("fired", 1)]
+
+
+async def test_an_event_that_another_run_waits_for(open_lab: OpenLab, replay: Replayer) -> None:
+    waits = ("wait_for_event", {"event": ["order"], "timeout": "1h"})
+    files = {
+        "w": chain("cart", waits, count()),
+        "counts": chain("order", count("profile.stats.counters.orders")),
+    }
+    async with open_lab(files, timers=False) as lab:
+        await lab.track(EventInput("cart", id="e1"))
+        await lab.track(EventInput("order", id="e2"))
+        await lab.track(EventInput("cart", id="e3"))
+        before = lab.rows()
+        done = await replay(lab, files)
+        assert [each.differences for each in done] == [[], [], []]
+        assert lab.rows() == before
+
+
+async def test_a_tick_is_for_the_workflow_of_its_schedule(open_lab: OpenLab, replay: Replayer) -> None:
+    files = {
+        "w": scheduled(count(), schedule={"cron": "0 13 * * *", "segment": "vip"}),
+        "all": chain("*", ("add_segment", {"segment": "vip"})),
+    }
+    async with open_lab(files, timers=False) as lab:
+        await lab.track("x")
+        side = Side(lab, Clock())
+        await side.at(seconds=0)
+        await lab.settle()
+        await side.at(minutes=31)
+        done = await replay(lab, files, query=Query("event", type="schedule"))
+        assert [(each.differences, list(each.now.runs)) for each in done] == [([], ["w"])]
+        told = await lab.engine.story("main", done[0].event["key"])
+        assert told is not None
+        assert told["identity"]["by"] == "engine"
+        (gone,) = await replay(lab, {"all": files["all"]}, query=Query("event", type="schedule"))
+        assert said(gone)[0] == ("ran", "w", "ran: n0.done", "did not take the event")
+        draft = replay.draft(files)
+        applied = await apply_workflow(lab.engine.parts, draft, draft.workflows[1], done[0].event)
+        assert (applied.workflow, applied.outcome) == ("w", "applied")
+        assert await lab.counter() == 2
