@@ -1,4 +1,4 @@
-"""Measures the outbox: deliveries, what a webhook costs /track, and what a receiver that hangs costs others."""
+"""Measures the outbox: deliveries, and what it costs others."""
 
 import argparse
 import json

@@ -18,6 +18,9 @@ import uuid_utils
 Doc = dict[str, Any]
 """A JSON object: text, numbers, booleans, null, lists and objects only."""
 
+WEBHOOK_DEAD = "webhook-dead"
+"""The type of the internal event that an effect makes which is given up; it need not be declared."""
+
 _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="sorted").encode
 

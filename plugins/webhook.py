@@ -1,8 +1,8 @@
 """Send a webhook when the event is kept, until it arrives.
 
 The call is kept together with what the event changed, and sent after that: nobody waits for it, and it is not lost when
-the other side is down or this server ends. It arrives at least once, with the same `Idempotency-Key` and `webhook-id`
-each time, by which the receiver knows it again. Use `http_request` where the workflow needs the answer.
+the other side is down or this server ends. It arrives at least once, each time with the same `Idempotency-Key`, by
+which the receiver knows it again. Use `http_request` where the workflow needs the answer.
 
 It is tried again after no answer and after the statuses 408, 409, 425, 429 and 500 to 599, each time later. Any other
 status but 200 to 299 ends it at once. An effect that is given up is dead: it makes the event `webhook-dead`.

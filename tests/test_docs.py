@@ -91,7 +91,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def problems(workspace: Path) -> list[str]:
-    found = lint(workspace, find_plugins(), {"SHOP_BACKEND_KEY": "x"}.get)
+    found = lint(workspace, find_plugins(), lambda _: "x")
     return [str(problem) for problem in found if problem.code not in FINE]
 
 
@@ -143,7 +143,7 @@ def test_declarations_are_clean(block: Block, shop: Path) -> None:
 
 @pytest.mark.parametrize("block", of_kind("python"))
 async def test_plugins_run_their_examples(block: Block) -> None:
-    if block.words == ("python", "tests"):
+    if block.words in (("python", "tests"), ("python", "receiver")):
         compile(block.text, block.place, "exec")
         return
     namespace: dict[str, Any] = {"__name__": "from_the_docs"}

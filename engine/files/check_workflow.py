@@ -15,6 +15,7 @@ from headrace.engine.files.event_type import EventType
 from headrace.engine.files.json_file import JsonFile, Place
 from headrace.engine.files.problem import Problem, has_errors
 from headrace.engine.files.source import Secrets
+from headrace.engine.model import WEBHOOK_DEAD
 from headrace.engine.plugin import Plugin
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.workflow import NodeFile, Workflow, WorkflowFile, compile_workflow
@@ -169,7 +170,7 @@ def _check_targets(nodes: Mapping[str, NodeFile], file: JsonFile) -> Iterator[Pr
 def _check_event_types(model: WorkflowFile, file: JsonFile, around: Surroundings) -> Iterator[Problem]:
     declared = around.names.event_types
     for index, event in enumerate(model.on.event):
-        if declared and "*" not in event and event not in declared:
+        if declared and "*" not in event and event not in declared and event != WEBHOOK_DEAD:
             fix = did_you_mean(event, declared)
             yield file.problem(
                 ("on", "event", index), "W13", f"no event type '{event[:60]}' is declared", fix

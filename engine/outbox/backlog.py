@@ -18,7 +18,10 @@ class Backlog:
         self._kind = kind
         self._waiting = Waiting(0, None)
         about = {"effect": "Effects that wait to be sent", "timer": "Timers that wait for their time"}[kind]
-        oldest = {"effect": "Age of the oldest effect that waits.", "timer": "How long the oldest timer is due."}
+        oldest = {
+            "effect": "Age of the oldest effect that waits.",
+            "timer": "How long the oldest timer is due.",
+        }
         metrics.gauge(f"{kind}s_pending", f"{about}, up to 100,000.", lambda: self._waiting.number)
         metrics.gauge(f"{kind}s_oldest_seconds", oldest[kind], self._oldest_seconds)
 

@@ -2,14 +2,12 @@
 
 from headrace.engine.errors import InputError
 from headrace.engine.logs import logger
-from headrace.engine.model import Caller, Doc, EventInput, TrackRequest, doc_key, utc_now
+from headrace.engine.model import WEBHOOK_DEAD, Caller, Doc, EventInput, TrackRequest, doc_key, utc_now
 from headrace.engine.outbox.sending import MAIL, host_of
 from headrace.engine.parts import Parts
 from headrace.engine.steps.admit import INTERNAL
 from headrace.engine.store.protocol import Ref
 from headrace.engine.track import track
-
-EVENT = "webhook-dead"
 
 DEEPEST = 3
 """How often what such an event causes may die and cause another one."""
@@ -28,7 +26,7 @@ async def tell(parts: Parts, doc: Doc) -> None:
     profile = await _profile(parts, doc)
     # One that was sent again, and died again, is told again.
     again = f"/{doc['resent']}" if "resent" in doc else ""
-    event = EventInput(EVENT, _properties(doc), id=f"{EVENT}/{doc['id']}{again}")
+    event = EventInput(WEBHOOK_DEAD, _properties(doc), id=f"{WEBHOOK_DEAD}/{doc['id']}{again}")
     request = TrackRequest(
         source_id=doc.get("source") or "",
         events=[event],

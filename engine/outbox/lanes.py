@@ -1,4 +1,4 @@
-"""One lane for each host: who waits there, and how many go at a time."""
+"""One lane a host: who waits there, how many go at once."""
 
 import random
 from collections import OrderedDict, deque

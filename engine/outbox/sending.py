@@ -1,4 +1,4 @@
-"""Makes one attempt to send an effect, and writes into it what came of that."""
+"""Makes one attempt to send an effect, and says what came of it."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""Claims effects that are due and sends them, each host in its own lane."""
+"""Claims effects that are due and sends them, lane by lane."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The command `effects`: what is to be sent, what was, and what cannot be."""
+"""The command `effects`: what is to be sent, and what was."""
 
 import asyncio
 import json
