@@ -17,7 +17,7 @@ from headrace.engine.language.runtime import RUNTIME, Show
 from headrace.engine.language.runtime import show as plain_show
 from headrace.engine.language.scope import NAMES
 from headrace.engine.language.syntax import environment
-from headrace.engine.language.values import ARITHMETIC, COMPARISONS, FEW
+from headrace.engine.language.values import ARITHMETIC, COMPARISONS
 
 _FUNCTION: Final = """\
 def root(scope):
@@ -277,8 +277,6 @@ class Generator(CodeGenerator):
             return
         if operand.op in _SIGNS and not again and self._write_sign(sides, _SIGNS[operand.op], frame):
             return
-        if operand.op == "in" and not again and self._write_member(left, operand.expr, frame):
-            return
         self.write(f"{COMPARISONS[operand.op][0]}(scope, ")
         self._write_side(left, "", frame)
         self.write(", ")
@@ -297,16 +295,6 @@ class Generator(CodeGenerator):
         self.write(") is Text and " if kind is str else ") in numbers and ")
         shown = [repr(side.value) if isinstance(side, nodes.Const) else name for side in sides]
         self.write(f"{shown[0]} {sign} {shown[1]})")
-        return True
-
-    def _write_member(self, left: nodes.Expr | str, right: nodes.Expr, frame: Frame) -> bool:
-        """Write `'text' in …` without a call where that is a short list; says whether there is a literal text."""
-        if not (isinstance(left, nodes.Const) and type(left.value) is str):
-            return False
-        name = f"side_{next(self._numbers)}"
-        self.write(f"({left.value!r} in {name} if kind({name} := ")
-        self._write_side(right, "", frame)
-        self.write(f") is List and size({name}) <= {FEW} else within(scope, {left.value!r}, {name}))")
         return True
 
     def _write_side(self, side: nodes.Expr | str, name: str, frame: Frame) -> None:

@@ -80,7 +80,6 @@ RUNTIME: Final[dict[str, Any]] = {
     "size": len,
     "Text": str,
     "Float": float,
-    "List": list,
     "numbers": frozenset({int, float}),
     "scalars": SCALARS,
     "LoopContext": LoopContext,

@@ -22,7 +22,7 @@ from headrace.engine.language.lookup import MISSING, get_item
 
 _NUMBERS: Final = frozenset({int, float})
 _CONTAINERS: Final = frozenset({list, dict})
-FEW: Final = 64
+_FEW: Final = 64
 _SHORT: Final = 1_024
 _KEYS: Final = 64
 _ORDERED: Final = frozenset({int, float, str, datetime})
@@ -100,7 +100,7 @@ def contains(work: Work, container: Any, item: Any) -> bool | None:
     if is_absent(item):
         return None
     if isinstance(container, list):
-        if len(container) > FEW:
+        if len(container) > _FEW:
             check_items(len(container))
             work.spend(4 * len(container))
         if type(item) is str:
@@ -119,7 +119,7 @@ def contains(work: Work, container: Any, item: Any) -> bool | None:
 
 def within(work: Work, item: Any, container: Any) -> bool:
     """`in`."""
-    if type(item) is str and type(container) is list and len(container) <= FEW:
+    if type(item) is str and type(container) is list and len(container) <= _FEW:
         return item in container
     return contains(work, container, item) is True
 
