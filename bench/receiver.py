@@ -1,6 +1,7 @@
 """The least receiver of webhooks: counts them, and their keys.
 
-A process of its own, which prints its port. Answers every POST with 200 at once, or never with `--hang`; a GET is answered with what was counted.
+A process of its own, which prints its port. Answers every POST with 200 at once, or never with `--hang`; a GET is
+answered with what was counted.
 """
 
 import argparse

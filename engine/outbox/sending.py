@@ -1,4 +1,4 @@
-"""Makes one attempt to send an effect, and says what came of it."""
+"""Makes one attempt to send an effect, and says what came."""
 
 import random
 import re
