@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from headrace.engine.draft import WAITS
 from headrace.engine.model import Doc, from_iso, iso
 from headrace.engine.replay.scratch import Scratch
 from headrace.engine.store.looking import Looking
@@ -93,7 +94,11 @@ class Overlay:
         return [self._stored(found[ref], stored.get(ref)) for ref in refs]
 
     def _stored(self, kept: Doc | None, stored: Stored | None) -> Stored | None:
-        return stored if kept is None else Stored(kept, self._version)
+        found = stored if kept is None else Stored(kept, self._version)
+        if found is not None:
+            # No run goes on here, so none hears that what it waits for came.
+            found.doc.pop(WAITS, None)
+        return found
 
     async def commit(self, change: Change) -> Outcome:
         """Keep profile and session, and what would be sent."""

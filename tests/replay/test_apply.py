@@ -126,3 +126,18 @@ async def test_failed_events_are_sent_again_under_their_ids(open_lab: OpenLab, r
         told = await story(lab.store, "main", make_key("event", "main", "shop", "e1"))
         assert told is not None
         assert [each["code"] for each in told["refused"]] == ["schema"]
+
+
+async def test_a_run_does_not_take_a_replay_for_what_it_waits_for(
+    open_lab: OpenLab, replay: Replayer
+) -> None:
+    waits = chain("cart", ("wait_for_event", {"event": ["order"], "timeout": "1h"}))
+    async with open_lab({"w": waits}, timers=False) as lab:
+        await lab.track(EventInput("order", id="e1"))
+        await lab.track(EventInput("cart", id="e2"))
+        draft = replay.draft({"new": chain("order", count())})
+        assert outcomes(await apply(lab, draft, "new", Query("event", type="order"))) == ["applied"]
+        assert [timer["kind"] for timer in await lab.all("timer")] == ["run"]
+        assert "met" not in (await lab.one("profile"))["waits"][0]
+        await lab.track(EventInput("order", id="e3"))
+        assert sorted(timer["kind"] for timer in await lab.all("timer")) == ["run", "wake"]

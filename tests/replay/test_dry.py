@@ -303,6 +303,9 @@ async def test_an_event_that_another_run_waits_for(open_lab: OpenLab, replay: Re
         before = lab.rows()
         done = await replay(lab, files)
         assert [each.differences for each in done] == [[], [], []]
+        # The run waits in a version that the draft does not have.
+        draft = files | {"w": chain("cart", waits, about="changed")}
+        assert [each.differences for each in await replay(lab, draft)] == [[], [], []]
         assert lab.rows() == before
 
 
