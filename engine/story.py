@@ -117,7 +117,8 @@ async def caused(store: Ask | Looking, event: Doc, *, later: bool = False) -> li
 
 async def replays(store: Ask | Looking, event: Doc) -> list[Doc]:
     """Return the replays of an event that were applied, oldest first; each is an event with a story of its own."""
-    query = replace(_of_visitor(event), type=REPLAY, limit=MOST_AT_ONCE)
+    since = from_iso(event["time"]["received"])
+    query = replace(_of_visitor(event), type=REPLAY, since=since, limit=MOST_AT_ONCE)
     found = (await store.find(query)).items
     return [
         {"key": doc["key"], "received": doc["time"]["received"], **doc["properties"], "runs": doc["runs"]}

@@ -300,6 +300,7 @@ async def test_an_event_that_another_run_waits_for(open_lab: OpenLab, replay: Re
         await lab.track(EventInput("cart", id="e1"))
         await lab.track(EventInput("order", id="e2"))
         await lab.track(EventInput("cart", id="e3"))
+        await lab.settle()
         before = lab.rows()
         done = await replay(lab, files)
         assert [each.differences for each in done] == [[], [], []]
