@@ -72,7 +72,7 @@ def replay(
         bool, typer.Option("--json", help="One JSON object a line; the last is the summary.")
     ] = False,
 ) -> None:
-    """Run stored events against a draft, and print what would differ from what happened then.
+    """Run stored events against a draft, and say what differs.
 
     Dry by default: nothing is written and nothing is called; a server may run meanwhile. Events run in the order in
     which they were received, with their times, as the event that they were. Profile and session are as the store has
