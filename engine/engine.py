@@ -116,7 +116,7 @@ class Engine:
             self._forever.append(asyncio.create_task(Scheduler(self.parts).run(), name="schedules"))
         if self._outbox is not None:
             backlog = Backlog(self.store, self.metrics)
-            self._forever.append(asyncio.create_task(self._outbox.run(), name="outbox"))
+            self._outbox.start()
             self._forever.append(asyncio.create_task(backlog.run(), name="backlog"))
 
     async def _reach(self) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 
@@ -36,6 +35,8 @@ class Finisher:
         self._ended: list[_Ended] = []
         self._bell = asyncio.Event()
         self._docs: dict[str, Doc] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
 
     def add(self, leased: Leased, doc: Doc, until: float) -> None:
         """Take an effect whose lease ends at a time of the process's clock."""
@@ -47,23 +48,31 @@ class Finisher:
         """Return an effect that is still to be written."""
         return self._docs.get(key)
 
-    async def run(self) -> None:
-        """Write what comes, for ever."""
-        while True:
+    def start(self) -> None:
+        """Begin to write what comes."""
+        self._task = asyncio.create_task(self._run(), name="outbox-finish")
+
+    async def _run(self) -> None:
+        while not (self._closing and not self._ended):
             await self._bell.wait()
             await asyncio.sleep(GATHER_SECONDS)
-            if not await self.flush():
-                await asyncio.sleep(AGAIN_SECONDS)
+            if await self._flush():
+                continue
+            if self._closing:
+                return
+            await asyncio.sleep(AGAIN_SECONDS)
 
-    async def flush(self) -> bool:
+    async def _flush(self) -> bool:
         """Write all that ended until now; False when the store could not take it."""
         self._bell.clear()
         while self._ended:
             batch, self._ended = self._ended[:MOST], self._ended[MOST:]
             try:
                 await self._store.done_many("effect", [(one.leased, one.doc) for one in batch])
-            except (StoreError, BusyError) as error:
-                logger().warning("effects not written", effects=len(batch), error=str(error))
+            # The edge of the task: whatever went wrong, it is tried again while the leases last.
+            except Exception as error:  # noqa: BLE001
+                is_expected = isinstance(error, StoreError | BusyError)
+                logger().warning("effects not written", error=str(error), exc_info=not is_expected)
                 self._again(batch)
                 return False
             for one in batch:
@@ -86,6 +95,8 @@ class Finisher:
         self._written(one.doc)
 
     async def close(self) -> None:
-        """Write what is left, as far as the store takes it."""
-        with suppress(StoreError, BusyError):
-            await self.flush()
+        """Write what is left, if the store takes it."""
+        self._closing = True
+        self._bell.set()
+        if self._task is not None:
+            await self._task

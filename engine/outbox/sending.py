@@ -118,7 +118,7 @@ def told(doc: Doc, outcome: Outcome, limits: Limits, now: datetime, dice: random
         attempt["error"] = outcome.error
     tries = doc.get("tries", 0) + 1
     left = {name: value for name, value in doc.items() if name != "put_off"}
-    new = left | {"attempts": [*doc["attempts"], attempt][-ATTEMPTS_KEPT:], "tries": tries}
+    new = left | {"attempts": [*(doc.get("attempts") or ()), attempt][-ATTEMPTS_KEPT:], "tries": tries}
     if outcome.status is not None:
         new["response"] = {"status": outcome.status, "text": outcome.body}
     if outcome.verdict == "sent":
@@ -136,8 +136,8 @@ def told(doc: Doc, outcome: Outcome, limits: Limits, now: datetime, dice: random
 
 def is_old(doc: Doc, limits: Limits, at: datetime) -> bool:
     """Say whether an effect is too old to be sent at a time."""
-    since = doc.get("again_from") or doc["created"]
-    return (at - from_iso(since)).total_seconds() > limits.age_seconds
+    since = doc.get("again_from") or doc.get("created")
+    return since is not None and (at - from_iso(since)).total_seconds() > limits.age_seconds
 
 
 def end(doc: Doc, reason: str, now: datetime) -> Doc:

@@ -40,6 +40,8 @@ UNWRITTEN_SECONDS = 60.0
 """A predecessor that is not found, and is younger than this, may still have to be written by its commit."""
 
 STOP_SECONDS = 10.0
+CLAIM_SECONDS = 3.0
+"""How long a stop waits for what is under way, and for a claim."""
 
 Tell = Callable[[Doc], Awaitable[None]]
 """Makes the event of an effect that is given up."""
@@ -74,28 +76,45 @@ class Outbox:
         self._held: dict[str, Item] = {}
         self._holding = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[None] | None = None
         self._stopping = False
         self._said = ""
 
     # Claiming
 
-    async def run(self) -> None:
-        """Send what is due, for ever."""
-        finishing = asyncio.create_task(self._finisher.run(), name="outbox-finish")
-        try:
-            while True:
-                self._bell.clear()
-                if await self._claim():
-                    continue
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._bell.wait()
-                        await asyncio.sleep(GATHER_SECONDS)
-        finally:
-            finishing.cancel()
+    def start(self) -> None:
+        """Begin to send what is due."""
+        self._finisher.start()
+        self._claiming = asyncio.create_task(self._run(), name="outbox")
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._bell.clear()
+            began, more = self._clock(), False
+            try:
+                more = await self._claim()
+            except (StoreError, BusyError) as error:
+                self._say(str(error))
+            # The edge of the task: whatever went wrong, the next look tries again.
+            except Exception:  # noqa: BLE001
+                logger().exception("effects not claimed")
+            if not more:
+                await self._rest(self._clock() - began)
+
+    def _say(self, trouble: str) -> None:
+        if trouble and trouble != self._said:
+            logger().warning("effects not claimed", error=trouble)
+        self._said = trouble
+
+    async def _rest(self, took: float) -> None:
+        """Wait for the bell; then for more to come, longer where a claim is dear."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._bell.wait()
+                await asyncio.sleep(max(GATHER_SECONDS, 2 * took))
 
     async def _claim(self) -> bool:
-        """Claim some effects; returns whether to look again at once."""
+        """Claim some effects; returns whether to look again at once. Raises StoreError, BusyError."""
         self._shed()
         is_full = any(lane.is_full and lane.is_moving for lane in self._lanes)
         if is_full or self._holding >= MOST_HELD:
@@ -103,23 +122,13 @@ class Outbox:
         room = min(PROBE if is_full else BATCH, MOST_HELD - self._holding)
         if room <= 0:
             return True
-        try:
-            claimed = await self._store.claim_due("effect", room, self._lease, utc_now())
-            self._said = ""
-        except (StoreError, BusyError) as error:
-            if self._said != str(error):
-                self._said = str(error)
-                logger().warning("effects not claimed", error=self._said)
-            return False
-        # The edge of the task: whatever went wrong, the next look tries again.
-        except Exception:  # noqa: BLE001
-            logger().exception("effects not claimed")
-            return False
+        claimed = await self._store.claim_due("effect", room, self._lease, utc_now())
+        self._say("")
         if claimed:
             crash_point("effects.claimed")
         now = self._clock()
         for leased in claimed:
-            self._admit(Item(leased, host_of(leased.doc["request"]), now))
+            self._admit(Item(leased, host_of(leased.doc.get("request") or {}), now))
         return len(claimed) == room
 
     def _admit(self, item: Item) -> None:
@@ -277,6 +286,11 @@ class Outbox:
     async def stop(self) -> None:
         """Let what is under way come to its end, and give back what waits or takes too long."""
         self._stopping = True
+        self._bell.set()
+        if self._claiming is not None:
+            # Not cancelled at once: what it is about to get would be nobody's until the lease ends.
+            await asyncio.wait([self._claiming], timeout=CLAIM_SECONDS)
+            self._claiming.cancel()
         for lane in self._lanes:
             for item in lane.shed(all_of_it=True):
                 self._put_off(item, 0.0)

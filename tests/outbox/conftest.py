@@ -106,13 +106,11 @@ class Bench:
     async def running(self, *more: Outbox) -> AsyncIterator[None]:
         """Let the outbox run."""
         boxes = (self.outbox, *more)
-        tasks = [asyncio.create_task(box.run()) for box in boxes]
+        for box in boxes:
+            box.start()
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             for box in boxes:
                 await box.stop()
 
