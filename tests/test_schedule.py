@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from headrace.commands.timers import drawn
 from headrace.engine import schedule
 from headrace.engine.errors import StoreError
 from headrace.engine.files.workspace import load_workspace
-from headrace.engine.model import Doc, EventInput, from_iso, iso
+from headrace.engine.model import Doc, EventInput, from_iso, iso, utc_now
 from headrace.engine.schedule import KIND, TYPE, Scheduler, fire_tick
 from headrace.engine.store.protocol import Change
 from headrace.engine.timers.worker import TimerWorker
@@ -19,7 +19,10 @@ from tests.conftest import OpenLab
 from tests.makers import Files, Lab, catalog, chain, count
 
 HOURLY: Doc = {"cron": "0 * * * *", "segment": "vip"}
-T0 = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
+T0 = utc_now().replace(hour=12, minute=30, second=0, microsecond=0)
+"""Today: stores look for the keys of events of these months only."""
+
+AT_13 = iso(T0 + timedelta(minutes=30))
 
 
 def scheduled(*nodes: tuple[str, Doc], on: Doc | None = None, **members: Any) -> Doc:
@@ -27,6 +30,9 @@ def scheduled(*nodes: tuple[str, Doc], on: Doc | None = None, **members: Any) ->
     name = members.pop("schedule", HOURLY)
     return chain("x", *nodes, **members) | {"on": {"schedule": name} | (on or {})}
 
+
+embedded = pytest.mark.parametrize("store_kind", ["embedded"])
+"""Marks what no store can change."""
 
 COUNT: Files = {"w": scheduled(count()), "join": chain("join", ("add_segment", {"segment": "vip"}))}
 
@@ -95,14 +101,15 @@ async def test_each_profile_of_the_segment_runs_once_a_tick(
         assert await counters(lab) == [0] + [2] * 7
         made = [event for event in await lab.all("event") if event["type"] == TYPE]
         assert len(made) == 14
-        assert made[0]["properties"] == {"workflow": "w", "tick": "2026-01-15T13:00:00.000Z"}
-        assert (made[0]["door"], made[0]["time"]["happened"]) == ("internal", "2026-01-15T13:00:00.000Z")
+        assert made[0]["properties"] == {"workflow": "w", "tick": AT_13}
+        assert (made[0]["door"], made[0]["time"]["happened"]) == ("internal", AT_13)
         (fired, _) = sorted((t for t in await lab.all("timer")), key=lambda t: t["tick"])[:2]
         assert (fired["done"], fired["workflow"], fired["segment"]) == (7, "w", "vip")
         told = [str(child.label) for child in drawn(fired).children]
-        assert "tick of 2026-01-15T13:00:00.000Z for the segment vip, 7 events made" in told
+        assert f"tick of {AT_13} for the segment vip, 7 events made" in told
 
 
+@embedded
 async def test_without_a_segment_there_is_one_event_without_a_profile(open_lab: OpenLab) -> None:
     daily = {"cron": "0 13 * * *"}
     files = {
@@ -157,7 +164,7 @@ async def test_what_dies_in_the_middle_is_gone_on_with(
         await side.at(minutes=30)
         assert sum(await counters(lab)) == 5
         lab.place.show()
-        (timer,) = [timer for timer in await lab.all("timer") if timer["tick"] == "2026-01-15T13:00:00.000Z"]
+        (timer,) = [timer for timer in await lab.all("timer") if timer["tick"] == AT_13]
         assert (timer["status"], timer["done"]) == ("pending", 4)
         monkeypatch.setattr(schedule, "make_event", whole)
         # Its lease ends; a later tick that is due by then does not make it one that was missed.
@@ -173,6 +180,7 @@ MISSED: Sequence[tuple[timedelta, list[tuple[str, str]], int]] = [
 ]
 
 
+@embedded
 @pytest.mark.parametrize(("away", "after", "runs"), MISSED)
 async def test_of_several_ticks_that_were_missed_the_last_runs(
     open_lab: OpenLab, away: timedelta, after: list[tuple[str, str]], runs: int
@@ -187,6 +195,7 @@ async def test_of_several_ticks_that_were_missed_the_last_runs(
         assert await counters(lab) == [runs]
 
 
+@embedded
 @pytest.mark.parametrize(("late", "status"), [("2h", "missed"), ("12h", "fired")])
 async def test_a_tick_that_is_too_old_is_not_run(open_lab: OpenLab, late: str, status: str) -> None:
     daily = {"cron": "0 13 * * *", "segment": "vip", "late": late}
@@ -209,6 +218,7 @@ CHANGES: Sequence[tuple[Files, str]] = [
 ]
 
 
+@embedded
 @pytest.mark.parametrize(("files", "reason"), CHANGES)
 async def test_a_tick_of_a_schedule_that_is_no_more_is_not_run(
     open_lab: OpenLab, files: Files, reason: str
@@ -220,11 +230,12 @@ async def test_a_tick_of_a_schedule_that_is_no_more_is_not_run(
     clock.now += timedelta(minutes=31)
     async with open_lab(COUNT | files, timers=False) as lab:
         await Side(lab, clock).at(seconds=0)
-        timers = [timer for timer in await lab.all("timer") if timer["tick"] == "2026-01-15T13:00:00.000Z"]
+        timers = [timer for timer in await lab.all("timer") if timer["tick"] == AT_13]
         assert [(timer["status"], timer["reason"]) for timer in timers] == [("cancelled", reason)]
         assert await counters(lab) == [0]
 
 
+@embedded
 async def test_a_tick_of_a_broken_file_waits_until_it_is_mended(open_lab: OpenLab) -> None:
     clock = Clock()
     async with open_lab(COUNT, timers=False) as lab:
@@ -258,6 +269,7 @@ async def test_a_cursor_of_another_store_begins_again(open_lab: OpenLab) -> None
         assert await counters(lab) == [1] * 3
 
 
+@embedded
 async def test_the_servers_own_zone_is_part_of_a_schedule(open_lab: OpenLab) -> None:
     clock = Clock()
     async with open_lab(COUNT, timers=False) as lab:
@@ -268,6 +280,7 @@ async def test_the_servers_own_zone_is_part_of_a_schedule(open_lab: OpenLab) -> 
         assert await ticks(lab) == [("13:00", "cancelled"), ("13:30", "pending")]
 
 
+@embedded
 async def test_other_nodes_do_not_keep_a_tick_from_running(open_lab: OpenLab) -> None:
     clock = Clock()
     async with open_lab(COUNT, timers=False) as lab:
@@ -278,6 +291,7 @@ async def test_other_nodes_do_not_keep_a_tick_from_running(open_lab: OpenLab) ->
         assert await counters(lab) == [2]
 
 
+@embedded
 async def test_a_new_schedule_does_not_begin_with_a_tick_that_is_over(open_lab: OpenLab) -> None:
     async with open_lab(COUNT, timers=False) as lab:
         await join(lab, 1)
@@ -286,6 +300,7 @@ async def test_a_new_schedule_does_not_begin_with_a_tick_that_is_over(open_lab: 
         assert await counters(lab) == [0]
 
 
+@embedded
 async def test_consent_and_condition_hold_for_each_profile(open_lab: OpenLab) -> None:
     give = ("set_consent", {"consent": "marketing", "given": True})
     files = COUNT | {
@@ -315,6 +330,7 @@ async def test_a_profile_that_was_erased_is_not_made_again(open_lab: OpenLab) ->
         assert [event["type"] for event in await lab.all("event")] == ["join"]
 
 
+@embedded
 async def test_a_tick_that_an_operator_cancelled_does_not_end_the_schedule(open_lab: OpenLab) -> None:
     async with open_lab(COUNT, timers=False) as lab:
         side = Side(lab, Clock())
@@ -325,6 +341,7 @@ async def test_a_tick_that_an_operator_cancelled_does_not_end_the_schedule(open_
         assert await ticks(lab) == [("13:00", "cancelled"), ("14:00", "pending")]
 
 
+@embedded
 async def test_ticks_are_of_the_clock_of_the_zone(open_lab: OpenLab) -> None:
     oslo = {"cron": "30 2 * * *", "zone": "Europe/Oslo", "late": "12h"}
     files = {"w": scheduled(("log", {"message": "x"}), schedule=oslo)}
