@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.engine.files.workspace import Workspace, load_workspace
+from headrace.engine.journal import MAX_EMIT_DEPTH
 from headrace.engine.model import Doc, EventInput
 from headrace.engine.passage import MAX_NODE_RUNS
 from headrace.engine.testing.dry import Dry, Processed
@@ -231,3 +232,10 @@ async def test_runs_that_waited_start_a_workflow_once_too(open_lab: OpenLab) -> 
         ]
         assert len(set(by)) == 1
         assert by[0] in ("a", "b")
+
+
+async def test_a_storm_of_events_is_bounded(tmp_path: Path) -> None:
+    files = {"a": chain("*", *[emit("again")] * 30)}
+    processed, _ = await send(tmp_path, files)
+    assert sum(len(run.done) for run in processed.runs) == MAX_NODE_RUNS
+    assert max(passage.depth for passage in processed.passages) == MAX_EMIT_DEPTH
