@@ -216,6 +216,11 @@ class Settings(BaseModel):
         about="Runs that wait go on in this process. With `off` another process on the same store has to do it.",
         group=_CALLS,
     )
+    timers_lease_seconds: Annotated[float, Field(ge=1, le=3600)] = _setting(
+        60.0,
+        "How long a timer belongs to the process that took it; after a crash another one takes it then.",
+        _CALLS,
+    )
 
     smtp: Annotated[str, BeforeValidator(_smtp)] = _setting(
         "",

@@ -73,7 +73,7 @@ async def _commit(store: Kept, timer: Doc, outcome: Outcome) -> Outcome | None:
             # Its version decides, as when the run goes on, even if nothing in it changes.
             draft.use_profile(found[0].doc, found[0].version)
             take_waits(draft, timer)
-        draft.marks.append(mark_of(timer, outcome, now))
+        draft.marks.append(mark_of(timer, outcome))
         if isinstance(await store.commit(draft.change()), Committed):
             return None
     raise BusyError("the profile of the timer is written all the time")

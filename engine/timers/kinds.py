@@ -48,18 +48,22 @@ async def newest_timer(parts: Parts, wake: Doc, now: datetime) -> Doc | None:
 
     Raises BusyError when it may still be on its way into the store.
     """
-    number, waits = wake["number"], True
+    number, waits, timer = wake["number"], True, None
     while waits:
         key = timer_key(wake["event"], wake["workflow"], number)
         (mark,) = await parts.store.read([Ref("seen", key)])
-        if mark is None:
+        timer = await parts.store.get("timer", key) if mark is None else None
+        if mark is not None:
+            waits = read_mark(mark.doc).get("waits") is True
+        elif timer is not None and "input" not in timer:
+            # It has ended, and its mark is not where it can be read yet.
+            waits = timer.get("waits") is True
+        else:
             break
-        waits = read_mark(mark.doc).get("waits") is True
         number += 1
-    timer = await parts.store.get("timer", key) if waits else None
     if timer is None and waits and now - from_iso(wake["created"]) < LOST_AFTER:
         raise BusyError("the timer of the run is not written yet")
-    return timer
+    return timer if waits else None
 
 
 KINDS: Mapping[str, Fires] = {"run": fire_run, "wake": fire_wake}

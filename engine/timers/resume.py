@@ -11,7 +11,7 @@ from headrace.engine.errors import BusyError
 from headrace.engine.files.source import Source, SourceFile, compile_source
 from headrace.engine.held import Left
 from headrace.engine.locks import Held
-from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso, make_key
+from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso, iso_now, make_key
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Passage, Surroundings
@@ -89,7 +89,7 @@ class Resumption:
             if not leaving:
                 return start
             await self._go_on(attempt, entries, leaving)
-        draft.marks.append(mark_of(self.timer, self.outcome, job.received))
+        draft.marks.append(mark_of(self.timer, self.outcome))
         if not await commit(parts, job, attempt):
             return None
         job.committed.append(attempt)
@@ -183,8 +183,7 @@ class Resumption:
         (seen,) = await self.parts.store.read([Ref("seen", key)])
         if seen is not None:
             return False
-        received, profile = self.job.received, timer["profile"]
-        mark = {"id": "", "profile": profile, "content": "started", "received": received}
+        mark = {"id": "", "profile": timer["profile"], "content": "started", "received": iso_now()}
         draft.marks.append(Row(key, mark))
         return True
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from headrace.engine.crash import crash_point
-from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.errors import BusyError, HeadraceError, StoreError
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc, iso, utc_now
 from headrace.engine.parts import Parts
@@ -15,15 +15,13 @@ from headrace.engine.store.protocol import Leased
 POLL_SECONDS = 1.0
 """How long a timer may be due before it is seen."""
 
-LEASE_SECONDS = 60.0
-"""How long a timer belongs to who claimed it: longer than any request may take."""
-
 AT_ONCE = 64
 """Timers that are fired at the same time; fewer than may wait for one profile."""
 
 GATHER_SECONDS = 0.003
 STOP_SECONDS = 12.0
 
+OTHERS_SECONDS = 60.0
 BUSY_SECONDS = 1.0
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 3600.0
@@ -49,6 +47,7 @@ class TimerWorker:
         self._kinds = kinds
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
+        self._claimed = 0
         self._ended: list[tuple[Leased, Doc]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -66,14 +65,11 @@ class TimerWorker:
 
     async def fire_due(self) -> int:
         """Fire all that is due now, and wait for it; returns how many timers were claimed."""
-        fired = 0
-        while True:
-            before = len(self._running)
-            more = await self._claim()
-            fired += len(self._running) - before
-            if not self._running:
-                return fired
-            await asyncio.wait(self._running, return_when="FIRST_COMPLETED" if more else "ALL_COMPLETED")
+        before = self._claimed
+        while await self._claim() or self._running:
+            if self._running:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        return self._claimed - before
 
     async def stop(self) -> None:
         """Let what is being fired come to its end; what takes too long is done again by another worker."""
@@ -83,12 +79,13 @@ class TimerWorker:
             task.cancel()
 
     async def _claim(self) -> bool:
-        """Begin to fire as many as may be at once; returns whether there may be more."""
+        """Begin to fire as many as may be at once; returns whether there may be more: others may be at work, too."""
         room = AT_ONCE - len(self._running)
         if not room:
             return True
         try:
-            claimed = await self._parts.store.claim_due("timer", room, LEASE_SECONDS, self._clock())
+            lease = self._parts.settings.timers_lease_seconds
+            claimed = await self._parts.store.claim_due("timer", room, lease, self._clock())
         except (StoreError, BusyError) as error:
             logger().warning("timers not claimed", error=str(error))
             return False
@@ -96,16 +93,18 @@ class TimerWorker:
         except Exception:  # noqa: BLE001
             logger().exception("timers not claimed")
             return False
+        self._claimed += len(claimed)
         for leased in claimed:
             crash_point("timers.claimed")
             task = asyncio.create_task(self._fire(leased))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return len(claimed) == room
+        return bool(claimed)
 
     async def _fire(self, leased: Leased) -> None:
         try:
-            self._ended.append((leased, await self._try(leased)))
+            doc = await self._try(leased)
+            self._ended.append((leased, doc))
             crash_point("timers.committed")
             # What ends within a moment is written at once, for it costs hardly more than one.
             writing = self._writing = self._writing or asyncio.create_task(self._write())
@@ -132,13 +131,16 @@ class TimerWorker:
         fires = self._kinds.get(str(leased.doc.get("kind")))
         if fires is None:
             # Of a newer version, whose worker will come.
-            return put_off(leased.doc, now, LEASE_SECONDS)
+            return put_off(leased.doc, now, OTHERS_SECONDS)
         try:
             return await fires(self._parts, leased, now)
         except BusyError:
             return put_off(leased.doc, now, BUSY_SECONDS)
         except StoreError:
             raise
+        except HeadraceError as error:
+            logger().error("timer not fired", timer=leased.key, error=str(error))
+            return failed(leased.doc, now, str(error))
         # The edge to what a kind of timer does.
         except Exception as error:  # noqa: BLE001
             logger().exception("timer failed", timer=leased.key)
