@@ -17,10 +17,13 @@ from tests.live.receiver import Receiver, receiving
 from tests.live.server import TOKEN, Doc, Server, track_body, write_workspace
 from tests.live.traffic import Traffic, check_place
 
-ROUNDS = int(os.environ.get("EFFECT_ROUNDS", "4"))
-"""How often a sender is killed, on each store; 20 to be thorough."""
+ROUNDS_BY = "HEADRACE_TEST_EFFECT_ROUNDS"
+ROUNDS = int(os.environ.get(ROUNDS_BY, "4"))
+"""How often a sender is killed, on each store."""
 
-POINTS = ("effects.claimed", "effects.sent:3", "effects.done")
+POINTS = ("effects.claimed", "effects.sent:3", "effects.done", "")
+"""Where it dies, in turn; the last one whenever the traffic ends."""
+
 SETTLED_SECONDS = 60.0
 SENDS = {
     "HEADRACE_ALLOW_ADDRESSES": "127.0.0.1/32",
@@ -102,7 +105,7 @@ async def test_effects_arrive_whoever_is_killed(
     second = start(workspace, **SENDS)
     receiver.bad_share = 0.2
     for number in range(ROUNDS):
-        point = POINTS[number] if number < len(POINTS) else ""
+        point = POINTS[number % len(POINTS)]
         first = launch(workspace, HEADRACE_CRASH_AT=point, **SENDS)
         # One with a point may die at once: there are effects of the rounds before.
         with suppress(AssertionError) if point else nullcontext():
