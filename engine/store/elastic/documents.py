@@ -1,5 +1,6 @@
 """Our documents as Elasticsearch keeps them."""
 
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -19,7 +20,7 @@ Source = bytes
 WORKFLOW = "workflow"
 """The facet of a workflow's version."""
 
-_HEX = frozenset("0123456789abcdef")
+_OURS = re.compile("[0-9a-f]{32}").fullmatch
 _FACETS_OF_A_PROFILE = ("traits", "segments", "interests", "consents", "marks", "stats")
 
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 def doc_id(key: str) -> str:
     """Return the `_id` of a key: itself when it is one of ours, else a hash. Raises InputError for half a character."""
-    if len(key) == 32 and _HEX.issuperset(key):
+    if len(key) == 32 and _OURS(key) is not None:
         return key
     try:
         return "~" + urlsafe_b64encode(blake2b(key.encode(), digest_size=24).digest()).decode()

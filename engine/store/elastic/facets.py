@@ -16,6 +16,7 @@ from headrace.engine.model import Doc
 MOST = 500
 """Values of one document that can be asked for; what comes after them is kept, and not found by a value."""
 DEEPEST = 12
+_EXACT = 1 << 53
 LONGEST = 256
 """Characters; a longer one is known by a hash, so that equality holds for it too."""
 
@@ -41,23 +42,27 @@ def _collect(made: list[str], path: str, value: Any, depth: int) -> None:
         for name, member in value.items():
             if len(made) >= MOST:
                 return
-            inner = name if name.isalnum() else _SIGNS.sub(r"\\\g<0>", name)
-            _collect(made, f"{path}.{inner}", member, depth + 1)
+            inner = name if name.isidentifier() else _SIGNS.sub(r"\\\g<0>", name)
+            if type(member) in _SCALARS:
+                made.append(facet(f"{path}.{inner}", member))
+            else:
+                _collect(made, f"{path}.{inner}", member, depth + 1)
     elif type(value) is list:
         made += [facet(path, member) for member in value[:MOST] if type(member) in _SCALARS]
     elif type(value) in _SCALARS:
         made.append(facet(path, value))
 
 
-_SCALARS = (str, int, float, bool)
+_SCALARS = frozenset((str, int, float, bool))
 
 
 def facet(path: str, value: Any) -> str:
     """Return the facet of a scalar that stands at a path."""
-    if type(value) is bool:
-        made = f"{path}!{'true' if value else 'false'}"
-    elif type(value) is str:
+    kind = type(value)
+    if kind is str:
         made = f"{path}={value}"
+    elif kind is bool:
+        made = f"{path}!{'true' if value else 'false'}"
     else:
         made = f"{path}#{_number(value)}"
     if len(made) <= LONGEST and (made.isascii() or _is_clean(made)):
@@ -77,6 +82,8 @@ def _is_clean(text: str) -> bool:
 
 def _number(value: float) -> str:
     """Return a number as text, the same for `42` and `42.0`; beyond 64 bits as near as a float comes."""
+    if type(value) is int and -_EXACT < value < _EXACT:
+        return str(value)
     try:
         number = float(value)
     except OverflowError:

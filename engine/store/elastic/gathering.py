@@ -14,6 +14,11 @@ the cluster and us half of what many small ones do."""
 LONGEST_SECONDS = 0.02
 """A further one goes while others are under way when enough has come, or the first has waited so long."""
 
+PAUSE_SECONDS = 0.004
+BUSY_GROUPS = 8
+"""After a request of so many groups the next waits a little, even when none is under way: many more are about to come,
+and a request costs the cluster as much as ten documents."""
+
 MAX_BYTES = 8 << 20
 """Of one request; a group that is larger goes alone."""
 
@@ -35,6 +40,7 @@ class Gathering(Generic[G]):
         self._items = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_due = False
+        self._is_busy = False
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, group: G, items: int, size: int = 0) -> None:
@@ -52,9 +58,12 @@ class Gathering(Generic[G]):
         if self._is_due or not self._queue or len(self._tasks) >= IN_FLIGHT:
             return
         loop = asyncio.get_running_loop()
-        if not self._tasks or self._items >= self._enough:
+        if self._items >= self._enough or not (self._tasks or self._is_busy):
             self._is_due = True
             loop.call_soon(self._send_next)
+        elif not self._tasks:
+            self._is_due = True
+            loop.call_later(PAUSE_SECONDS, self._send_next)
         elif self._timer is None:
             self._timer = loop.call_later(LONGEST_SECONDS, self._send_next)
 
@@ -75,6 +84,7 @@ class Gathering(Generic[G]):
             items += first.items
             size += first.size
         self._items -= items
+        self._is_busy = len(batch) >= BUSY_GROUPS
         self._start(batch)
         self._schedule()
 
