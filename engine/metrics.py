@@ -97,7 +97,7 @@ class Metrics(Collector):
         self.reloads[outcome] += 1
 
     def timer(self, outcome: str) -> None:
-        """Count a timer that a worker had in hand: `fired`, `cancelled`, `missed`, `dead`, or `pending` when it comes again."""
+        """Count a timer that a worker had in hand: what it is now, `pending` when it comes again."""
         self.timers[outcome] += 1
 
     def conflict(self) -> None:
