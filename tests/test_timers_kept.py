@@ -10,7 +10,7 @@ from headrace.engine.held import VersionError
 from headrace.engine.model import Doc, EventInput
 from headrace.engine.store.protocol import Leased
 from headrace.engine.timers.kinds import fire_run, fire_wake
-from headrace.engine.timers.worker import LEASE_SECONDS, MOST_TRIES
+from headrace.engine.timers.worker import MOST_TRIES
 from tests.conftest import OpenLab
 from tests.makers import NOW, Lab, chain, count, make_engine
 from tests.test_timers import HOUR, counters, fire, for_order, timers, waiting, worker
