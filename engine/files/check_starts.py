@@ -31,6 +31,16 @@ def without_circles(
     return workflows, problems
 
 
+def never_started(workflows: Mapping[str, Workflow], files: Mapping[str, JsonFile]) -> Iterator[Problem]:
+    """Yield a problem for every workflow that only others would run, and none does."""
+    started = {to for workflow in workflows.values() for _, to in starts_of(workflow)}
+    for name, workflow in workflows.items():
+        on = workflow.file.on
+        if name not in started and not on.event and on.schedule is None:
+            fix = f'Add a node with "plugin": "start_workflow", "config": {{"workflow": "{name}"}}.'
+            yield files[name].problem(("on", "started"), "W22", "no workflow starts this one", fix)
+
+
 def starts_of(workflow: Workflow) -> Iterator[tuple[str, str]]:
     """Yield the nodes that name another workflow in their config, and which."""
     for node in workflow.nodes:

@@ -178,7 +178,12 @@ def _check_event_types(model: WorkflowFile, file: JsonFile, around: Surroundings
 
 
 def _check_schedule(model: WorkflowFile, file: JsonFile) -> Iterator[Problem]:
-    on = model.on
-    if on.schedule is not None and on.schedule.segment is None and on.consent and not on.event:
+    on, schedule = model.on, model.on.schedule
+    if schedule is None:
+        return
+    if schedule.segment is None and on.consent and not on.event:
         message = "the event of a schedule without a segment has no profile that could have given a consent"
         yield file.problem(("on", "consent"), "W21", message, 'Add "segment", or take "consent" out.')
+    if schedule.source is not None and on.source is not None and schedule.source not in on.source:
+        message = f"the events of the schedule are of '{schedule.source}', which 'on.source' does not take"
+        yield file.problem(("on", "schedule", "source"), "W21", message, f"Sources: {', '.join(on.source)}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headrace.engine.catalog import Catalog
 from headrace.engine.files.check_model import check_model
-from headrace.engine.files.check_starts import without_circles
+from headrace.engine.files.check_starts import never_started, without_circles
 from headrace.engine.files.check_workflow import Surroundings, check_workflow
 from headrace.engine.files.declared import read_declared
 from headrace.engine.files.json_file import JsonFile, Place, read_json_file
@@ -32,6 +32,9 @@ def lint(path: Path, catalog: Catalog, secrets: Secrets) -> list[Problem]:
         problems += own
     good = {name: workflow for name, workflow in workflows.items() if workflow is not None}
     problems += without_circles(good, {}, files)[1]
+    if len(good) == len(files):
+        # A broken one may be who starts it.
+        problems += never_started(good, files)
     for file in _test_files(path):
         problems += _check_tests(file, workflows, around)
     problems += stray_files(path)

@@ -153,8 +153,13 @@ CODES: dict[str, Code] = {
     ),
     "W21": Code(
         "warning",
-        "A schedule names no segment, so its event has no profile, and no consent was given.",
-        "Name a segment, or take `consent` out.",
+        "What a schedule makes is never taken: it has no profile that gave a consent, or another source.",
+        "Name a segment, or take `consent` out; name a source that `on.source` has.",
+    ),
+    "W22": Code(
+        "warning",
+        "A workflow is there to be started by others, and none does.",
+        "Start it with `start_workflow`, or add `event`.",
     ),
     "X01": Code("error", "An expression or a template does not compile.", "Mend it at the column named."),
     "X02": Code("error", "A path does not compile.", "Write a path such as `profile.traits.email`."),
