@@ -1,6 +1,8 @@
 """Schedules: one run a tick, and for each profile, whatever happens in between."""
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 
 from headrace.commands.timers import drawn
 from headrace.engine import schedule
-from headrace.engine.errors import StoreError
+from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.files.workspace import load_workspace
 from headrace.engine.model import Doc, EventInput, from_iso, iso, utc_now
 from headrace.engine.schedule import KIND, TYPE, Scheduler, fire_tick
@@ -367,3 +369,48 @@ async def test_a_change_of_timers_alone_is_kept_once(open_lab: OpenLab) -> None:
         for number in range(2):
             await lab.store.commit(Change(f"c{number}", "main", timers=[row]))
         assert len(await lab.all("timer")) == 1
+
+
+class Unlucky:
+    """Makes events as a tick does, and fails at some of them, before or after the commit."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.whole = schedule.make_event
+
+    async def __call__(self, *given: Any) -> None:
+        fate = self.dice.random()
+        if fate < 0.1:
+            raise StoreError("away before")
+        await self.whole(*given)
+        if fate > 0.9:
+            raise BusyError("the reply was lost")
+
+
+@embedded
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_fails_each_profile_has_one_run_of_each_tick(
+    open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    dice = random.Random(seed)
+    monkeypatch.setattr(schedule, "PAGE", dice.choice([1, 3, 100]))
+    monkeypatch.setattr(schedule, "AT_ONCE", dice.choice([1, 2, 16]))
+    monkeypatch.setattr(schedule, "TURN_SECONDS", 0.0)
+    async with open_lab(COUNT, timers=False) as first, open_lab(COUNT, timers=False) as second:
+        clock = Clock()
+        sides = [Side(first, clock), Side(second, clock)]
+        await join(first, 9)
+        await sides[0].at(seconds=0)
+        monkeypatch.setattr(schedule, "make_event", Unlucky(dice))
+        clock.now = T0 + timedelta(minutes=30)
+        for _ in range(100):
+            some = dice.sample(sides, dice.randint(1, 2))
+            await asyncio.gather(*(side.at(seconds=dice.randint(0, 70)) for side in some))
+            if ("13:00", "fired") in await ticks(first):
+                break
+        monkeypatch.undo()
+        made = [event for event in await first.all("event") if event["type"] == TYPE]
+        of_each = Counter((event["properties"]["tick"], event["profile"]) for event in made)
+        assert set(of_each.values()) == {1}
+        assert sum(tick == AT_13 for tick, _ in of_each) == 9
+        assert sum(await counters(first)) == len(made)
