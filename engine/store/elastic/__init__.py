@@ -51,6 +51,8 @@ FIRST_SECONDS = 8.0
 LOOK_EVERY_SECONDS = 0.5
 SWEEP_EVERY_SECONDS = 5.0
 CLOSE_SECONDS = 15.0
+FLUSH_SECONDS = 5.0
+"""How long closing waits for changes, and then for documents that stand in their records in any case."""
 
 _log = structlog.get_logger(__name__)
 
@@ -92,14 +94,17 @@ class ElasticStore:
         """Write a change durably, whole or not at all. Raises StoreError, or BusyError when too many wait."""
         if self._waiting >= MAX_WAITING:
             raise BusyError(f"{self._waiting} changes wait for Elasticsearch already.")
-        async with self._working():
-            try:
-                return await self._committer.commit(change)
-            finally:
-                if change.effects:
-                    self._leases.wrote("effect")
-                if change.timers:
-                    self._leases.wrote("timer")
+        self._raise_closed()
+        self._waiting += 1
+        try:
+            await self._begin()
+            return await self._committer.commit(change)
+        finally:
+            self._waiting -= 1
+            if change.effects:
+                self._leases.wrote("effect")
+            if change.timers:
+                self._leases.wrote("timer")
 
     async def keep_workflow(self, row: Row) -> None:
         """Keep a version of a workflow's file durably, unless it is kept already. Raises StoreError."""
@@ -147,6 +152,8 @@ class ElasticStore:
     async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
         """Change one document as it is now and return it; None when it is not there, or `change` returns None."""
         async with self._working():
+            if self._backlog.holds([doc_id(key)]):
+                await self._backlog.flush()
             return await self._leases.amend(kind, key, change)
 
     # Questions
@@ -278,8 +285,7 @@ class ElasticStore:
         ends = asyncio.get_running_loop().time() + CLOSE_SECONDS
         while self._waiting and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._backlog.flush(), max(0.1, ends - asyncio.get_running_loop().time()))
+        await self._backlog.close(FLUSH_SECONDS)
         self._tried.set()
         for task in self._forever:
             task.cancel()

@@ -95,28 +95,31 @@ class Committer:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
         ends = monotonic() + _seconds(change)
         work = await Work.in_turns(await with_owner(change, self._records), self._place, ends)
-        async with self._turns.of(work.turns()):
-            work.check_time()
-            if change.id in self._came or work.is_idle:
-                return COMMITTED
-            if self._is_stale(work.record):
-                return CONFLICT
-            outcome: Outcome = CONFLICT
-            try:
-                outcome = await self._commit(work)
-            finally:
-                if outcome is not COMMITTED:
-                    self._forget(work)
-            return outcome
+        keys = work.turns()
+        turn = await self._turns.enter(keys)
+        try:
+            return await self._commit_in_turn(work)
+        finally:
+            self._turns.leave(keys, turn)
+
+    async def _commit_in_turn(self, work: Work) -> Outcome:
+        work.check_time()
+        if work.change.id in self._came or work.is_idle:
+            return COMMITTED
+        if self._is_stale(work.record):
+            return CONFLICT
+        outcome: Outcome = CONFLICT
+        try:
+            outcome = await self._commit(work)
+        finally:
+            if outcome is not COMMITTED:
+                self._forget(work)
+        return outcome
 
     async def _commit(self, work: Work) -> Outcome:
         if (lost := await self._is_behind(work)) is not None:
             return lost
-        if (
-            sum(bool(part.left) and part.id not in self._settler.done for part in work.base_parts)
-            > MOST_CARRIED
-        ):
-            await self._backlog.flush()
+        await self._make_room(work)
         made: list[_Made] = []
         outcome = await self._claim(work, made)
         if outcome is None and not await link(work, self._records, self._bulk):
@@ -132,6 +135,19 @@ class Committer:
         return COMMITTED
 
     # Before
+
+    async def _make_room(self, work: Work) -> None:
+        """Wait until not too much is still to be written after its record. Raises BusyError when that takes long."""
+        if not await self._backlog.has_room(work.patience):
+            raise BusyError(f"{self._backlog.documents} documents wait for Elasticsearch already.")
+        if len(self._left(work)) > MOST_CARRIED:
+            await self._backlog.flush(work.patience)
+            if not await self._settler.settle(self._left(work), work.patience):
+                raise BusyError("Elasticsearch does not take what a document still holds.")
+
+    def _left(self, work: Work) -> list[Part]:
+        """Return the parts of the record of which it is not known here that they are written."""
+        return [part for part in work.base_parts if part.left and part.id not in self._settler.done]
 
     def _is_stale(self, record: Record | None) -> bool:
         """Say whether a record is known here to have another version by now, so that nothing need be tried."""
@@ -328,7 +344,12 @@ class Committer:
         if work.record is None or not work.planned:
             self._settler.done.add(work.change.id, "")
             return
-        await self._backlog.add(Entry(work.change.id, work.record.id, work.planned))
+        # Another process that gets some of these events again looks for each, and not in the record of the first.
+        is_many = work.record.kind == "event" and len(work.keys) > 1
+        if is_many and await self._settler.write(work.planned, work.patience) is not None:
+            self._settler.done.add(work.change.id, "")
+            return
+        self._backlog.add(Entry(work.change.id, work.record.id, work.planned))
 
     def _copy(self, id: str, done: Done, source: bytes, parts: tuple[Part, ...]) -> None:
         """Keep a copy of a document that this process wrote; one that another wrote since is none."""

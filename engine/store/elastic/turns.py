@@ -1,8 +1,9 @@
 """Who touches the same documents goes in the order of coming."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
+
+Turn = asyncio.Future[None]
 
 
 class Turns:
@@ -11,31 +12,33 @@ class Turns:
     def __init__(self) -> None:
         self._last: dict[str, asyncio.Future[None]] = {}
 
-    @asynccontextmanager
-    async def of(self, keys: Collection[str]) -> AsyncIterator[None]:
-        """Wait until all who came before for any of these keys are done; keeps out who comes after."""
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def enter(self, keys: Collection[str]) -> Turn:
+        """Wait until all who came before for any of these keys are done; keeps out who comes after, until `leave`."""
+        mine: Turn = asyncio.get_running_loop().create_future()
         # All keys are joined at once, without a wait between, so no two can wait for each other.
         before = {last for key in keys if (last := self._last.get(key)) is not None}
         for key in keys:
             self._last[key] = mine
-        try:
-            if before:
+        if before:
+            try:
                 await asyncio.wait(before)
-            yield
-        finally:
-            self._leave(keys, mine, [one for one in before if not one.done()])
+            except BaseException:
+                # One who gives up waiting hands on only when those before it are done.
+                self._leave_after(keys, mine, [one for one in before if not one.done()])
+                raise
+        return mine
 
-    def _leave(
-        self, keys: Collection[str], mine: asyncio.Future[None], still: list[asyncio.Future[None]]
-    ) -> None:
-        """Let the next one in; one who gives up waiting hands on only when those before it are done."""
-        if still:
-            still.pop().add_done_callback(
-                lambda _: self._leave(keys, mine, [one for one in still if not one.done()])
-            )
-            return
+    def leave(self, keys: Collection[str], mine: Turn) -> None:
+        """Let the next one in."""
         mine.set_result(None)
         for key in keys:
             if self._last.get(key) is mine:
                 del self._last[key]
+
+    def _leave_after(self, keys: Collection[str], mine: Turn, still: list[Turn]) -> None:
+        if not still:
+            self.leave(keys, mine)
+            return
+        still.pop().add_done_callback(
+            lambda _: self._leave_after(keys, mine, [one for one in still if not one.done()])
+        )
