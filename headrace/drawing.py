@@ -20,6 +20,8 @@ def draw(told: Doc) -> Tree:
         _draw_event(root.add(f"[bold]{plain(event['type'])}[/] from {plain(event['source'])}"), event)
     if told["effects"]:
         _draw_effects(root.add("[bold]would be sent[/]"), told["effects"])
+    if told["timers"]:
+        _draw_timers(root.add("[bold]would wait[/]"), told["timers"])
     for name in ("profile", "session"):
         if told[name] is not None:
             _draw_document(root.add(f"[bold]{name} after[/]"), told[name])
@@ -73,6 +75,13 @@ def _draw_effects(tree: Tree, effects: list[Doc]) -> None:
         request = effect["request"]
         target = f"{request.get('method', '')} {request.get('url', '')}".strip()
         tree.add(f"{plain(effect['workflow'])}.{plain(effect['node'])}: {plain(target)}")
+
+
+def _draw_timers(tree: Tree, timers: list[Doc]) -> None:
+    for timer in timers:
+        for node, held in timer.get("held", {}).items():
+            what = f" for {', '.join(held['types'])}" if "types" in held else ""
+            tree.add(f"{plain(timer['workflow'])}.{plain(node)}:{plain(what)} until {held['due']}")
 
 
 def _draw_document(tree: Tree, doc: Doc) -> None:

@@ -721,20 +721,35 @@ class StoreContract:
 
     async def test_owning_anew_keeps_who_it_was(self, store: Store) -> None:
         events = [event_row(f"e{n}", "loser", properties={"n": 2**80}) for n in range(3)]
-        await store.commit(change(session=session_write("s", "loser"), events=events))
+        timer = effect_row("waits", NOW, profile="loser", held={"n": {}})
+        await store.commit(change(session=session_write("s", "loser"), events=events, timers=[timer]))
         await store.commit(change(events=[event_row("own", "survivor")]))
         before = await there(store, "session", key_of("session", "s"))
         await eventually(lambda: store.count(Query("event", profile="loser")), 3)
-        assert await store.reown("main", "loser", "survivor") == 4
+        await eventually(lambda: store.count(Query("timer", profile="loser")), 1)
+        assert await store.reown("main", "loser", "survivor") == 5
         assert await store.reown("main", "loser", "survivor") == 0
         await eventually(lambda: store.count(Query("event", profile="survivor")), 4)
         doc = await store.get("event", events[0].key)
         assert doc == events[0].doc | {"profile": "survivor", "profile_then": "loser"}
+        (leased,) = await store.claim_due("timer", 2, 60, NOW)
+        assert leased.doc == timer.doc | {"profile": "survivor", "profile_then": "loser"}
         assert await store.commit(change(session=session_write("s", "loser", before))) == Conflict()
         await store.reown("main", "survivor", "third")
         doc = await store.get("event", events[0].key)
         assert doc is not None
         assert (doc["profile"], doc["profile_then"]) == ("third", "loser")
+
+    async def test_versions_of_workflows_are_kept_once(self, store: Store) -> None:
+        key = key_of("workflow", "w")
+        assert await one(store, "workflow", key) is None
+        for text in ("first", "second"):
+            await store.keep_workflow(Row(key, {"name": "w", "text": text, "created": iso(NOW)}))
+        assert (await there(store, "workflow", key)).doc == {
+            "name": "w",
+            "text": "first",
+            "created": iso(NOW),
+        }
 
     async def test_old_documents_go_and_keys_stay_known(self, store: Store) -> None:
         old, now = NOW - timedelta(days=20), NOW

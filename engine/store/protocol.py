@@ -255,7 +255,7 @@ class Ask(Protocol):
         ...
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
-        """Give the events and sessions of one profile to another, keeping `profile_then`; returns how many."""
+        """Give the events, sessions and timers of one profile to another, keeping `profile_then`; returns how many."""
         ...
 
 

@@ -162,6 +162,9 @@ class Resumption:
             timer["depth"],
         )
         passage.save = timer["save"]
+        if timer["profile"] is not None:
+            # The one that it has now: profiles are merged.
+            passage.event["profile"] = timer["profile"]
         run = await run_workflow(traced(workflow) if job.admission.tracing else workflow, passage, before)
         run.by = timer.get("started_by", "")
         if passage.starts:

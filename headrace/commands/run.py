@@ -21,6 +21,7 @@ from headrace.engine.files.workspace import Workspace, load_workspace
 from headrace.engine.model import Doc, EventInput, utc_now
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.testing.dry import Dry, Processed, read_clock
+from headrace.engine.timers.waiting import shown_timer
 from headrace.engine.trace import WHY_NOT, full_trace
 from headrace.engine.view import plain
 from headrace.sample import sample_event
@@ -222,5 +223,5 @@ def tell(processed: Processed, dry: Dry) -> Doc:
         "profile": last.profile if last else None,
         "session": last.session if last else None,
         "effects": dry.store.effects,
-        "timers": dry.store.timers,
+        "timers": [shown_timer(timer) for timer in dry.store.timers],
     }

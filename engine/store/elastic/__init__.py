@@ -193,7 +193,7 @@ class ElasticStore:
             return await erase(self._cluster, self._bulk, self._gets, tenant, profile)
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
-        """Give the events and sessions of one profile to another; returns how many."""
+        """Give the events, sessions and timers of one profile to another; returns how many."""
         async with self._working():
             await self._backlog.flush()
             self._records.copies.clear()

@@ -1,6 +1,8 @@
 """What is erased, and what is given to another profile."""
 
+import asyncio
 from collections.abc import Sequence
+from time import time_ns
 
 import msgspec
 
@@ -9,9 +11,9 @@ from headrace.engine.model import make_key
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
 from headrace.engine.store.elastic.cluster import Cluster
 from headrace.engine.store.elastic.documents import as_text, doc_id
-from headrace.engine.store.elastic.gets import Get, Gets
+from headrace.engine.store.elastic.gets import Get, Gets, Got
 from headrace.engine.store.elastic.layout import INDEX_OF, SESSION_VERSIONS, alias
-from headrace.engine.store.elastic.parts import Part, replace_line
+from headrace.engine.store.elastic.parts import Part, Planned, delete_line, replace_line
 from headrace.engine.store.elastic.place import Place
 from headrace.engine.store.elastic.reading import encode_members, members_of, raw, set_in_doc
 from headrace.engine.store.elastic.search import ANY_INDEX, Body, Hit, refresh, scan
@@ -26,6 +28,11 @@ BATCH = 5_000
 
 BATCH_SECONDS = 60.0
 MOVED_AT_ONCE = 200
+
+ON_THE_WAY_MS = 12_000
+"""After this nobody writes any more what stood in a profile that is gone."""
+
+LOOK_SECONDS = 0.05
 
 _WRITTEN = (200, 201)
 _encode = msgspec.json.Encoder().encode
@@ -45,6 +52,10 @@ class _Ids(msgspec.Struct):
     ids: list[str] = []
 
 
+class _Number(msgspec.Struct):
+    n: int = 0
+
+
 class _Pending(msgspec.Struct):
     pending: list[Part] = []
 
@@ -56,6 +67,7 @@ class _Said(msgspec.Struct):
 
 
 _decode_said = msgspec.json.Decoder(_Said).decode
+_decode_number = msgspec.json.Decoder(_Number).decode
 _decode_ids = msgspec.json.Decoder(_Ids).decode
 _decode_pending = msgspec.json.Decoder(_Pending).decode
 
@@ -100,14 +112,45 @@ async def _erase_profile(
     (got,) = await gets.read([Get(where, doc_id(key))])
     ids = sorted({profile, *(_decode_ids(got.source).ids if got is not None else ())})
     names = [doc_id(make_key("profile", tenant, id)) for id in ids]
-    there = await gets.read([Get(where, name) for name in names])
-    done = await bulk.write([Operation(_delete(where, name), None) for name in names])
-    raise_refused([one for one in done if one.status not in (*_WRITTEN, 404)])
-    return ids, sum(one is not None for one in there)
+    gone, waiting = 0, list[Planned]()
+    for name in names:
+        if (got := await _delete(bulk, gets, where, name)) is not None:
+            gone += 1
+            waiting += _young(_decode_pending(got.source).pending)
+    await _wait_for(gets, waiting)
+    return ids, gone
 
 
-def _delete(where: str, id: str) -> bytes:
-    return f'{{"delete":{{"_index":"{where}","_id":"{id}"}}}}'.encode()
+async def _delete(bulk: Bulk, gets: Gets, where: str, id: str) -> Got | None:
+    """Delete a document and return it as it was at that moment; None when it is not there."""
+    while (got := (await gets.read([Get(where, id)]))[0]) is not None:
+        (done,) = await bulk.write([Operation(delete_line(where, id, got.seq_no, got.term), None)])
+        if done.status in _WRITTEN:
+            return got
+        # 409: it was written since it was read.
+        raise_refused([done] if done.status not in (404, 409) else [])
+    return None
+
+
+def _young(parts: Sequence[Part]) -> list[Planned]:
+    """Return what a server may be about to write."""
+    since = time_ns() // 1_000_000 - ON_THE_WAY_MS
+    return [one for part in parts if part.at > since for one in part.planned()]
+
+
+async def _wait_for(gets: Gets, planned: Sequence[Planned]) -> None:
+    """Wait until documents are there that a server is about to write: what comes later nobody would erase."""
+    ends = time_ns() // 1_000_000 + ON_THE_WAY_MS
+    while planned and time_ns() // 1_000_000 < ends:
+        found = await gets.read([Get(one.where, one.id) for one in planned])
+        planned = [one for one, got in zip(planned, found, strict=True) if not _is_written(one, got)]
+        if planned:
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _is_written(one: Planned, got: Got | None) -> bool:
+    """Say whether a planned document is there, or a newer one."""
+    return got is not None and (one.kind == "create" or _decode_number(got.source).n >= one.n)
 
 
 def raise_refused(refused: Sequence[Done]) -> None:
@@ -149,7 +192,7 @@ async def _by_query(cluster: Cluster, where: str, path: str, body: Body) -> int:
 
 
 async def reown(cluster: Cluster, bulk: Bulk, gets: Gets, tenant: str, loser: str, survivor: str) -> int:
-    """Give the events and sessions of one profile to another, keeping whose they were; returns how many.
+    """Give the events, sessions and timers of one profile to another, keeping whose they were; returns how many.
 
     It goes on until nothing is found any more; what others write meanwhile is found in the next round. A session's
     number grows, so that a commit that read it before does not undo this. Raises StoreError; then do it again.
@@ -162,6 +205,7 @@ async def reown(cluster: Cluster, bulk: Bulk, gets: Gets, tenant: str, loser: st
     for kind, query in (
         ("session", {"bool": {"filter": theirs}}),
         ("event", {"bool": {"filter": [*theirs, EVENT]}}),
+        ("timer", {"bool": {"filter": theirs}}),
     ):
         where = indices_of(cluster.place, kind)
         for _ in range(ROUNDS):

@@ -157,7 +157,7 @@ class SqliteStore:
         return gone
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
-        """Give the events and sessions of one profile to another, some at a time; returns how many."""
+        """Give the events, sessions and timers of one profile to another, some at a time; returns how many."""
         total = 0
         if loser != survivor:
             for job in reowning(tenant, loser, survivor):

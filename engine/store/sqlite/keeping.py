@@ -53,8 +53,8 @@ def _erase_one(connection: sqlite3.Connection, tenant: str, profile: str, gone: 
 
 
 def reowning(tenant: str, loser: str, survivor: str) -> Iterator[Job]:
-    """Yield the jobs that move events and sessions, to be run in turn; each again until it moves nothing."""
-    for table in ("sessions", "events"):
+    """Yield the jobs that move events, sessions and timers, to be run in turn; each again until it moves nothing."""
+    for table in ("sessions", "events", "timers"):
         # A session's version counts, so that a commit that read it before does not undo this.
         bump = ", version = version + 1" if table == "sessions" else ""
         saved = " AND type IS NOT NULL" if table == "events" else ""
