@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -19,6 +19,13 @@ ENOUGH_DOCUMENTS = 500
 MOST_DOCUMENTS = 5_000
 MOST_BYTES = 48 << 20
 """With more on the way the next change waits until there is room."""
+
+PIECE_DOCUMENTS = 500
+PIECE_BYTES = 4 << 20
+"""What is written, tried again, and given up together: one document that is refused with all beside it harms few."""
+
+FLUSH_SECONDS = 2.0
+"""How long a reader waits for documents that the cluster does not take."""
 
 
 class Entry(NamedTuple):
@@ -57,8 +64,18 @@ class Backlog:
         known = self._ids
         return bool(known) and any(id in known for id in ids)
 
-    async def add(self, entry: Entry) -> None:
-        """Take the documents of a change; waits only while too many are on the way already."""
+    async def has_room(self, seconds: float) -> bool:
+        """Wait until not too much is on the way, for so long; says whether there is room for another change."""
+        if self._is_full:
+            await self.flush(seconds)
+        return not self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        return self._documents > MOST_DOCUMENTS or self._bytes > MOST_BYTES
+
+    def add(self, entry: Entry) -> None:
+        """Take the documents of a change."""
         self._entries.append(entry)
         self._documents += len(entry.planned)
         for one in entry.planned:
@@ -70,17 +87,24 @@ class Backlog:
         self._start()
         if self._documents >= ENOUGH_DOCUMENTS:
             self._hurry.set()
-        if self._documents > MOST_DOCUMENTS or self._bytes > MOST_BYTES:
-            await self.flush()
 
-    async def flush(self) -> None:
-        """Wait until all that was added before is written, or given up."""
-        if self._ids:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            self._hurry.set()
-            self._start()
-            await waiter
+    async def flush(self, seconds: float = FLUSH_SECONDS) -> bool:
+        """Wait until all that was added before is written, or given up; False when that takes longer."""
+        if not self._ids:
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._hurry.set()
+        self._start()
+        done, _ = await asyncio.wait([waiter], timeout=seconds)
+        return bool(done)
+
+    async def close(self, seconds: float) -> None:
+        """Write what waits, for so long; what is left stands in its record."""
+        await self.flush(seconds)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def _start(self) -> None:
         if self._task is None or self._task.done():
@@ -108,8 +132,13 @@ class Backlog:
         planned = [one for entry in entries for one in entry.planned if one.kind != "session"]
         planned += newest.values()
         try:
-            written = await self._settler.attempt(planned)
-            done = dict(zip([one.id for one in planned], written or (), strict=False))
+            pieces = list(_pieces(planned))
+            written = await asyncio.gather(*(self._settler.attempt(piece) for piece in pieces))
+            done = {
+                one.id: result
+                for piece, results in zip(pieces, written, strict=True)
+                for one, result in zip(piece, results or (), strict=False)
+            }
             for entry in entries:
                 self._end(entry, done)
         finally:
@@ -143,3 +172,16 @@ class Backlog:
             self._ids[one.id] -= 1
             if not self._ids[one.id]:
                 del self._ids[one.id]
+
+
+def _pieces(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
+    """Yield documents in pieces of a bounded size."""
+    piece: list[Planned] = []
+    size = 0
+    for one in planned:
+        if piece and (len(piece) == PIECE_DOCUMENTS or size + len(one.source) > PIECE_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(one)
+        size += len(one.source)
+    yield piece

@@ -20,8 +20,8 @@ POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """How long a cluster may be away in the middle of a migration."""
 
-GRACE_SECONDS = 15.0
-"""Between the last write to an old index and the first to the new one: longer than any request has versions at hand.
+GRACE_SECONDS = 25.0
+"""Between the last write to an old index and the first to the new one: longer than anybody has versions at hand.
 
 Documents count their writes anew in the new index, so that a version of the old one must not be met there.
 """

@@ -1,12 +1,14 @@
 """What this process did lately, in bounded memory."""
 
+from time import monotonic
 from typing import Generic, NamedTuple, TypeVar
 
 from headrace.engine.store.elastic.parts import Part
 
 MOST_COPIES = 10_000
 MOST_COPY_BYTES = 32 << 20
-
+COPY_SECONDS = 10.0
+"""How long a copy is believed: a migration counts versions anew, and waits for longer than this and a request."""
 
 T = TypeVar("T")
 
@@ -42,6 +44,9 @@ class Copy(NamedTuple):
     parts: tuple[Part, ...]
 
 
+_NONE: tuple[None, float] = (None, 0.0)
+
+
 class Copies:
     """Copies of profiles and sessions, by `_id`, for readers whose commit will have the version checked.
 
@@ -50,31 +55,33 @@ class Copies:
     """
 
     def __init__(self) -> None:
-        self._copies: dict[str, Copy] = {}
+        self._copies: dict[str, tuple[Copy, float]] = {}
         self._bytes = 0
 
     def get(self, id: str) -> Copy | None:
         """Return a copy, or None."""
-        return self._copies.get(id)
+        copy, until = self._copies.get(id, _NONE)
+        return copy if until > monotonic() else None
 
     def put(self, id: str, copy: Copy) -> None:
         """Keep a copy; the oldest go when there is too much."""
         self.drop(id)
-        self._copies[id] = copy
+        self._copies[id] = copy, monotonic() + COPY_SECONDS
         self._bytes += len(copy.source)
         while len(self._copies) > MOST_COPIES or self._bytes > MOST_COPY_BYTES:
             self.drop(next(iter(self._copies)))
 
     def slim(self, id: str, change: str) -> None:
         """Let a copy carry of a change only what remains of it when its documents are written."""
-        copy = self._copies.get(id)
+        copy, until = self._copies.get(id, _NONE)
         if copy is not None:
             parts = tuple(part.stub() if part.id == change else part for part in copy.parts)
-            self._copies[id] = copy._replace(parts=parts)
+            self._copies[id] = copy._replace(parts=parts), until
 
     def drop(self, id: str) -> None:
         """Forget a copy."""
-        if (gone := self._copies.pop(id, None)) is not None:
+        gone, _ = self._copies.pop(id, _NONE)
+        if gone is not None:
             self._bytes -= len(gone.source)
 
     def clear(self) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from headrace.engine.errors import BusyError
 from headrace.engine.model import Doc, doc_key
 from headrace.engine.store.elastic.backlog import Backlog
 from headrace.engine.store.elastic.documents import doc_id
@@ -157,9 +158,15 @@ class Records:
         return [None if got is None else source_of(got) for got in firsts]
 
     async def _get(self, gets: list[Get]) -> list[Got | None]:
-        """Read documents; those that are on their way from here are written first."""
-        if self._backlog is not None and self._backlog.holds(get.id for get in gets):
-            await self._backlog.flush()
+        """Read documents; those that are on their way from here are written first.
+
+        When the cluster does not take them, a session is found in its profile's `pending`, and an event is not.
+        """
+        backlog = self._backlog
+        if backlog is not None and backlog.holds(get.id for get in gets):
+            is_written = await backlog.flush()
+            if not is_written and backlog.holds(get.id for get in gets if get.light):
+                raise BusyError("Elasticsearch does not take an event that came before.")
         return await self._gets.read(gets)
 
     async def source(self, where: str, id: str) -> tuple[Got, Source] | None:
