@@ -36,7 +36,7 @@ from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import AskKind, Query, Store
 from headrace.engine.testing.memory_reads import MemoryReads
 from headrace.engine.workflow import Workflow, WorkflowFile, compile_workflow
-from tests.stores import Place
+from tests.stores import Place, written
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
 """When the events of hand-made passages were received."""
@@ -291,8 +291,7 @@ class Lab:
 
     async def settle(self) -> None:
         """Wait until what was committed is written, and let questions see it."""
-        while self.store.describe().get("waiting_documents"):  # noqa: ASYNC110 - it tells nobody when it is done
-            await asyncio.sleep(0.01)
+        await written(self.store)
         self.place.show()
 
     async def all(self, kind: AskKind, tenant: str = "main") -> list[Doc]:

@@ -1,5 +1,6 @@
 """The stores that the same tests run over, each looked into alike."""
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -16,6 +17,7 @@ from headrace.engine.store.elastic.place import read_place
 from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.sweep import RECORDS, Sweeper
 from headrace.engine.store.open import FILE_NAME
+from headrace.engine.store.protocol import Store
 from tests.parts.elasticsearch import ElasticsearchNode
 
 Doc = dict[str, Any]
@@ -25,6 +27,13 @@ STORES = ("embedded", "elastic")
 
 KINDS = ("profiles", "sessions", "claims", "events", "failed", "effects", "timers")
 PAGE = 2000
+
+
+async def written(*stores: Store) -> None:
+    """Wait until what stores have answered is where questions look for it."""
+    for store in stores:
+        while store.describe().get("waiting_documents"):  # noqa: ASYNC110 - it tells nobody when it is done
+            await asyncio.sleep(0.01)
 
 
 class Place(ABC):

@@ -22,12 +22,19 @@ async def open_engines(
     return [await stack.enter_async_context(open_lab(files, waiters_per_profile=500)) for _ in range(number)]
 
 
+async def settle(labs: list[Lab]) -> None:
+    """Let questions to any engine see what all have answered."""
+    for lab in labs:
+        await lab.settle()
+
+
 @pytest.mark.parametrize("engines", [1, 2])
 async def test_200_parallel_increments_are_200(open_lab: OpenLab, engines: int) -> None:
     async with AsyncExitStack() as stack:
         labs = await open_engines(stack, open_lab, engines, COUNT)
         await labs[0].track()
         await asyncio.gather(*(labs[number % engines].track("x") for number in range(200)))
+        await settle(labs)
         assert await labs[0].counter() == 200
         assert len(await labs[0].all("event")) == 200
         assert all(len(lab.engine.parts.locks) == 0 for lab in labs)
@@ -47,6 +54,7 @@ async def test_parallel_increments_by_several_sessions_of_one_profile(
                 for number in range(100)
             )
         )
+        await settle(labs)
         profile = await labs[0].one("profile")
         assert profile["stats"]["counters"]["n"] == 100
         # s0 to s9, and s1 was there before.
@@ -60,6 +68,7 @@ async def test_50_first_contacts_of_one_session_are_one_profile(open_lab: OpenLa
         answers = await asyncio.gather(
             *(labs[number % engines].track("x", session_id="new") for number in range(50))
         )
+        await settle(labs)
         profile = await labs[0].one("profile")
         assert {answer.profile["id"] for answer in answers if answer.profile} == {profile["id"]}
         assert (profile["stats"]["counters"]["n"], profile["stats"]["visits"]) == (50, 1)
@@ -79,6 +88,7 @@ async def test_one_event_sent_by_many_at_once_counts_once(
         await asyncio.gather(
             *(labs[number % engines].track(*sent, session_id=f"s{number % sessions}") for number in range(30))
         )
+        await settle(labs)
         assert sum(doc["stats"]["counters"].get("n", 0) for doc in await labs[0].all("profile")) == 2
         assert sorted(event["id"] for event in await labs[0].all("event")) == ["e1", "e2"]
 
@@ -100,6 +110,7 @@ async def test_profile_less_events_that_attach_profiles_crosswise(open_lab: Open
             coupons = [EventInput("coupon", {"who": who}) for who in (order if number % 2 else order[::-1])]
             requests.append(labs[number % engines].track(*coupons, session_id=None, profile_less=True))
         await asyncio.gather(*requests)
+        await settle(labs)
         counts = [doc["stats"]["counters"]["n"] for doc in await labs[0].all("profile")]
         assert counts == [24] * 4
 
@@ -113,6 +124,7 @@ async def test_two_engines_count_every_event_of_one_visitor_once(open_lab: OpenL
             await lab.track(EventInput("x", id=f"e{number}"), save_session=not hidden)
             if number % 5 == 0:
                 await lab.track(EventInput("x", id=f"e{number}"))
+        await settle([one, other])
         assert await one.counter() == 20
         assert len(await other.all("event")) == 20
 

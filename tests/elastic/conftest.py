@@ -16,6 +16,7 @@ from headrace.engine.store.elastic.layout import alias
 from headrace.engine.store.elastic.place import read_place
 from headrace.engine.store.elastic.reading import encode_members, raw
 from headrace.engine.store.elastic.search import refresh
+from tests.stores import written
 
 DEDUP_DAYS = 28
 
@@ -42,10 +43,13 @@ class Rig:
         assert done.status in {200, 201}, done.reason
 
     async def source(self, where: str, id: str) -> bytes | None:
+        await written(self.store)
         (got,) = await self.gets.read([Get(where, id)])
         return None if got is None else bytes(got.source)
 
     async def refresh(self) -> None:
+        """Let searches see all that was committed."""
+        await written(self.store)
         await refresh(self.cluster, f"{self.cluster.place.prefix}-*")
 
 

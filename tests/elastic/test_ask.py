@@ -39,9 +39,9 @@ async def test_nothing_is_found_where_nothing_was_written(rig: Rig) -> None:
 async def test_an_event_is_got_at_once_and_after_years(rig: Rig) -> None:
     new, old = event_row("new"), event_row("old", at=NOW - timedelta(days=800))
     await rig.store.commit(change(events=[new, old]))
-    assert await rig.questions.get("event", new.key) == new.doc
+    assert await rig.store.get("event", new.key) == new.doc
     await rig.refresh()
-    assert await rig.questions.get("event", old.key) == old.doc
+    assert await rig.store.get("event", old.key) == old.doc
 
 
 async def test_what_no_value_is_known_of_is_not_asked_in_vain(rig: Rig) -> None:

@@ -83,8 +83,10 @@ class Rig:
         await traffic.send_again(self.server.port, traffic.unanswered)
         traffic.acknowledged += traffic.unanswered
         traffic.unanswered = []
+        await asyncio.to_thread(self.server.wait_until_written)
         before = self.place.contents()
         await traffic.send_again(self.server.port, traffic.acknowledged)
+        await asyncio.to_thread(self.server.wait_until_written)
         assert self.place.contents() == before
         check_place(self.place, *self.sent)
 

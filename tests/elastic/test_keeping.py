@@ -26,9 +26,11 @@ from tests.store_contract import (
     profile_write,
     session_write,
 )
+from tests.stores import written
 
 
 async def move(rig: Rig, loser: str, survivor: str) -> int:
+    await written(rig.store)
     return await reown(rig.cluster, rig.bulk, rig.gets, "main", loser, survivor)
 
 
@@ -107,7 +109,7 @@ async def test_a_session_is_made_anew_right_after_it_was_erased(rig: Rig) -> Non
             assert stored is not None
             write = session_write("s", f"p{turn}", stored, again=again)
             assert has_committed(await rig.store.commit(change(session=write)))
-        got = await rig.questions.get("session", session.key)
+        got = await rig.store.get("session", session.key)
         assert got == session.doc | {"again": 2}
         assert (await remove(rig, f"p{turn}"))["session"] == 1
 

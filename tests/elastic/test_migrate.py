@@ -25,6 +25,7 @@ from tests.store_contract import (
     profile_write,
     session_write,
 )
+from tests.stores import written
 
 EARLIER = NOW - timedelta(days=40)
 
@@ -39,6 +40,7 @@ async def fill(rig: Rig) -> None:
         effects=[effect_row(f"f{n}", NOW) for n in range(25)],
     )
     assert has_committed(await rig.store.commit(made))
+    await written(rig.store)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from tests.store_contract import (
     read_profile,
     session_write,
 )
+from tests.stores import written
 
 Names = dict[str, str]
 
@@ -57,6 +58,7 @@ async def test_a_restored_store_goes_on_where_the_snapshot_was_made(
             events=[event_row("kept", "ann")],
         )
     )
+    await written(store)
     run(repository, tmp_path, elasticsearch_node.url, place.prefix, **names)
     said = json.loads(run(snapshot, tmp_path, elasticsearch_node.url, place.prefix, **names))
     assert (said["snapshot"]["state"], said["snapshot"]["failures"]) == ("SUCCESS", [])

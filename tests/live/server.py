@@ -156,9 +156,17 @@ class Server:
     def get(self, path: str) -> tuple[int, Doc]:
         """Ask the read API with the token, once it sees what was written."""
         if path.startswith("/api/"):
+            self.wait_until_written()
             self.place.show()
         status, _, body = self.request("GET", path, Authorization=f"Bearer {TOKEN}")
         return status, json.loads(body)
+
+    def wait_until_written(self, seconds: float = 20) -> None:
+        """Wait until what it has answered is where questions look for it."""
+        until = time.monotonic() + seconds
+        while waiting := self.get("/readyz")[1].get("facts", {}).get("waiting_documents", 0):
+            assert time.monotonic() < until, f"{waiting} documents still wait"
+            time.sleep(0.02)
 
     def post(self, body: Doc | bytes, path: str = "/track", **headers: str) -> tuple[int, Doc]:
         """Post a JSON body; returns status and answer."""
