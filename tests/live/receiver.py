@@ -25,6 +25,7 @@ class Receiver:
     def __init__(self, seed: int = 1) -> None:
         self.port = free_port()
         self.calls: list[tuple[Doc, Doc]] = []
+        self.faults: list[Exception] = []
         self.bad_share = 0.0
         self.answer: int | None = None
         self._dice = random.Random(seed)
@@ -51,6 +52,7 @@ class Receiver:
     def close(self) -> None:
         """End it."""
         self.down()
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
@@ -79,13 +81,25 @@ class Receiver:
                 writer.transport.abort()
             await asyncio.sleep(0.01)
 
+    async def _end(self) -> None:
+        """Let every task, those too that asyncio has for a connection that just comes, hang up."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
-        with suppress(OSError, EOFError, asyncio.IncompleteReadError):
-            while await self._one(reader, writer):
-                pass
-        self._connections.discard(writer)
-        writer.transport.abort()
+        try:
+            with suppress(OSError, EOFError):
+                while await self._one(reader, writer):
+                    pass
+        except Exception as error:  # noqa: BLE001 - the test tells
+            self.faults.append(error)
+        finally:
+            self._connections.discard(writer)
+            writer.transport.abort()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

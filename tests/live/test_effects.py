@@ -95,6 +95,7 @@ def check_effects(server: Server, receiver: Receiver, *traffic: Traffic) -> None
     for numbers in told.values():
         assert sorted(numbers) == list(range(1, len(numbers) + 1))
     check_place(place, *traffic)
+    assert not receiver.faults
 
 
 async def test_effects_arrive_whoever_is_killed(
