@@ -72,9 +72,17 @@ def _draw_node(tree: Tree, name: str, node: Doc) -> None:
 
 def _draw_effects(tree: Tree, effects: list[Doc]) -> None:
     for effect in effects:
-        request = effect["request"]
-        target = f"{request.get('method', '')} {request.get('url', '')}".strip()
+        target = target_of(effect["request"])
         tree.add(f"{plain(effect['workflow'])}.{plain(effect['node'])}: {plain(target)}")
+
+
+def target_of(request: Doc) -> str:
+    """Return where an effect goes; an address may be a secret, which has a name only."""
+    if "mail" in request:
+        return f"mail to {', '.join(request['mail'].get('to', ()))}"
+    url = request.get("url")
+    text = f"secret {url.get('secret')}" if isinstance(url, dict) else str(url or "?")
+    return f"{request.get('method', 'POST')} {text}"
 
 
 def _draw_timers(tree: Tree, timers: list[Doc]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.tree import Tree
 
-from headrace.drawing import draw_run
+from headrace.drawing import draw_run, target_of
 from headrace.engine.model import Doc
 from headrace.engine.testing.expectation import shown
 from headrace.terminal import plain
@@ -90,18 +90,9 @@ def _run(tree: Tree, run: Doc) -> None:
         branch.add(f"[red]{plain(run['error'])}[/]")
 
 
-def _target(request: Doc) -> str:
-    """Return where a deferred call goes; an address may be a secret, which has a name only."""
-    url = request.get("url")
-    if url is None:
-        return "mail" if "mail" in request else "?"
-    text = url if isinstance(url, str) else f"secret {url.get('secret')}"
-    return f"{request.get('method', 'POST')} {text}"
-
-
 def _effects(tree: Tree, effects: list[Doc]) -> None:
     for effect in reversed(effects):
-        target = _target(effect["request"])
+        target = target_of(effect["request"])
         branch = tree.add(
             f"{_status(effect)} {plain(effect['workflow'])}.{plain(effect['node'])}: {plain(target)} "
             f"[dim]{plain(effect['id'])}[/]"
