@@ -94,7 +94,7 @@ async def test_what_is_committed_while_a_profile_is_erased_goes_too(rig: Rig) ->
     await asyncio.gather(rig.store.commit(late), rig.store.erase("main", "p"))
     await rig.refresh()
     for kind in ("profile", "session", "event"):
-        assert await rig.questions.count(Query(kind)) == 0  # type: ignore[arg-type]
+        assert await rig.questions.count(Query(kind)) == 0
 
 
 async def test_erasing_does_not_wait_for_a_server_that_died(

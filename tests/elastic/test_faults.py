@@ -73,6 +73,7 @@ class Rig:
 
     async def _check(self, traffic: Traffic) -> None:
         """Nothing is lost or doubled, and nothing is held any more."""
+        await asyncio.to_thread(self.server.wait_until_written)
         status, ready = await asyncio.to_thread(self.server.get, "/readyz")
         assert status == 200
         facts = ready["facts"]

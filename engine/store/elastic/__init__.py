@@ -135,8 +135,9 @@ class ElasticStore:
 
     async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
         """Hand out up to `n` pending documents that are due and that nobody holds, oldest first."""
+        self._raise_closed()
+        await self._backlog.flush()
         async with self._working():
-            await self._backlog.flush()
             return await self._leases.claim_due(kind, n, lease_seconds, now)
 
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
