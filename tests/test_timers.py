@@ -46,7 +46,7 @@ def worker(engine: Engine, now: datetime) -> TimerWorker:
 
 async def fire(lab: Lab, now: datetime) -> int:
     """Fire what is due at a time; returns how many timers were claimed."""
-    lab.place.show()
+    await lab.settle()
     return await worker(lab.engine, now).fire_due()
 
 
@@ -133,7 +133,7 @@ async def test_a_run_that_is_cancelled_never_goes_on(open_lab: OpenLab) -> None:
 async def test_who_has_the_timer_already_finds_it_cancelled(open_lab: OpenLab) -> None:
     async with open_lab({"v": waiting()}, timers=False) as lab:
         await lab.track(EventInput("x", id="e2"), received=NOW)
-        lab.place.show()
+        await lab.settle()
         (leased,) = await lab.store.claim_due("timer", 1, 60, NOW + HOUR)
         await cancel(lab.store, "main", leased.key, "by hand")
         doc = await fire_run(lab.engine.parts, leased, NOW + HOUR)
@@ -147,9 +147,9 @@ async def test_the_story_tells_of_the_wait(open_lab: OpenLab) -> None:
     async with open_lab(files, timers=False) as lab:
         await lab.track(EventInput("x", {"secret": "words"}, id="e1"), received=NOW)
         await fire(lab, NOW + HOUR)
-        lab.place.show()
+        await lab.settle()
         await lab.engine.parts.keeper.flush()
-        lab.place.show()
+        await lab.settle()
         told = await lab.engine.story("main", make_key("event", "main", "shop", "e1"))
         assert told is not None
         (timer,) = told["timers"]
@@ -275,7 +275,7 @@ async def test_erasing_a_profile_takes_its_waits_along(open_lab: OpenLab) -> Non
 async def test_a_run_whose_profile_grew_too_old_is_cancelled(open_lab: OpenLab) -> None:
     async with open_lab({"v": waiting()}, timers=False) as lab:
         await lab.track("x", received=NOW)
-        lab.place.show()
+        await lab.settle()
         (leased,) = await lab.store.claim_due("timer", 1, 60, NOW + HOUR)
         await lab.store.erase("main", (await lab.one("profile"))["id"])
         doc = await fire_run(lab.engine.parts, leased, NOW + HOUR)
@@ -288,6 +288,6 @@ async def test_old_timers_go_once_they_are_over(open_lab: OpenLab) -> None:
         await lab.track("x", received=NOW)
         await lab.track("x", received=NOW + HOUR)
         await fire(lab, NOW + HOUR)
-        lab.place.show()
+        await lab.settle()
         assert (await lab.store.prune({"timer": 30}, NOW + timedelta(days=31)))["timer"] == 1
         assert await timers(lab) == [("run", "pending")]
