@@ -2,17 +2,20 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headrace.engine.held import VersionError
 from headrace.engine.model import Doc, EventInput
-from headrace.engine.store.protocol import Leased
+from headrace.engine.store.copying import Copying
+from headrace.engine.store.protocol import Leased, Query
+from headrace.engine.store.upkeep import open_moving
 from headrace.engine.timers.kinds import fire_run, fire_wake
 from headrace.engine.timers.worker import MOST_TRIES
 from tests.conftest import OpenLab
-from tests.makers import NOW, Lab, chain, count, make_engine
+from tests.makers import NOW, Lab, chain, count, make_engine, write_workspace
 from tests.test_timers import HOUR, counters, fire, for_order, timers, waiting, worker
 
 CHANGED: Doc = chain("x", ("wait", {"period": "5h"}), count("profile.stats.counters.changed"))
@@ -232,3 +235,24 @@ async def test_many_due_at_once_are_fired_once_each_by_two_workers(
         await lab.settle()
         assert [doc["stats"]["counters"] for doc in await lab.all("profile")] == [{"n": each}] * visitors
         assert await lab.store.waiting("timer") == (0, None)
+
+
+async def test_a_copy_of_the_store_goes_on_with_what_waits(open_lab: OpenLab, tmp_path: Path) -> None:
+    async with open_lab({"w": waiting(), "o": for_order()}, timers=False) as lab:
+        await lab.track("x", "cart", received=NOW)
+        await lab.settle()
+        url, data = lab.place.url, lab.engine.settings.data
+    source = await open_moving(url, data=data, make=False)
+    target = await open_moving("sqlite:", data=tmp_path / "copy", make=True)
+    job = Copying(source, target)
+    await job.begin()
+    async for _ in job.run():
+        pass
+    assert (await job.compare(100))[2].differences == []
+    for moving in (source, target):
+        await moving.close()
+    engine = make_engine(write_workspace(tmp_path / "other", {"w": CHANGED, "o": CHANGED}), tmp_path / "copy")
+    assert await worker(engine, NOW + HOUR).fire_due() == 2
+    (profile,) = (await engine.store.find(Query("profile"))).items
+    assert profile["stats"]["counters"] == {"before": 1, "n": 1, "late": 1}
+    await engine.stop()

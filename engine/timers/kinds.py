@@ -1,19 +1,16 @@
 """What a worker does with each kind of timer."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from headrace.engine.errors import BusyError
 from headrace.engine.model import Doc, from_iso, iso
 from headrace.engine.parts import Parts
 from headrace.engine.store.protocol import Leased, Ref
 from headrace.engine.timers.outcome import Ending, Outcome, ended, read_mark
-from headrace.engine.timers.resume import resume
+from headrace.engine.timers.resume import LOST_AFTER, resume
 from headrace.engine.timers.waiting import timer_key
 from headrace.engine.timers.worker import Fires
-
-LOST_AFTER = timedelta(minutes=10)
-"""How long a wake looks for the timer of its run, which another process may still have to write."""
 
 
 async def fire_run(parts: Parts, leased: Leased, now: datetime) -> Doc:

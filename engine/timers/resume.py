@@ -1,8 +1,7 @@
 """Goes on with a run that waited, once, in one commit."""
 
 from collections.abc import AsyncIterator, Iterator
-from copy import deepcopy
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
 
@@ -28,6 +27,10 @@ from headrace.engine.timers.outcome import Outcome, mark_of, why_cancelled
 from headrace.engine.timers.waiting import before_of, held_of, hold, take_waits
 from headrace.engine.trace import run_record, skipped_record, traced
 from headrace.engine.track import commit, commit_part, nodes_end
+from headrace.engine.view import plain
+
+LOST_AFTER = timedelta(minutes=10)
+"""How long what another process may still have to write is waited for."""
 
 ALIKE = ("context", "source", "tenant", "door", "device", "page", "utm")
 """What internal events have of the event that the run is about."""
@@ -134,13 +137,13 @@ class Resumption:
     async def _leaving(self, entries: dict[str, Doc]) -> AsyncIterator[Left]:
         """Yield the nodes that are left now: their time has come, or their event."""
         for name, held in self.timer["held"].items():
-            met = entries.get(name, {}).get("met")
-            if met is not None:
-                wake = await self.parts.store.get("timer", met)
-                if wake is None:
-                    raise BusyError("what woke the run is not written yet")
+            due, met = from_iso(held["due"]), entries.get(name, {}).get("met")
+            wake = None if met is None else await self.parts.store.get("timer", met)
+            if wake is not None:
                 yield name, held["received"], wake["result"]
-            elif from_iso(held["due"]) <= self.now:
+            elif met is not None and self.now < due + LOST_AFTER:
+                raise BusyError("what woke the run is not written yet")
+            elif due <= self.now:
                 yield name, held["port"], held["result"]
 
     async def _go_on(self, attempt: Attempt, entries: dict[str, Doc], leaving: list[Left]) -> None:
@@ -153,7 +156,7 @@ class Resumption:
         workflow = await self.parts.versions.find(timer["workflow"], timer["version"])
         passage = Passage(
             attempt.draft,
-            deepcopy(timer["input"]),
+            plain(timer["input"]),
             timer["event"],
             job.source_doc,
             self.now,
