@@ -144,6 +144,7 @@ async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
     """
     change = attempt.draft.change()
     change.seconds = job.ends - perf_counter()
+    change.continues = bool(job.committed)
     if not job.admission.debugger:
         # Nobody asks for the documents any more, and the store may drop them as soon as it has encoded them.
         attempt.draft.events = []

@@ -94,6 +94,8 @@ class Change:
     timers: list[Row] = field(default_factory=list)
     seconds: float | None = None
     """How long a store that tries again may begin to; None: as long as it does by itself."""
+    continues: bool = False
+    """Whether earlier events of its request were committed before: questions give both in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +199,10 @@ class State(Protocol):
 class Due(Protocol):
     """Effects and timers whose time has come."""
 
-    async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
-        """Hand out up to `n` pending documents with `due` <= now that nobody holds, oldest first.
+    async def claim_due(
+        self, kind: DueKind, n: int, lease_seconds: float, now: datetime, *, newest: bool = False
+    ) -> list[Leased]:
+        """Hand out up to `n` pending documents with `due` <= now that nobody holds, oldest first, or newest first.
 
         A document is pending while its `status` is "pending" or absent; without `due` it is due from its creation.
         """

@@ -131,18 +131,25 @@ async def test_what_is_refused_harms_only_its_piece(rig: Rig, monkeypatch: pytes
         RefusedError(413, "too_large", "too large"),
         lambda body: of_events(body) and b"poison" in body,
     )
-    events = [event_row("poison" if n == 4 else f"e{n}", "p") for n in range(9)]
-    assert has_committed(await rig.store.commit(change(profile=profile_write("p"), events=events)))
+    many = [
+        change(
+            profile=profile_write(f"p{turn}"),
+            events=[event_row(f"e{turn}{n}", f"p{turn}") for n in range(PIECES)],
+        )
+        for turn in range(4)
+    ]
+    many[2].events[1] = event_row("poison", "p2")
+    assert all(map(has_committed, await asyncio.gather(*(rig.store.commit(one) for one in many))))
     await rig.refresh()
     assert bad
-    assert await rig.questions.count(Query("event")) == len(events) - PIECES
-    # The record holds them all until all are written.
-    (part,) = await held(rig, "p")
-    assert len(part["left"]) == len(events)
+    assert await rig.questions.count(Query("event")) == 3 * PIECES
+    # Its record holds them all until all are written.
+    (part,) = await held(rig, "p2")
+    assert len(part["left"]) == PIECES
     sweeper = Sweeper(rig.cluster, rig.bulk, Settler(rig.bulk))
-    assert await sweeper.sweep(timedelta(seconds=-1)) == 1
+    assert await sweeper.sweep(timedelta(seconds=-1)) == 4
     await rig.refresh()
-    assert await rig.questions.count(Query("event")) == len(events)
+    assert await rig.questions.count(Query("event")) == 4 * PIECES
 
 
 async def test_who_reads_what_cannot_be_written_is_told_in_time(

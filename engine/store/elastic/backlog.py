@@ -128,11 +128,8 @@ class Backlog:
         """Write the documents of changes; of a session that was written several times, the newest."""
         if not entries:
             return
-        newest = {one.id: one for entry in entries for one in entry.planned if one.kind == "session"}
-        planned = [one for entry in entries for one in entry.planned if one.kind != "session"]
-        planned += newest.values()
         try:
-            pieces = list(_pieces(planned))
+            pieces = list(_pieces(entries))
             written = await asyncio.gather(*(self._settler.attempt(piece) for piece in pieces))
             done = {
                 one.id: result
@@ -174,14 +171,17 @@ class Backlog:
                 del self._ids[one.id]
 
 
-def _pieces(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
-    """Yield documents in pieces of a bounded size."""
+def _pieces(entries: Sequence[Entry]) -> Iterator[list[Planned]]:
+    """Yield documents in pieces of a bounded size, a change's together: the order of its events is that of writing."""
+    newest = {one.id: one for entry in entries for one in entry.planned if one.kind == "session"}
     piece: list[Planned] = []
     size = 0
-    for one in planned:
-        if piece and (len(piece) == PIECE_DOCUMENTS or size + len(one.source) > PIECE_BYTES):
+    for entry in entries:
+        mine = [one for one in entry.planned if one.kind != "session" or newest[one.id] is one]
+        weight = sum(len(one.source) for one in mine)
+        if piece and (len(piece) + len(mine) > PIECE_DOCUMENTS or size + weight > PIECE_BYTES):
             yield piece
             piece, size = [], 0
-        piece.append(one)
-        size += len(one.source)
+        piece += mine
+        size += weight
     yield piece

@@ -280,6 +280,9 @@ class Committer:
             return COMMITTED
         if record.kind == "event" and await self._is_seen(work):
             return CONFLICT
+        if record.kind == "event" and work.change.continues:
+            # What came before it in its request is written before it: events of one moment are listed in that order.
+            await self._backlog.flush(work.patience)
         crash_point("store.before_commit")
         done = await self._write_one(work, record)
         if done.status == UNREADABLE:
