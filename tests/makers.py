@@ -308,8 +308,9 @@ class Lab:
         """Return a counter of the only profile."""
         return cast(float, (await self.one("profile"))["stats"]["counters"].get(name, 0))
 
-    def rows(self) -> dict[str, list[Any]]:
-        """Return everything that the store holds, traces aside."""
+    async def rows(self) -> dict[str, list[Any]]:
+        """Return everything that the store holds, traces aside, once all is written."""
+        await written(self.store)
         return self.place.contents()
 
 

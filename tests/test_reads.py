@@ -31,7 +31,7 @@ async def fill(lab: Lab) -> None:
     for name, kind, days in (("e1", "x", 3.0), ("e2", "y", 1.0), ("e3", "x", 2.0), ("e4", "x", 0.5)):
         await lab.track(EventInput(kind, id=name, time=at(days)), received=NOW)
     await lab.track(EventInput("x", id="other"), session_id="s2", profile_less=True, received=NOW)
-    lab.place.show()
+    await lab.settle()
 
 
 async def test_past_events_the_last_that_came_first(open_lab: OpenLab) -> None:
@@ -82,7 +82,7 @@ async def test_profiles_by_id_and_session_within_the_tenant(open_lab: OpenLab) -
 async def test_events_of_the_request_and_of_the_store_are_one_past(open_lab: OpenLab, times: Any) -> None:
     async with open_lab({"past": chain("*", ("past", {}))}) as lab:
         await lab.track(EventInput("x", id="e1", time=at(times[0])), received=NOW)
-        lab.place.show()
+        await lab.settle()
         sent = [EventInput("x", id=f"e{n}", time=at(days)) for n, days in ((2, times[1]), (3, times[2]))]
         answer = await lab.track(*sent, "last", received=NOW)
         assert answer.response[answer.events[-1]] == {"count": 3, "ids": ["e3", "e2", "e1"]}

@@ -62,7 +62,7 @@ class Side:
         """Let time pass, then look and fire."""
         self.clock.now += timedelta(**passes)
         await self.scheduler.look()
-        self.lab.place.show()
+        await self.lab.settle()
         await self.worker.fire_due()
 
 
@@ -70,7 +70,7 @@ async def join(lab: Lab, number: int) -> None:
     """Make profiles in the segment."""
     for each in range(number):
         await lab.track("join", session_id=f"s{each}")
-    lab.place.show()
+    await lab.settle()
 
 
 async def counters(lab: Lab) -> list[float]:
@@ -165,7 +165,7 @@ async def test_what_dies_in_the_middle_is_gone_on_with(
         monkeypatch.setattr(schedule, "make_event", dies)
         await side.at(minutes=30)
         assert sum(await counters(lab)) == 5
-        lab.place.show()
+        await lab.settle()
         (timer,) = [timer for timer in await lab.all("timer") if timer["tick"] == AT_13]
         assert (timer["status"], timer["done"]) == ("pending", 4)
         monkeypatch.setattr(schedule, "make_event", whole)

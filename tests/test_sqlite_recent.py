@@ -326,11 +326,11 @@ async def test_an_event_sent_again_is_answered_from_the_file(
         first = await lab.track(EventInput("x", id="e1"), **more)
         assert first.profile is not None
         meddle(tmp_path / "data")
-        before = lab.rows()
+        before = await lab.rows()
         again = await lab.track(EventInput("x", id="e1"), **more)
         assert again.profile is not None
         assert again.profile["traits"] == {"by": "other"}
-        assert lab.rows() == before
+        assert await lab.rows() == before
         # One that is new is worked on with what is there, after a conflict.
         await lab.track(EventInput("x", id="e2"), **more)
         assert lab.engine.metrics.conflicts == 1

@@ -199,10 +199,10 @@ async def test_what_was_started_and_emitted_is_committed_once(open_lab: OpenLab)
     async with open_lab(files, timers=False, outbox=False) as lab:
         await lab.track(EventInput("x", id="e1"))
         await lab.place.finish()
-        before = lab.rows()
+        before = await lab.rows()
         await lab.track(EventInput("x", id="e1"))
         await lab.place.finish()
-        assert lab.rows() == before
+        assert await lab.rows() == before
         assert (await lab.counter(), await lab.counter("inner")) == (1, 1)
         outer = next(event for event in await lab.all("event") if event["type"] == "x")
         runs = [(run["workflow"], run.get("started_by")) for run in outer["runs"]]
@@ -220,7 +220,7 @@ async def test_runs_that_waited_start_a_workflow_once_too(open_lab: OpenLab) -> 
     async with open_lab(files, timers=False) as lab:
         await lab.track(EventInput("x", id="e1"), received=NOW)
         for hours in (1, 2, 3):
-            lab.place.show()
+            await lab.settle()
             now = NOW + timedelta(hours=hours)
             await TimerWorker(lab.engine.parts, KINDS, lambda now=now: now).fire_due()  # type: ignore[misc]
         assert (await lab.counter(), await lab.counter("took")) == (1, 1)

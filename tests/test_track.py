@@ -164,7 +164,7 @@ async def test_events_are_kept_in_order_and_see_each_other(open_lab: OpenLab) ->
 async def test_reads_see_earlier_events_of_the_request(open_lab: OpenLab) -> None:
     async with open_lab({"past": chain("*", ("past", {}))}) as lab:
         await lab.track(EventInput("x", id="e1"))
-        lab.place.show()
+        await lab.settle()
         answer = await lab.track(EventInput("x", id="e2"), EventInput("x", id="e3"))
         assert answer.response["e2"] == {"count": 1, "ids": ["e1"]}
         assert answer.response["e3"] == {"count": 2, "ids": ["e2", "e1"]}
@@ -177,9 +177,9 @@ async def test_no_events_make_session_and_profile(open_lab: OpenLab) -> None:
         assert answer.profile == {"id": (await lab.one("profile"))["id"]}
         assert (await lab.one("session"))["profile"] == answer.profile["id"]
         assert await lab.all("event") == []
-        before = lab.rows()
+        before = await lab.rows()
         assert (await lab.track()).profile == answer.profile
-        assert lab.rows() == before
+        assert await lab.rows() == before
 
 
 @pytest.mark.requirement("004-4")
@@ -208,7 +208,7 @@ async def test_events_that_are_not_to_be_saved_run_and_leave_a_mark(open_lab: Op
         assert await lab.all("event") == []
         # Without an id there is nothing to remember.
         await lab.track("x", save_events=False)
-        assert (await lab.counter(), len(lab.rows()["events"])) == (2, 1)
+        assert (await lab.counter(), len((await lab.rows())["events"])) == (2, 1)
 
 
 async def test_one_event_of_several_may_be_left_out(open_lab: OpenLab) -> None:

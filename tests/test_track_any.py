@@ -81,11 +81,11 @@ async def check_requests(open_lab: OpenLab, sent: list[Any]) -> None:
             await sent_until_taken(lab, *events, **more)
         made[0].plans = []
         await check(lab, {one.id for _, events, _ in sent for one in events})
-        before = lab.rows()
+        before = await lab.rows()
         for more, events, _ in sent:
             if events:
                 await lab.track(*events, **more)
-        assert lab.rows() == before
+        assert await lab.rows() == before
 
 
 async def check(lab: Lab, ids: set[str | None]) -> None:

@@ -27,9 +27,9 @@ async def told(lab: Lab, *events: EventInput | str, **more: Any) -> dict[str, An
 async def test_a_whole_request_sent_again_writes_nothing(open_lab: OpenLab) -> None:
     async with open_lab(COUNT, debugger=True) as lab:
         first = await lab.track(*three(), context={"a": 1})
-        before = lab.rows()
+        before = await lab.rows()
         again = await lab.track(*three(), context={"a": 1}, debugger=True)
-        assert lab.rows() == before
+        assert await lab.rows() == before
         assert await lab.counter() == 3
         assert (again.profile, again.events, again.errors) == (first.profile, first.events, [])
         debugging = again.debugging
@@ -64,10 +64,10 @@ async def test_twice_within_one_request(open_lab: OpenLab) -> None:
 async def test_the_same_from_another_session_is_a_duplicate_of_the_first_profile(open_lab: OpenLab) -> None:
     async with open_lab(COUNT) as lab:
         first = await lab.track(EventInput("x", id="e1"))
-        before = lab.rows()
+        before = await lab.rows()
         again = await lab.track(EventInput("x", id="e1"), session_id="s2")
         assert again.profile == first.profile
-        assert lab.rows() == before
+        assert await lab.rows() == before
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ async def test_an_idempotency_key_stands_for_ids(open_lab: OpenLab) -> None:
 async def test_an_idempotency_key_makes_a_collected_event_one(open_lab: OpenLab) -> None:
     async with open_lab({"make": chain("*", ("create_profile", {}), count())}) as lab:
         first = await lab.collect(EventInput("x", {"a": 1}), idempotency_key="k1")
-        before = lab.rows()
+        before = await lab.rows()
         again = await lab.collect(EventInput("x", {"a": 1}), idempotency_key="k1")
         assert first.profile is not None
         assert (again.profile, again.events) == (first.profile, first.events)
-        assert lab.rows() == before
+        assert await lab.rows() == before
         assert await lab.counter() == 1
 
 
@@ -156,11 +156,11 @@ async def test_ids_are_a_sources_own(open_lab: OpenLab) -> None:
 async def test_a_duplicate_of_an_event_without_profile_makes_none(open_lab: OpenLab) -> None:
     async with open_lab(COUNT) as lab:
         await lab.collect(EventInput("x", id="e1"))
-        before = lab.rows()
+        before = await lab.rows()
         # The event is known, and nobody's: a profile that nothing was written of is not answered.
         answer = await lab.track(EventInput("x", id="e1"))
         assert answer.profile is None
-        assert lab.rows() == before
+        assert await lab.rows() == before
 
 
 async def test_ids_and_values_as_they_come(open_lab: OpenLab) -> None:

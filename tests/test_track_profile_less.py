@@ -153,12 +153,12 @@ async def test_events_that_attach_different_profiles_are_committed_in_parts(open
         assert answer.debugging["events"]["ids"] == answer.events == [f"e{number}" for number in range(1, 8)]
         assert answer.debugging["events"]["duplicates"] == []
         # All of it again, in another order too, changes nothing.
-        before = lab.rows()
+        before = await lab.rows()
         again = await lab.track(*events, profile_less=True, session_id=None, debugger=True)
         assert again.debugging is not None
         assert again.debugging["events"]["duplicates"] == answer.events
         await lab.track(*reversed(events), profile_less=True, session_id=None)
-        assert lab.rows() == before
+        assert await lab.rows() == before
 
 
 async def test_duplicates_and_errors_of_parts_are_told_once(open_lab: OpenLab) -> None:

@@ -18,7 +18,7 @@ from headrace.engine.engine import Engine
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.settings import Settings
 from headrace.engine.store.open import open_store
-from tests.stores import Place
+from tests.stores import Place, written
 
 ADMIN, READ = "admin-token", "read-token"
 SECRET = "backend-secret"
@@ -97,6 +97,7 @@ class Server:
 
     async def read(self, path: str, token: str = ADMIN, method: str = "GET") -> httpx.Response:
         """Ask the read API, once it sees what was written."""
+        await written(self.engine.parts.store)
         self.place.show()
         return await self.client.request(method, path, headers={"authorization": f"Bearer {token}"})
 

@@ -301,13 +301,13 @@ async def test_an_event_that_another_run_waits_for(open_lab: OpenLab, replay: Re
         await lab.track(EventInput("order", id="e2"))
         await lab.track(EventInput("cart", id="e3"))
         await lab.settle()
-        before = lab.rows()
+        before = await lab.rows()
         done = await replay(lab, files)
         assert [each.differences for each in done] == [[], [], []]
         # The run waits in a version that the draft does not have.
         draft = files | {"w": chain("cart", waits, about="changed")}
         assert [each.differences for each in await replay(lab, draft)] == [[], [], []]
-        assert lab.rows() == before
+        assert await lab.rows() == before
 
 
 async def test_a_tick_is_for_the_workflow_of_its_schedule(open_lab: OpenLab, replay: Replayer) -> None:
