@@ -464,6 +464,14 @@ class StoreContract:
         await asyncio.gather(work(), work())
         assert len(taken) == len(set(taken)) == 60
 
+    async def test_the_newest_can_be_handed_out_first(self, store: Store) -> None:
+        rows = [effect_row(f"f{n}", NOW - timedelta(seconds=n)) for n in range(5)]
+        await store.commit(change(effects=rows))
+        found = await store.claim_due("effect", 2, 30, NOW, newest=True)
+        assert [one.doc["id"] for one in found] == ["f0", "f1"]
+        found = await store.claim_due("effect", 9, 30, NOW)
+        assert [one.doc["id"] for one in found] == ["f4", "f3", "f2"]
+
     @pytest.mark.parametrize("kind", ["effect", "timer"])
     async def test_several_are_done_at_once_each_for_itself(self, store: Store, kind: DueKind) -> None:
         parts: dict[str, Any] = {f"{kind}s": [effect_row(f"f{n}", NOW) for n in range(5)]}
@@ -545,6 +553,7 @@ class StoreContract:
         other = Row(event_key("e1", tenant="other"), rows[0].doc | {"tenant": "other"})
         await store.commit(change(tenant="other", events=[other]))
         await eventually(lambda: store.count(Query("event")), 3)
+        await eventually(lambda: store.count(Query("event", tenant="other")), 1)
         hour = timedelta(hours=1)
         for query, expected in (
             (Query("event", type="a"), ["e3", "e1"]),

@@ -98,7 +98,7 @@ class Lane:
     @property
     def is_moving(self) -> bool:
         """Say whether it sends so quickly that what waits in it does not wait long."""
-        return self.breaker.is_closed and self.per_second >= MOVING_PER_SECOND
+        return self.breaker.is_closed and self._room() > 0 and self.per_second >= MOVING_PER_SECOND
 
     @property
     def is_full(self) -> bool:

@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
 from headrace.engine.crash import crash_point
@@ -26,7 +27,8 @@ GATHER_SECONDS = 0.01
 FULL_SECONDS = 0.05
 BATCH = 256
 PROBE = 16
-"""So many are claimed at once; fewer while a lane that moves is full, to see whether others wait behind it."""
+"""So many are claimed at once. While a lane that moves is full fewer, twice as many each time, and the newest: others
+must not wait behind a host that has much to take."""
 
 MOST_HELD = 2_000
 """Effects in the hands of one process."""
@@ -38,6 +40,9 @@ WAITING_SHARE = 0.2
 ORDER_SECONDS = 0.5
 UNWRITTEN_SECONDS = 60.0
 """A predecessor that is not found, and is younger than this, may still have to be written by its commit."""
+
+FAULT_SECONDS = 60.0
+"""After how long an effect comes again that met a fault of ours."""
 
 STOP_SECONDS = 10.0
 CLAIM_SECONDS = 3.0
@@ -79,6 +84,7 @@ class Outbox:
         self._claiming: asyncio.Task[None] | None = None
         self._stopping = False
         self._said = ""
+        self._probe = PROBE
 
     # Claiming
 
@@ -119,24 +125,38 @@ class Outbox:
         is_full = any(lane.is_full and lane.is_moving for lane in self._lanes)
         if is_full or self._holding >= MOST_HELD:
             await asyncio.sleep(FULL_SECONDS)
-        room = min(PROBE if is_full else BATCH, MOST_HELD - self._holding)
+        self._probe = min(2 * self._probe, BATCH) if is_full else PROBE // 2
+        room = min(self._probe if is_full else BATCH, MOST_HELD - self._holding)
         if room <= 0:
             return True
-        claimed = await self._store.claim_due("effect", room, self._lease, utc_now())
+        claimed = await self._store.claim_due("effect", room, self._lease, utc_now(), newest=is_full)
         self._say("")
         if claimed:
             crash_point("effects.claimed")
         now = self._clock()
         for leased in claimed:
-            self._admit(Item(leased, host_of(leased.doc.get("request") or {}), now))
+            item = Item(leased, host_of(leased.doc.get("request") or {}), now)
+            with self._guard(item):
+                self._admit(item)
         return len(claimed) == room
+
+    @contextmanager
+    def _guard(self, item: Item) -> Iterator[None]:
+        """Give an effect back when a fault would leave it in nobody's hands."""
+        try:
+            yield
+        # The edge of what is done with one effect: the others go on.
+        except Exception:  # noqa: BLE001
+            logger().exception("effect not done", effect=item.leased.key)
+            if self._held.get(item.leased.key) is item:
+                self._put_off(item, FAULT_SECONDS)
 
     def _admit(self, item: Item) -> None:
         """Let a claimed effect into its lane, or find out whether it may go."""
         self._holding += 1
         self._held[item.leased.key] = item
         if item.doc.get("ending"):
-            self._begin(self._bury(item))
+            self._begin(item, self._bury)
         elif item.doc.get("after"):
             self._follow(item)
         else:
@@ -168,7 +188,7 @@ class Outbox:
         elif ended is not None:
             self._go_after(item, ended)
         else:
-            self._begin(self._look_before(item))
+            self._begin(item, self._look_before)
 
     async def _look_before(self, item: Item) -> None:
         """Read the effect that goes before one; another process may hold it."""
@@ -202,19 +222,20 @@ class Outbox:
                 lane.busy -= 1
                 self._put_off(item, 0.0)
                 continue
-            self._begin(self._attempt(lane, item))
+            self._begin(item, partial(self._attempt, lane))
 
-    def _begin(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _begin(self, item: Item, work: Callable[[Item], Awaitable[None]]) -> None:
+        task = asyncio.create_task(self._guarded(item, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, item: Item, work: Callable[[Item], Awaitable[None]]) -> None:
+        with self._guard(item):
+            await work(item)
 
     async def _attempt(self, lane: Lane, item: Item) -> None:
         try:
             outcome = await self._send(item.doc)
-        except asyncio.CancelledError:
-            self._put_off(item, 0.0)
-            raise
         # The edge to what a sender does: an effect must not be lost for a fault of ours.
         except Exception as error:  # noqa: BLE001
             logger().exception("effect not sent", effect=item.leased.key)
@@ -299,4 +320,7 @@ class Outbox:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for item in list(self._held.values()):
+            if item.leased.key in self._held:
+                self._put_off(item, 0.0)
         await self._finisher.close()

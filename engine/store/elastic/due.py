@@ -68,8 +68,10 @@ class Leases:
         """
         self._unseen.add(kind)
 
-    async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
-        """Hand out up to `n` pending documents that are due and that nobody holds, oldest first.
+    async def claim_due(
+        self, kind: DueKind, n: int, lease_seconds: float, now: datetime, *, newest: bool = False
+    ) -> list[Leased]:
+        """Hand out up to `n` pending documents that are due and that nobody holds, oldest or newest first.
 
         `next` is the time at which a document may be taken: when it is due, or when the lease on it ends.
         Raises StoreError; what was leased by then comes again when the lease ends.
@@ -77,7 +79,7 @@ class Leases:
         until = iso(now + timedelta(seconds=lease_seconds))
         leased: list[Leased] = []
         for _ in range(ROUNDS):
-            hits = await self._due(kind, n - len(leased), now)
+            hits = await self._due(kind, n - len(leased), now, "desc" if newest else "asc")
             if not hits:
                 break
             mine = await self._lease(kind, hits, until)
@@ -159,7 +161,7 @@ class Leases:
     def _where(self, kind: DueKind) -> str:
         return alias(self._cluster.place, INDEX_OF[kind])
 
-    async def _due(self, kind: DueKind, n: int, now: datetime) -> list[Hit]:
+    async def _due(self, kind: DueKind, n: int, now: datetime, order: str) -> list[Hit]:
         where = self._where(kind)
         if kind in self._unseen:
             # Before the refresh: what is written meanwhile is for the next one.
@@ -168,7 +170,7 @@ class Leases:
         body = {
             "size": n,
             "query": {"range": {"next": {"lte": iso(now)}}},
-            "sort": [{"next": "asc"}, {"key": "asc"}],
+            "sort": [{"next": order}, {"key": order}],
             "seq_no_primary_term": True,
             "track_total_hits": False,
         }

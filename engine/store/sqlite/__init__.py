@@ -109,14 +109,16 @@ class SqliteStore:
         except (StoreError, BusyError) as error:
             _log.warning("store.traces_dropped", traces=len(traces), error=str(error))
 
-    async def claim_due(self, kind: DueKind, n: int, lease_seconds: float, now: datetime) -> list[Leased]:
-        """Hand out up to `n` pending documents that are due and that nobody holds, oldest first."""
+    async def claim_due(
+        self, kind: DueKind, n: int, lease_seconds: float, now: datetime, *, newest: bool = False
+    ) -> list[Leased]:
+        """Hand out up to `n` pending documents that are due and that nobody holds, oldest or newest first."""
         try:
             if not anything_due(self._reader, kind, now):
                 return []
         except sqlite3.Error as error:
             raise self._fault(error) from error
-        return await self._writer.run(claiming(kind, n, lease_seconds, now), beside=True)
+        return await self._writer.run(claiming(kind, n, lease_seconds, now, newest=newest), beside=True)
 
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
         """Write what became of it and give the lease back; False when the lease was lost in between."""

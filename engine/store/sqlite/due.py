@@ -19,7 +19,7 @@ def anything_due(connection: sqlite3.Connection, kind: DueKind, now: datetime) -
 
 
 def claiming(
-    kind: DueKind, n: int, lease_seconds: float, now: datetime
+    kind: DueKind, n: int, lease_seconds: float, now: datetime, *, newest: bool = False
 ) -> Callable[[sqlite3.Connection], list[Leased]]:
     """Return the job that leases up to `n` documents.
 
@@ -29,7 +29,8 @@ def claiming(
     lease, until = new_id(), iso(now + timedelta(seconds=lease_seconds))
 
     def job(connection: sqlite3.Connection) -> list[Leased]:
-        due = f"FROM {table} WHERE next <= ? ORDER BY next, n LIMIT ?"
+        order = "next DESC, n DESC" if newest else "next, n"
+        due = f"FROM {table} WHERE next <= ? ORDER BY {order} LIMIT ?"
         rows = connection.execute(f"SELECT key, doc {due}", (iso(now), n)).fetchall()
         # In the same transaction these are the same rows.
         sql = f"UPDATE {table} SET next = ?, lease = ? WHERE n IN (SELECT n {due})"  # noqa: S608
