@@ -4,6 +4,7 @@ HeadraceError
 ├── InputError          what a client sent cannot be taken (status, code, places)
 ├── NodeError           a node failed; its journal is dropped, the run goes on by port `error`
 │   └── CallError       an outgoing call that brought no answer
+│       └── UnsetSecretError  it names a secret that is not set
 ├── ExpressionError     an expression or template that does not compile
 ├── PathError           a path that does not compile, or an operation that cannot be applied
 ├── WorkspaceError      a workspace that cannot be read at all
@@ -63,6 +64,10 @@ class CallError(NodeError):
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
+
+
+class UnsetSecretError(CallError):
+    """A call that names a secret which is not set."""
 
 
 class ExpressionError(HeadraceError):

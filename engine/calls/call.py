@@ -20,7 +20,7 @@ import msgspec
 
 from headrace.engine.calls.address import Target, read_url
 from headrace.engine.calls.signing import signed_headers
-from headrace.engine.errors import CallError
+from headrace.engine.errors import CallError, UnsetSecretError
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ENCODINGS = ("json", "form", "text")
@@ -160,7 +160,7 @@ class Values:
         secret = self._secrets(name)
         if secret is None:
             reason = f"the secret {name} is not set: set the environment variable {name} or {name}_FILE"
-            raise CallError(reason, retryable=True)
+            raise UnsetSecretError(reason, retryable=True)
         self.used.append(secret)
         return secret
 

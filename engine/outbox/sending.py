@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from headrace.engine.calls.client import Reply
-from headrace.engine.errors import CallError
+from headrace.engine.errors import CallError, UnsetSecretError
 from headrace.engine.model import Doc, from_iso, iso, utc_now
 from headrace.engine.outbox.retry import Outcome, asked_wait, backoff, judge
 
@@ -76,7 +76,9 @@ class Sending:
             return said(await self._calls.send(call, key=doc["id"], traceparent=doc.get("traceparent")))
         except CallError as error:
             again = error.retryable
-            return Outcome("again" if again else "dead", _since(began), error=error.reason, down=again)
+            # A secret that is not set says nothing of the host.
+            down = again and not isinstance(error, UnsetSecretError)
+            return Outcome("again" if again else "dead", _since(began), error=error.reason, down=down)
 
 
 def said(reply: Reply) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.engine.calls.client import Reply
-from headrace.engine.errors import CallError
+from headrace.engine.errors import CallError, UnsetSecretError
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Doc, from_iso
 from headrace.engine.outbox.breaker import FAILURES, Breaker
@@ -115,6 +115,12 @@ async def test_no_answer_is_an_error(again: bool, verdict: str) -> None:
     send = Sending(FakeCalls(CallError("why", retryable=again)), FakeMails(), 30)
     outcome = await send(effect("a").doc)
     assert (outcome.verdict, outcome.error, outcome.down) == (verdict, "why", again)
+
+
+async def test_a_secret_that_is_not_set_is_not_the_hosts_fault() -> None:
+    send = Sending(FakeCalls(UnsetSecretError("why", retryable=True)), FakeMails(), 30)
+    outcome = await send(effect("a").doc)
+    assert (outcome.verdict, outcome.down) == ("again", False)
 
 
 def test_an_answer_that_cannot_be_read_was_one() -> None:
