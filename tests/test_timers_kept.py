@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from headrace.engine.errors import StoreError
 from headrace.engine.held import VersionError
-from headrace.engine.model import Doc, EventInput
+from headrace.engine.model import Doc, EventInput, iso
 from headrace.engine.store.copying import Copying
-from headrace.engine.store.protocol import Leased, Query
+from headrace.engine.store.protocol import Change, Leased, Outcome, Query
 from headrace.engine.store.upkeep import open_moving
 from headrace.engine.timers.kinds import fire_run, fire_wake
 from headrace.engine.timers.worker import MOST_TRIES
@@ -130,6 +131,24 @@ async def test_a_version_that_does_not_load_any_more_is_tried_for_a_day(open_lab
         assert timer["status"] == "dead"
         assert await fire(lab, now) == 0
         assert await counters(lab) == {"before": 1}
+
+
+async def test_a_store_that_is_away_for_a_moment(open_lab: OpenLab) -> None:
+    async with open_lab({"w": waiting()}, timers=False) as lab:
+        await lab.track("x", received=NOW)
+        await lab.settle()
+        commit = lab.store.commit
+
+        async def away(_: Change) -> Outcome:
+            raise StoreError("away")
+
+        lab.store.commit = away  # type: ignore[assignment,method-assign]
+        assert await fire(lab, NOW + HOUR) == 1
+        timer = await lab.one("timer")
+        assert (timer["status"], timer["due"]) == ("pending", iso(NOW + HOUR + timedelta(seconds=5)))
+        lab.store.commit = commit  # type: ignore[method-assign]
+        assert await fire(lab, NOW + HOUR + timedelta(seconds=5)) == 1
+        assert await counters(lab) == {"before": 1, "n": 1}
 
 
 async def test_a_clock_that_is_set_back_and_forward(open_lab: OpenLab) -> None:

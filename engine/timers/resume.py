@@ -92,7 +92,7 @@ class Resumption:
             if not leaving:
                 return start
             await self._go_on(attempt, entries, leaving)
-        draft.marks.append(mark_of(self.timer, self.outcome))
+        draft.marks.insert(0, mark_of(self.timer, self.outcome))
         if not await commit(parts, job, attempt):
             return None
         job.committed.append(attempt)

@@ -22,10 +22,11 @@ GATHER_SECONDS = 0.003
 STOP_SECONDS = 12.0
 
 OTHERS_SECONDS = 60.0
+AWAY_SECONDS = 5.0
 BUSY_SECONDS = 1.0
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 3600.0
-MOST_TRIES = 20
+MOST_TRIES = 35
 """How often a timer that cannot be fired is tried, a day in all, before it is given up."""
 
 Fires = Callable[[Parts, Leased, datetime], Awaitable[Doc]]
@@ -48,6 +49,7 @@ class TimerWorker:
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
         self._claimed = 0
+        self._away = False
         self._ended: list[tuple[Leased, Doc]] = []
         self._writing: asyncio.Task[None] | None = None
 
@@ -87,12 +89,15 @@ class TimerWorker:
             lease = self._parts.settings.timers_lease_seconds
             claimed = await self._parts.store.claim_due("timer", room, lease, self._clock())
         except (StoreError, BusyError) as error:
-            logger().warning("timers not claimed", error=str(error))
+            if not self._away:
+                logger().warning("timers not claimed", error=str(error))
+            self._away = True
             return False
         # The edge of the task: whatever went wrong, the next look tries again.
         except Exception:  # noqa: BLE001
             logger().exception("timers not claimed")
             return False
+        self._away = False
         self._claimed += len(claimed)
         for leased in claimed:
             crash_point("timers.claimed")
@@ -136,8 +141,10 @@ class TimerWorker:
             return await fires(self._parts, leased, now)
         except BusyError:
             return put_off(leased.doc, now, BUSY_SECONDS)
-        except StoreError:
-            raise
+        except StoreError as error:
+            # What could not be written now, or read, can be soon; if even this cannot be written, the lease ends.
+            logger().warning("timer put off", timer=leased.key, error=str(error))
+            return put_off(leased.doc, now, AWAY_SECONDS)
         except HeadraceError as error:
             logger().error("timer not fired", timer=leased.key, error=str(error))
             return failed(leased.doc, now, str(error))
