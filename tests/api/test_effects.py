@@ -3,9 +3,11 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from headrace.engine.model import make_key, new_id
 from headrace.engine.store.protocol import Change
-from tests.api.conftest import ADMIN, READ, Opens, Server
+from tests.api.conftest import ADMIN, READ, Opens, Server, body_of
 from tests.outbox.conftest import effect
 
 DEAD: Any = {"status": "dead", "reason": "status 404", "tries": 1}
@@ -46,11 +48,17 @@ async def test_an_effect_is_sent_again_and_dropped_by_the_admin(open_server: Ope
         assert (await server.read(f"{path}/resend?tenant=other", method="POST")).status_code == 404
 
 
-async def test_a_refused_address_is_dead_and_tells_why(server: Server) -> None:
-    path = await put(server, "a", "127.0.0.1:9", profile=None)
+async def until_dead(server: Server, path: str) -> Any:
+    """Wait until an effect is dead, and return it."""
     async with asyncio.timeout(5):
         while (found := (await server.read(path)).json())["status"] != "dead":  # noqa: ASYNC110 - over HTTP
             await asyncio.sleep(0.05)
+    return found
+
+
+async def test_a_refused_address_is_dead_and_tells_why(server: Server) -> None:
+    path = await put(server, "a", "127.0.0.1:9", profile=None)
+    found = await until_dead(server, path)
     assert "refused" in found["reason"]
     (event,) = (await server.read("/api/events?type=webhook-dead")).json()["items"]
     assert event["door"] == "internal"
@@ -59,3 +67,29 @@ async def test_a_refused_address_is_dead_and_tells_why(server: Server) -> None:
     metrics = (await server.client.get("/metrics")).text
     assert 'headrace_effect_attempts_total{host="127.0.0.1:9",outcome="dead"} 1.0' in metrics
     assert "headrace_effects_pending" in metrics
+
+
+@pytest.mark.parametrize(("depth", "told"), [(None, 1), (2, 3), (3, None)])
+async def test_dead_effects_of_dead_effects_are_told_three_deep(
+    server: Server, depth: int | None, told: int | None
+) -> None:
+    context = {} if depth is None else {"webhook_dead": {"depth": depth}}
+    sent = await server.track(body_of("a", session="s", context=context))
+    assert sent.status_code == 200
+    (event,) = (await server.read("/api/events?type=a")).json()["items"]
+    profile = sent.json()["profile"]["id"]
+    path = await put(server, "x", "127.0.0.1:9", event=event["key"], profile=profile)
+    await until_dead(server, path)
+    found = (await server.read("/api/events?type=webhook-dead")).json()["items"]
+    assert [one["context"]["webhook_dead"]["depth"] for one in found] == [told] * (told is not None)
+    assert all(one["profile"] == profile for one in found)
+
+
+async def test_a_dead_effect_of_an_erased_profile_or_source_harms_nobody(server: Server) -> None:
+    gone = await put(server, "a", "127.0.0.1:9", profile="erased")
+    await until_dead(server, gone)
+    (event,) = (await server.read("/api/events?type=webhook-dead")).json()["items"]
+    assert event["profile"] is None
+    nobody = await put(server, "b", "127.0.0.1:9", source="removed")
+    await until_dead(server, nobody)
+    assert len((await server.read("/api/events?type=webhook-dead")).json()["items"]) == 1

@@ -25,6 +25,7 @@ POINTS = ("effects.claimed", "effects.sent:3", "effects.done", "")
 """Where it dies, in turn; the last one whenever the traffic ends."""
 
 SETTLED_SECONDS = 60.0
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SENDS = {
     "HEADRACE_ALLOW_ADDRESSES": "127.0.0.1/32",
     "HEADRACE_OUTBOX_LEASE_SECONDS": "2",
@@ -190,7 +191,7 @@ async def test_what_is_refused_is_dead_and_told_once(
     workspace = write_workspace(tmp_path / "telling", count=telling(receiver.url), dead=dead)
     receiver.answer = 410
     server = start(workspace, **SENDS)
-    assert server.post(track_body("count", session="one", ids=["e1"]))[0] == 200
+    assert server.post(track_body("count", session="one", ids=["e1"]), traceparent=PARENT)[0] == 200
     await settle(server)
     (effect,) = server.get("/api/effects")[1]["items"]
     assert (effect["status"], effect["reason"], len(receiver.calls)) == ("dead", "status 410", 1)
@@ -207,3 +208,7 @@ async def test_what_is_refused_is_dead_and_told_once(
     await settle(server)
     assert server.get(f"/api/effects/{effect['id']}")[1]["status"] == "sent"
     assert len({headers["idempotency-key"] for headers, _ in receiver.calls}) == 1
+    assert {headers["traceparent"] for headers, _ in receiver.calls} == {PARENT}
+    # The secret is in no answer, no log, and nowhere in what is kept.
+    for text in (effect, story, server.text(), server.place.contents("effects")):
+        assert SENDS["HOOK"] not in str(text)
