@@ -66,7 +66,8 @@ class Draft:
 
         What its runs wait for is taken out of it, so that no node sees it, until it is written.
         """
-        self.waits = []
+        if self.waits:
+            self.waits = []
         if WAITS in doc:
             self.waits = doc[WAITS]
             doc = {name: value for name, value in doc.items() if name != WAITS}
