@@ -9,6 +9,7 @@ from headrace.engine.model import make_key, new_id
 from headrace.engine.store.protocol import Change
 from tests.api.conftest import ADMIN, READ, Opens, Server, body_of
 from tests.outbox.conftest import effect
+from tests.outbox.smtp import mail_server
 
 DEAD: Any = {"status": "dead", "reason": "status 404", "tries": 1}
 
@@ -93,3 +94,18 @@ async def test_a_dead_effect_of_an_erased_profile_or_source_harms_nobody(server:
     nobody = await put(server, "b", "127.0.0.1:9", source="removed")
     await until_dead(server, nobody)
     assert len((await server.read("/api/events?type=webhook-dead")).json()["items"]) == 1
+
+
+async def test_a_mail_goes_to_the_server_of_the_settings(open_server: Opens) -> None:
+    async with mail_server() as mails:
+        settings: Any = {"smtp": f"smtp+plain://me@127.0.0.1:{mails.port}", "smtp_password": "mail-password"}
+        async with open_server(mail_from="shop@shop.example", **settings) as server:
+            request = {"mail": {"to": ["kim@example.org"], "subject": "Hello", "text": "Hello Kim"}}
+            path = await put(server, "m", request=request)
+            async with asyncio.timeout(5):
+                while (found := (await server.read(path)).json())["status"] != "sent":  # noqa: ASYNC110 - over HTTP
+                    await asyncio.sleep(0.05)
+    ((sender, recipients, text),) = mails.mails
+    assert (sender, recipients, found["host"]) == ("shop@shop.example", ["kim@example.org"], "mail")
+    assert f"Message-ID: <{found['id']}@headrace>" in text
+    assert "mail-password" not in str(found)
