@@ -2,6 +2,8 @@
 
 import signal
 import time
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -62,25 +64,41 @@ def test_a_wait_takes_as_long_as_it_says(start: Starts, waits: Path) -> None:
     assert 'headrace_timers_total{outcome="fired"}' in server.request("GET", "/metrics")[2].decode()
 
 
+def send(server: Server, event: str, sessions: list[str]) -> None:
+    """Send an event for each session, the same one each time, as far as the server lives."""
+    with suppress(OSError, HTTPException):
+        for session in sessions:
+            body = track_body(event, session=session, ids=[f"{event}-{session}"])
+            assert server.post(body)[0] == 200
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_each_point_of_a_timers_way(start: Starts, waits: Path, point: str) -> None:
     sessions = [f"s{n}" for n in range(6)]
     lease: dict[str, Any] = {"HEADRACE_TIMERS_LEASE_SECONDS": "2"}
     # The third timer that comes by there kills the process, others are under way.
     server = start(waits, HEADRACE_CRASH_AT=f"{point}:3", **lease)
-    for session in sessions:
-        assert server.post(track_body("begin", session=session))[0] == 200
+    send(server, "begin", sessions)
     assert server.wait_until_ended() == -signal.SIGKILL
-    server = start(waits, HEADRACE_CRASH_AT=f"{point}:4", **lease)
-    for session in sessions:
-        assert server.post(track_body("end", session=session))[0] == 200
-    assert server.wait_until_ended() == -signal.SIGKILL
-    servers = [start(waits, **lease), start(waits, **lease)]
-    time.sleep(2.5)
-    for session in sessions:
-        servers[0].post(track_body("end", session=session))
-    wait_until(servers[1], {"later": 1, "ended": 1}, *sessions)
+    servers = [start(waits, HEADRACE_CRASH_AT=f"{point}:4", **lease)]
+    send(servers[0], "begin", sessions)
+    wait_until_waiting(servers[0], *sessions)
+    send(servers[0], "end", sessions)
+    servers += [start(waits, **lease), start(waits, **lease)]
+    send(servers[1], "begin", sessions)
+    wait_until_waiting(servers[1], *sessions)
+    send(servers[1], "end", sessions)
+    wait_until(servers[2], {"later": 1, "ended": 1}, *sessions)
     # Whatever is still due is fired too, and changes nothing more.
     time.sleep(3)
-    wait_until(servers[0], {"later": 1, "ended": 1}, *sessions)
-    assert servers[0].stop() == servers[1].stop() == 0
+    wait_until(servers[1], {"later": 1, "ended": 1}, *sessions)
+    assert servers[1].stop() == servers[2].stop() == 0
+
+
+def wait_until_waiting(server: Server, *sessions: str) -> None:
+    """Wait until every run waits for its event, or the server is dead."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    with suppress(OSError, HTTPException):
+        while not all(found.get("later") for found in counters(server, *sessions)):
+            assert time.monotonic() < until
+            time.sleep(0.1)
