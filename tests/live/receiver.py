@@ -74,6 +74,9 @@ class Receiver:
     async def _down(self) -> None:
         server, self._server = self._server, None
         if server is not None:
+            # First accept no more, then close: asyncio loses a connection that comes in the turn of the close.
+            self._loop.remove_reader(server.sockets[0].fileno())
+            await asyncio.sleep(0.01)
             server.close()
         # What was accepted just now becomes a connection in the next turns.
         for _ in range(3):
