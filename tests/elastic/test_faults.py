@@ -106,8 +106,12 @@ def rigged(node: ElasticsearchNode, path: Path, options: str, deadline: float) -
     host, _, port = node.host.partition(":")
     with own_place(node) as place, FaultProxy(host, int(port)) as proxy:
         behind = ElasticPlace(node, place.url.replace(node.host, proxy.host) + options)
-        environ = {"HEADRACE_REQUEST_DEADLINE_SECONDS": f"{deadline:g}"}
-        server = Server(write_workspace(path / "workspace"), path / "data", place=behind, **environ)
+        server = Server(
+            write_workspace(path / "workspace"),
+            path / "data",
+            place=behind,
+            HEADRACE_REQUEST_DEADLINE_SECONDS=f"{deadline:g}",
+        )
         try:
             yield Rig(server.wait_until_ready(), proxy, place, deadline)
             assert server.stop() == 0
