@@ -9,6 +9,7 @@ REFUSALS = frozenset((400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 422, 431
 
 def kept(server: Server) -> dict[str, int]:
     """Return how many documents of each kind there are; marks of events that are not saved stand apart."""
+    server.wait_until_written()
     return server.place.counts()
 
 
