@@ -14,7 +14,7 @@ from headrace.engine.store.elastic import ElasticStore, backlog, commit, keeping
 from headrace.engine.store.elastic.cluster import AwayError, RefusedError
 from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.sweep import Sweeper
-from headrace.engine.store.protocol import Query, Ref, Row
+from headrace.engine.store.protocol import Query, Ref, Row, Write
 from tests.elastic.conftest import DEDUP_DAYS, Rig
 from tests.store_contract import (
     NOW,
@@ -251,3 +251,26 @@ async def test_marks_are_known_at_once(rig: Rig) -> None:
     )
     assert has_committed(await rig.store.commit(change(profile=profile_write("p"), marks=[mark])))
     assert await one(rig.store, "seen", mark.key) is not None
+
+
+async def test_a_change_that_writes_nothing_has_its_copy_checked(rig: Rig, other: ElasticStore) -> None:
+    assert has_committed(await rig.store.commit(visit("p", "e")))
+    await written(rig.store)
+    ref = Ref("profile", key_of("profile", "p"))
+
+    async def idle() -> bool:
+        (copy,) = await rig.store.read([ref], recent=True)
+        assert copy is not None
+        return has_committed(
+            await rig.store.commit(change(profile=Write(ref.key, copy.doc, copy.version, changed=False)))
+        )
+
+    assert await idle()
+    newer = profile_write("p", await there(other, "profile", ref.key), new=True)
+    assert has_committed(await other.commit(change(profile=newer)))
+    assert not await idle()
+    mine = profile_write("p", await there(rig.store, "profile", ref.key))
+    assert has_committed(await rig.store.commit(change(profile=mine)))
+    await other.erase("main", "p")
+    assert not await idle()
+    assert await one(rig.store, "profile", ref.key) is None

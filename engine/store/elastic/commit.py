@@ -104,7 +104,7 @@ class Committer:
 
     async def _commit_in_turn(self, work: Work) -> Outcome:
         work.check_time()
-        if work.change.id in self._came or work.is_idle:
+        if work.change.id in self._came:
             return COMMITTED
         if self._is_stale(work.record):
             return CONFLICT
@@ -117,6 +117,8 @@ class Committer:
         return outcome
 
     async def _commit(self, work: Work) -> Outcome:
+        if work.is_idle:
+            return COMMITTED if await self._is_as_read(work.record) else CONFLICT
         if (lost := await self._is_behind(work)) is not None:
             return lost
         await self._make_room(work)
@@ -159,6 +161,13 @@ class Committer:
             and known.until > monotonic()
             and known.version > (record.base.term, record.base.seq_no)
         )
+
+    async def _is_as_read(self, record: Record | None) -> bool:
+        """Say whether a record that need not be written still has the version that was read, maybe of a copy."""
+        found = None if record is None else await self._records.source(record.where, record.id)
+        if found is None or record is None or record.base is None:
+            return False
+        return (found[0].seq_no, found[0].term) == (record.base.seq_no, record.base.term)
 
     async def _is_behind(self, work: Work) -> Outcome | None:
         """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
