@@ -72,7 +72,7 @@ def _copy(value: Any, depth: int, left: list[int]) -> Any:
         _take(left, 2 * len(value) + 2)
         if kind is list:
             return [_copy(item, depth + 1, left) for item in value]
-        return {_copy_key(key, left): _copy(item, depth + 1, left) for key, item in value.items()}
+        return _copy_object(value, depth + 1, left)
     if kind is str:
         return _copy_text(value, left)
     if value is None or kind is bool:
@@ -82,6 +82,24 @@ def _copy(value: Any, depth: int, left: list[int]) -> Any:
     if isinstance(value, datetime):
         return iso_text(value)
     raise PathError(f"{_kind(value)} cannot be written: it is not JSON")
+
+
+def _copy_object(value: dict[Any, Any], depth: int, left: list[int]) -> dict[str, Any]:
+    """Return a copy of an object; of plain texts, which are most of what is in one, only the size is looked at."""
+    made: dict[str, Any] = {}
+    size = 0
+    for key, item in value.items():
+        if type(key) is str and key.isascii():
+            size += len(key)
+        else:
+            _copy_key(key, left)
+        if type(item) is str and item.isascii():
+            size += len(item)
+            made[key] = item
+        else:
+            made[key] = item if item is None else _copy(item, depth, left)
+    _take(left, size)
+    return made
 
 
 def _take(left: list[int], size: int) -> None:

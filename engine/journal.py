@@ -150,13 +150,14 @@ class Writer:
     def effect(self, ordered: bool, request: Any) -> None:
         """Record a deferred call; it is pending until the outbox has sent it."""
         key = self._next_key("effect")
-        doc = self._origin(key) | {
+        origin = self._origin(key)
+        doc = origin | {
             "source": self.passage.source["id"],
             "request": kept(request),
             "ordered": ordered,
             "attempts": [],
             "status": "pending",
-            "due": iso(self.passage.now),
+            "due": origin["created"],
             "lease": None,
             "response": None,
         }
