@@ -137,10 +137,10 @@ class ElasticStore:
         self, kind: DueKind, n: int, lease_seconds: float, now: datetime, *, newest: bool = False
     ) -> list[Leased]:
         """Hand out up to `n` pending documents that are due and that nobody holds, oldest or newest first."""
-        self._raise_closed()
+        # Whoever looks for work every second is no change that waits.
+        await self._ask()
         await self._backlog.flush()
-        async with self._working():
-            return await self._leases.claim_due(kind, n, lease_seconds, now, newest=newest)
+        return await self._leases.claim_due(kind, n, lease_seconds, now, newest=newest)
 
     async def done(self, kind: DueKind, leased: Leased, doc: Doc) -> bool:
         """Write what became of it and give the lease back; False when the lease was lost in between."""
