@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.server import Doc, Server, track_body, write_workspace
+from tests.live.server import OUTGOING, Doc, Server, track_body, write_workspace
 from tests.parts.elasticsearch import ElasticsearchNode
 from tests.store_fixtures import own_place
 from tests.stores import STORES, EmbeddedPlace, Place
@@ -115,7 +115,7 @@ def shared_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def shared(tmp_path_factory: pytest.TempPathFactory, shared_place: Place) -> Iterator[Server]:
     """Start one server on each store for all tests that a sound server survives."""
     path = tmp_path_factory.mktemp("shared")
-    workspace = write_workspace(path / "workspace", curious=CURIOUS)
+    workspace = write_workspace(path / "workspace", curious=CURIOUS, outgoing=OUTGOING)
     data = shared_place.data if isinstance(shared_place, EmbeddedPlace) else path / "data"
     server = Server(workspace, data, place=shared_place, HEADRACE_BODY_TIMEOUT_SECONDS="1")
     try:

@@ -36,6 +36,20 @@ COUNTING: dict[str, Any] = {
 Doc = dict[str, Any]
 
 
+OUTGOING: Doc = {
+    "on": {"event": ["outgoing"]},
+    "nodes": {
+        "tell": {
+            "plugin": "webhook",
+            "config": {"url": "https://receiver.example/"},
+            "then": {"queued": ["wait"]},
+        },
+        "wait": {"plugin": "wait", "config": {"period": "1d"}},
+    },
+}
+"""Leaves an effect that nobody takes, and a run that waits."""
+
+
 def write_workspace(path: Path, **workflows: Doc) -> Path:
     """Write a workspace with two sources, and the workflow that counts unless others are given."""
     (path / "workflows").mkdir(parents=True)

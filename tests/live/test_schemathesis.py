@@ -3,6 +3,7 @@
 Requests with any ids at all, most of which find nothing, are the business of the tests of the document itself.
 """
 
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import pytest
@@ -40,7 +41,21 @@ def known(shared: Server) -> Known:
     assert status == 200
     ids = {"/api/profiles/{id}": answer["profile"]["id"], "/api/sessions/{id}": "known"}
     ids |= {"/api/events/{id}": "known", "/api/events/{id}/story": "known-2"}
+    assert shared.post(track_body("outgoing", session="known-3"))[0] == 200
+    for kind, deeds in (("effects", ("/resend", "/drop")), ("timers", ("/cancel",))):
+        found = first_of(shared, f"/api/{kind}")
+        ids |= {f"/api/{kind}/{{id}}{deed}": found for deed in ("", *deeds)}
     return Known(schemathesis.openapi.from_url(f"http://127.0.0.1:{shared.port}/openapi.json"), ids)
+
+
+def first_of(server: Server, path: str) -> str:
+    """Return the id of the newest thing of a list, once it is there."""
+    until = monotonic() + 20
+    while not (items := server.get(path)[1]["items"]):
+        assert monotonic() < until, f"{path} stays empty"
+        sleep(0.1)
+    found: str = items[0]["id"]
+    return found
 
 
 def aim(case: Any, path: str, ids: dict[str, str]) -> None:
@@ -49,7 +64,7 @@ def aim(case: Any, path: str, ids: dict[str, str]) -> None:
         case.body["source"]["id"] = "web"
     if case.path_parameters and "source_id" in case.path_parameters:
         case.path_parameters["source_id"] = "web"
-    if path in ids and case.method == "GET":
+    if path in ids and case.method != "DELETE":
         case.path_parameters["id"] = ids[path]
         case.query = {}
 
