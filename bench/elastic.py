@@ -54,7 +54,7 @@ Found = dict[tuple[str, str], list[Measured]]
 
 def parts(scale: float) -> tuple[Part, ...]:
     """Return the kinds of load."""
-    return (Part("1 event", int(8_000 * scale), 1, 64), Part("50 events", int(400 * scale), 50, 16))
+    return (Part("1 event", int(8_000 * scale), 1, 128), Part("50 events", int(400 * scale), 50, 16))
 
 
 def one_round(
