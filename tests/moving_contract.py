@@ -221,8 +221,8 @@ class MovingContract:
             await store.reown("main", "p-n3", "p-n4")
         written, found = await copied(source, target)
         assert found.differences == []
-        # Profile, session and event; the effect; the session and the event that have another profile now.
-        assert written == 6
+        # Profile, session and event; the effect; the session, event and timer that have another profile now.
+        assert written == 7
         assert await everything(source) == await everything(target)
 
     async def test_a_store_with_other_data_is_refused(
