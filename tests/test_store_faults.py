@@ -157,7 +157,7 @@ async def test_an_answer_after_the_deadline(open_lab: OpenLab, faulty: list[Faul
 
 
 async def test_without_ids_a_conflict_counts_once(open_lab: OpenLab, faulty: list[Faulty]) -> None:
-    async with open_lab(FILES, wrapping(faulty)) as lab:
+    async with open_lab(FILES, wrapping(faulty), timers=False, outbox=False) as lab:
         faulty[0].plans = ["conflict", "conflict"]
         answer = await lab.track("y", "y")
         assert await lab.counter() == 2

@@ -61,7 +61,8 @@ class Server:
         return await self.engine.track(make_request(event, **more))
 
     async def all(self, kind: AskKind) -> list[Doc]:
-        """Return all documents of a kind, oldest first."""
+        """Return all documents of a kind, oldest first, those too that only stand in their records yet."""
+        assert await self.store._backlog.flush()
         await refresh(self.store._cluster, f"{self.store._cluster.place.prefix}-*")
         return (await self.store.find(Query(kind, limit=1000))).items[::-1]
 

@@ -1,6 +1,7 @@
 """Makes templates and indices, and says whether the cluster can be used."""
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 from headrace.engine.store.elastic.cluster import AwayError, Cluster, RefusedError
@@ -18,6 +19,11 @@ LEAST_MAJOR = 9
 ABOUT_ID = "store"
 MASTER_SECONDS = 30.0
 """Changes of a cluster's state wait for its master, which may be busy."""
+
+BEING_MADE_SECONDS = 10.0
+"""How long an answer of a cluster that cannot read the version yet is no answer: another process may make it."""
+
+LOOK_AGAIN_SECONDS = 0.1
 
 
 class Setup:
@@ -61,14 +67,26 @@ class Setup:
 
     async def found_version(self) -> int | None:
         """Return the version of the indices, or None when there are none."""
-        place = self._cluster.place
         try:
-            about = await self._cluster.ask_json("GET", f"/{alias(place, 'about')}/_doc/{ABOUT_ID}")
+            about = await self._about()
         except RefusedError as error:
             if error.status != 404:
                 raise
             return None
         return int(about["_source"]["version"])
+
+    async def _about(self) -> Any:
+        """Return the document that tells the version. An index that is being made cannot be read for a moment."""
+        ends = monotonic() + BEING_MADE_SECONDS
+        while True:
+            try:
+                return await self._cluster.ask_json(
+                    "GET", f"/{alias(self._cluster.place, 'about')}/_doc/{ABOUT_ID}"
+                )
+            except AwayError:
+                if self._cluster.is_silent or monotonic() > ends:
+                    raise
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def put_templates(self) -> None:
         """Put the templates by which new indices are made."""
