@@ -10,6 +10,15 @@ from headrace.engine.store.protocol import CLAIMED, Change, Row, Stored, Version
 WAITS = "waits"
 """What the runs of a profile wait for; only profiles for which some do have it."""
 
+PAST = "past"
+"""What its segments know of the events of a profile; see `segments.past`."""
+
+OWN = (WAITS, PAST, "changed", "absorbed")
+"""Members of a profile that are the engine's own: no node, no expression and no door sees them."""
+
+NOTES = frozenset((*OWN, "throttles", "ordered"))
+"""All members of a profile in which the engine remembers what is going on; they are for the read API."""
+
 HIDDEN = "hidden"
 """Marks a session that was not to be saved: it only says which profile its id belongs to."""
 
@@ -23,11 +32,17 @@ PROFILE_BY = {
 """How an event comes to its profile before its workflows run; afterwards one of them may attach one."""
 
 
+def without_own(profile: Doc) -> Doc:
+    """Return a profile as nodes may see it."""
+    return {name: value for name, value in profile.items() if name not in OWN}
+
+
 class Draft:
     """Profile, session and new documents of one visitor, and from what versions they started.
 
     `profiles` and `sessions` hold what a run may attach, by id: documents that were read under their lock, or None.
-    `waits` are the events that runs of the profile wait for, a list that is never changed in place.
+    `waits` are the events that runs of the profile wait for, a list that is never changed in place. `own` are the other
+    members of the profile that are the engine's own, by name.
     `session_attached` says that a node brought the session, which then belongs to the profile of the event.
     `profile_by` says how the request came to its profile, one of `PROFILE_BY`; `profile_asked` is an id that the client
     named and did not get.
@@ -60,17 +75,18 @@ class Draft:
         self.effects: list[Row] = []
         self.timers: list[Row] = []
         self.waits: list[Doc] = []
+        self.own: dict[str, Any] = {}
 
     def use_profile(self, doc: Doc, version: Version | None) -> Doc:
         """Take a profile as the visitor's, and return it; `version` None says that it is new.
 
-        What its runs wait for is taken out of it, so that no node sees it, until it is written.
+        What is the engine's own is taken out of it, so that no node sees it, until it is written.
         """
-        if self.waits:
-            self.waits = []
-        if WAITS in doc:
-            self.waits = doc[WAITS]
-            doc = {name: value for name, value in doc.items() if name != WAITS}
+        own = {name: doc[name] for name in OWN if name in doc}
+        if own:
+            doc = without_own(doc)
+        self.waits = own.pop(WAITS, [])
+        self.own = own
         self.profile = doc
         self.profile_version = version
         self.profile_is_new = version is None
@@ -140,8 +156,11 @@ class Draft:
         """Return everything as one change of the store."""
         if "profile" in self.touched and self.profile is not None:
             self.profile["time"]["updated"] = self.now
-        if self.waits and self.profile is not None:
-            self.profile[WAITS] = self.waits
+        if self.profile is not None:
+            if self.waits:
+                self.profile[WAITS] = self.waits
+            if self.own:
+                self.profile |= self.own
         return Change(
             id=self.id,
             tenant=self.tenant,

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from headrace.engine.draft import WAITS, Draft
+from headrace.engine.draft import Draft, without_own
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.store.protocol import Query, Ref, Store
 
@@ -63,8 +63,4 @@ class StoreReads:
 
     async def _read(self, kind: Any, id: str) -> Doc | None:
         (found,) = await self._store.read([Ref(kind, make_key(kind, self._draft.tenant, id))])
-        if found is None:
-            return None
-        # What its runs wait for is not for nodes.
-        found.doc.pop(WAITS, None)
-        return found.doc
+        return None if found is None else without_own(found.doc)

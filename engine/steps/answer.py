@@ -2,12 +2,10 @@
 
 from typing import Any
 
+from headrace.engine.draft import NOTES
 from headrace.engine.model import Answer, Doc
 from headrace.engine.request import Attempt, Job
 from headrace.engine.trace import WHY_NOT, full_trace
-
-INTERNAL = frozenset(("waits", "throttles", "ordered"))
-"""Members of a profile in which the engine remembers what is going on."""
 
 
 def answer(job: Job, profile: Doc | None) -> Answer:
@@ -36,7 +34,7 @@ def shown_profile(job: Job, profile: Doc) -> Doc:
     source = job.source
     if source.file.answers_profile or not source.is_public:
         # What the engine notes for itself is for the read API.
-        return {name: value for name, value in profile.items() if name not in INTERNAL}
+        return {name: value for name, value in profile.items() if name not in NOTES}
     traits = {
         name: profile["traits"][name] for name in source.file.public_traits if name in profile["traits"]
     }
