@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "events": "Bring events in from a file.",
     "effects": "See what is sent, send it again, or drop it.",
     "timers": "See which runs wait and which waited, or cancel one.",
+    "profiles": "See who is known.",
     "store": "Check, copy and migrate what is kept.",
     "config": "Show every setting, its value and where it came from.",
 }

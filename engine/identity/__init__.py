@@ -1,0 +1,1 @@
+"""Who is who: profiles that are merged, and un-merged."""
