@@ -113,8 +113,8 @@ class Passage:
     """An event, the draft that it works on, and everything that its nodes did."""
 
     __slots__ = (
-        "around", "budget", "depth", "docs", "draft", "edits", "effects", "emitted", "event", "key", "log", "now",
-        "response", "runs", "save", "scope", "skipped", "source", "starts", "stopped", "times", "waits",
+        "around", "budget", "consents", "depth", "docs", "draft", "edits", "effects", "emitted", "event", "key", "log",
+        "now", "response", "runs", "save", "scope", "skipped", "source", "starts", "stopped", "times", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +149,7 @@ class Passage:
         self.skipped: list[Any] = []
         self.starts: tuple[Start, ...] = ()
         self.times: dict[str, tuple[float, float]]
+        self.consents: tuple[str, ...] = ()
         self.save = True
         self.stopped = False
 

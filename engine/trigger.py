@@ -79,6 +79,10 @@ class On(FileModel):
     source: list[fields.SourceName] | None = Field(None, description="Only events of these sources.")
     when: fields.Expression | None = Field(None, description="Only events for which this is true.")
     consent: list[str] = Field([], description="Only profiles that gave all of these consents.")
+    before_consent: bool = Field(
+        default=False,
+        description="True: it runs also while `consents` of the source are missing. For what records them.",
+    )
 
     @model_validator(mode="after")
     def _takes_something(self) -> "On":

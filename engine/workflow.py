@@ -254,6 +254,7 @@ class Workflow:
         self.takes = Takes(
             frozenset(on.source) if on.source is not None else None, on.when, tuple(on.consent)
         )
+        self.before_consent = on.before_consent
         self.takes_all = file.enabled and self.takes == (None, None, ())
         self.waiting = [node.edges_in for node in nodes]
         self.dead = 0

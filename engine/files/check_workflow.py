@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from headrace.engine.catalog import Catalog, PluginInfo, port_names
 from headrace.engine.fields import Names, Secret
+from headrace.engine.files.check_consent import check_before_consent
 from headrace.engine.files.check_graph import check_graph
 from headrace.engine.files.check_model import check_model
 from headrace.engine.files.check_reads import check_reads, compiled_fields
@@ -49,6 +50,7 @@ def check_workflow(
     if model is not None:
         problems += _check_event_types(model, file, around)
         problems += _check_schedule(model, file)
+        problems += check_before_consent(model, file)
         problems += _check_whole(_without_lost_edges(model), plugins, file, around)
     if model is None or has_errors(problems):
         return None, tuple(problems)

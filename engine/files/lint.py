@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from headrace.engine.catalog import Catalog
+from headrace.engine.files.check_consent import never_given
 from headrace.engine.files.check_model import check_model
 from headrace.engine.files.check_starts import never_started, without_circles
 from headrace.engine.files.check_workflow import Surroundings, check_workflow
-from headrace.engine.files.declared import read_declared
+from headrace.engine.files.declared import SOURCES, read_declared
 from headrace.engine.files.json_file import JsonFile, Place, read_json_file
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.source import Secrets
@@ -33,8 +34,11 @@ def lint(path: Path, catalog: Catalog, secrets: Secrets) -> list[Problem]:
     good = {name: workflow for name, workflow in workflows.items() if workflow is not None}
     problems += without_circles(good, {}, files)[1]
     if len(good) == len(files):
-        # A broken one may be who starts it.
+        # A broken one may be who starts it, or who records it.
         problems += never_started(good, files)
+        if declared.sources is not None:
+            sources = read_json_file(path, SOURCES)
+            problems += never_given(declared.sources, list(good.values()), sources)
     for file in _test_files(path):
         problems += _check_tests(file, workflows, around)
     problems += stray_files(path)

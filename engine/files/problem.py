@@ -161,6 +161,11 @@ CODES: dict[str, Code] = {
         "A workflow is there to be started by others, and none does.",
         "Start it with `start_workflow`, or add `event`.",
     ),
+    "W23": Code(
+        "warning",
+        "A workflow that runs before a person consented does more than to record consents.",
+        "Do it in another workflow, which runs once the consents are there.",
+    ),
     "X01": Code("error", "An expression or a template does not compile.", "Mend it at the column named."),
     "X02": Code("error", "A path does not compile.", "Write a path such as `profile.traits.email`."),
     "S01": Code(
@@ -177,6 +182,11 @@ CODES: dict[str, Code] = {
         "warning", "A key's secret is not set: the key is not accepted.", "Set it in the environment."
     ),
     "S04": Code("error", "Two sources have the same public key or tracker.", "Give each source its own."),
+    "S05": Code(
+        "warning",
+        "A source needs a consent that nothing records: nothing would ever be done with its events.",
+        'Write a workflow with `"before_consent": true` and a node `set_consent`.',
+    ),
     "E01": Code("error", "A JSON Schema is not valid.", "Mend it at the place that is named."),
     "E02": Code(
         "error",

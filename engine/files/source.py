@@ -24,6 +24,7 @@ Door = Literal["track", "collect", "bizzkit", "orbee", "segment", "cloudevents",
 
 SourceId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f/]+$", max_length=256)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S(.*\S)?$")]
+ConsentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 OrbeeId = Annotated[int | str, Field(description="A number or a uuid, as it stands in the address.")]
 
@@ -118,6 +119,12 @@ class SourceFile(FileModel):
     about: str = Field("", description="What the source is.")
     enabled: bool = Field(default=True, description="False: takes nothing; answers as if it were not there.")
     consent: bool = Field(default=False, description="Told to the client: ask the visitor for consent.")
+    consents: list[ConsentName] = Field(
+        [],
+        max_length=20,
+        description="Consents that its events need: without all of them an event is kept, and nothing is done with it.",
+        examples=[["analytics"]],
+    )
     keys: list[Key] = Field(
         [],
         description="Secret keys, by name; any of them is accepted. None: the source is public.",
@@ -178,6 +185,8 @@ class Source:
     trust_profile_ids: bool
     """Only ever true for a source with a key."""
     _keys: tuple[bytes, ...] = field(repr=False)
+    consents: tuple[str, ...] = ()
+    """What a profile must have agreed to before anything is done with an event."""
     _exact: frozenset[str] = frozenset()
     _below: tuple[tuple[str, str], ...] = ()
 
@@ -233,6 +242,7 @@ def compile_source(source_id: str, file: SourceFile, secrets: Secrets) -> Source
         rate=parse_rate(file.rate_limit) if file.rate_limit else None,
         trust_profile_ids=file.trust_profile_ids and bool(file.keys),
         _keys=tuple(value.encode() for value in values if value),
+        consents=tuple(file.consents),
         _exact=frozenset(origin for origin in origins if "*" not in origin),
         _below=tuple((opening, ending) for opening, ending in wild),
     )

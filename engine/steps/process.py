@@ -6,7 +6,7 @@ from headrace.engine.model import Doc, EventError, EventInput, iso_now
 from headrace.engine.passage import Emitted, Fault, Needs, Passage
 from headrace.engine.request import Attempt, Incoming, Job
 from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
-from headrace.engine.steps.workflows import run_started, run_workflows
+from headrace.engine.steps.workflows import has_agreed, run_started, run_workflows
 from headrace.engine.store.protocol import Row
 from headrace.engine.timers.meeting import meet
 from headrace.engine.timers.waiting import hold
@@ -42,6 +42,7 @@ def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:
         attempt.draft, doc, event.key, job.source_doc, received, attempt.around, attempt.renew_budget()
     )
     passage.save = job.saves_events and event.input.save
+    passage.consents = job.source.consents
     return passage
 
 
@@ -52,8 +53,9 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> 
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
     if passage.starts:
         await run_started(passage, job.workspace.workflow)
-    segments.evaluate_segments(passage)
-    goals.evaluate_goals(passage)
+    if has_agreed(passage):
+        segments.evaluate_segments(passage)
+        goals.evaluate_goals(passage)
     if attempt.draft.waits:
         await meet(passage)
     if passage.waits:
@@ -79,6 +81,7 @@ async def emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted, ha
         emitted.depth,
     )
     passage.save = parent.save
+    passage.consents = parent.consents
     await _go(job, attempt, passage, incoming)
 
 

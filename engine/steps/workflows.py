@@ -24,7 +24,7 @@ class Skipped(NamedTuple):
 async def run_workflows(passage: Passage, workflows: tuple[Workflow, ...]) -> None:
     """Run an event through workflows, by order and then by name."""
     for workflow in workflows:
-        if passage.stopped or not workflow.takes_all:
+        if passage.stopped or passage.consents or not workflow.takes_all:
             why = why_not(workflow, passage)
             if why:
                 passage.skipped.append(Skipped(workflow, why))
@@ -74,13 +74,23 @@ def why_not(workflow: Workflow, passage: Passage, *, is_asked: bool = False) -> 
         return "stopped"
     if source is not None and passage.event["source"] not in source:
         return "source"
-    if consent:
-        now = iso(passage.now)
-        if not all(is_consented(passage.draft.profile, name, now) for name in consent):
-            return "consent"
+    if not workflow.before_consent:
+        consent = (*passage.consents, *consent)
+    if consent and not _has_agreed(passage, consent):
+        return "consent"
     if when is not None and not _holds(workflow, passage):
         return "when"
     return ""
+
+
+def has_agreed(passage: Passage) -> bool:
+    """Say whether the profile gave all consents that the event's source needs; without a profile nobody did."""
+    return not passage.consents or _has_agreed(passage, passage.consents)
+
+
+def _has_agreed(passage: Passage, names: tuple[str, ...]) -> bool:
+    now = iso(passage.now)
+    return all(is_consented(passage.draft.profile, name, now) for name in names)
 
 
 def _holds(workflow: Workflow, passage: Passage) -> bool:

@@ -10,7 +10,7 @@ from headrace.engine.errors import BusyError
 from headrace.engine.files.source import Source, SourceFile, compile_source
 from headrace.engine.held import Left
 from headrace.engine.locks import Held
-from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso, iso_now, make_key
+from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso, is_consented, iso, iso_now, make_key
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Passage, Surroundings
@@ -21,7 +21,7 @@ from headrace.engine.steps import goals, segments
 from headrace.engine.steps.admit import INTERNAL, sampled
 from headrace.engine.steps.process import emit
 from headrace.engine.steps.resolve import ProfileReader
-from headrace.engine.steps.workflows import run_started
+from headrace.engine.steps.workflows import has_agreed, run_started
 from headrace.engine.store.protocol import CLAIMED, Ref, Row, Stored
 from headrace.engine.timers.outcome import Outcome, mark_of, why_cancelled
 from headrace.engine.timers.waiting import before_of, held_of, hold, take_waits
@@ -84,7 +84,7 @@ class Resumption:
             self.outcome.cancelled("the profile is gone")
             return start
         entries = take_waits(draft, self.timer)
-        reason = self.cancel or why_cancelled(self.timer, job.workspace)
+        reason = self.cancel or why_cancelled(self.timer, job.workspace) or self._lacks_consent(draft)
         if reason:
             self.outcome.cancelled(reason)
         else:
@@ -119,6 +119,15 @@ class Resumption:
         if timer["session"] is not None and session is not None and _is_of(session.doc, timer["profile"]):
             draft.use_session(session.doc, session.version)
         return draft, mark
+
+    def _lacks_consent(self, draft: Draft) -> str:
+        """Return which consent of those that the run's source needs does not hold any more, in words, or ""."""
+        live = self.job.workspace.workflow(self.timer["workflow"])
+        needed = () if live is None or live.before_consent else self.job.source.consents
+        lacking = next(
+            (name for name in needed if not is_consented(draft.profile, name, iso(self.now))), None
+        )
+        return "" if lacking is None else f"the consent {lacking} does not hold any more"
 
     def _around(self, draft: Draft) -> Surroundings:
         parts, job = self.parts, self.job
@@ -165,6 +174,7 @@ class Resumption:
             timer["depth"],
         )
         passage.save = timer["save"]
+        passage.consents = job.source.consents
         if timer["profile"] is not None:
             # The one that it has now: profiles are merged.
             passage.event["profile"] = timer["profile"]
@@ -172,8 +182,9 @@ class Resumption:
         run.by = timer.get("started_by", "")
         if passage.starts:
             await run_started(passage, job.workspace.workflow, partial(self._claim, attempt.draft))
-        segments.evaluate_segments(passage)
-        goals.evaluate_goals(passage)
+        if has_agreed(passage):
+            segments.evaluate_segments(passage)
+            goals.evaluate_goals(passage)
         await hold(passage)
         attempt.draft.touch(passage.edits)
         attempt.draft.effects += passage.effects
