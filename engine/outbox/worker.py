@@ -30,6 +30,10 @@ PROBE = 16
 """So many are claimed at once. While a lane that moves is full fewer, twice as many each time, and the newest: others
 must not wait behind a host that has much to take."""
 
+TURNED_AWAY_SECONDS = 0.001
+"""What has no room in a lane that stands still is work for nothing: after so many such, so long nothing is claimed.
+Then few at a time, and every other time the newest, since what has just come may be for another host."""
+
 MOST_HELD = 2_000
 """Effects in the hands of one process."""
 
@@ -85,6 +89,8 @@ class Outbox:
         self._stopping = False
         self._said = ""
         self._probe = PROBE
+        self._turned_away = 0
+        self._newest = False
 
     # Claiming
 
@@ -125,11 +131,15 @@ class Outbox:
         is_full = any(lane.is_full and lane.is_moving for lane in self._lanes)
         if is_full or self._holding >= MOST_HELD:
             await asyncio.sleep(FULL_SECONDS)
+        stands = self._turned_away > 0
         self._probe = min(2 * self._probe, BATCH) if is_full else PROBE // 2
-        room = min(self._probe if is_full else BATCH, MOST_HELD - self._holding)
+        room = min(self._probe if is_full else 4 * PROBE if stands else BATCH, MOST_HELD - self._holding)
         if room <= 0:
             return True
-        claimed = await self._store.claim_due("effect", room, self._lease, utc_now(), newest=is_full)
+        self._turned_away = 0
+        self._newest = stands and not self._newest
+        newest = is_full or self._newest
+        claimed = await self._store.claim_due("effect", room, self._lease, utc_now(), newest=newest)
         self._say("")
         if claimed:
             crash_point("effects.claimed")
@@ -138,6 +148,7 @@ class Outbox:
             item = Item(leased, host_of(leased.doc.get("request") or {}), now)
             with self._guard(item):
                 self._admit(item)
+        await asyncio.sleep(self._turned_away * TURNED_AWAY_SECONDS)
         return len(claimed) == room
 
     @contextmanager
@@ -285,6 +296,7 @@ class Outbox:
 
     def _no_room(self, lane: Lane, item: Item) -> None:
         """Give back an effect that its lane has no room for."""
+        self._turned_away += not lane.is_moving
         times = item.doc.get("put_off", 0)
         due = iso(utc_now() + timedelta(seconds=lane.put_off(times)))
         self._end(item, item.doc | {"due": due, "put_off": times + 1})
