@@ -354,6 +354,28 @@ class StoreContract:
         )
         await eventually(lambda: store.count(Query("session")), 1)
 
+    async def test_a_hidden_profile_is_read_but_not_found(self, store: Store) -> None:
+        key = key_of("profile", "a")
+        for name in ("a", "b"):
+            row = event_row(f"e {name}", name)
+            await store.commit(change(profile=profile_write(name, segments=["vip"]), events=[row]))
+        await eventually(lambda: store.count(Query("profile")), 2)
+        stored = await read_profile(store, "a")
+        alias = {"id": "a", "tenant": "main", "hidden": True, "merged_into": "b", "time": stored.doc["time"]}
+        alias |= {"frozen": stored.doc}
+        assert has_committed(await store.commit(change(profile=Write(key, alias, stored.version))))
+        assert (await read_profile(store, "a")).doc == alias
+        assert await store.get("profile", key) is None
+        await eventually(lambda: store.count(Query("profile")), 1)
+        for query in (Query("profile"), Query("profile", where={"segments": "vip"})):
+            assert [doc["id"] for doc in (await store.find(query)).items] == ["b"]
+        await eventually(lambda: store.count(Query("profile", profile="a")), 0)
+        again = await read_profile(store, "a")
+        whole = again.doc["frozen"]
+        assert has_committed(await store.commit(change(profile=Write(key, whole, again.version))))
+        await eventually(lambda: store.count(Query("profile", profile=("a", "b", "c"))), 2)
+        assert await store.get("profile", key) == whole
+
     # At the same time
 
     async def test_first_contacts_make_one_profile(self, store: Store) -> None:
@@ -748,6 +770,80 @@ class StoreContract:
         doc = await store.get("event", events[0].key)
         assert doc is not None
         assert (doc["profile"], doc["profile_then"]) == ("third", "loser")
+
+    async def test_several_profiles_can_be_asked_for_at_once(self, store: Store) -> None:
+        for name in ("a", "b", "c"):
+            made = change(session=session_write(f"s {name}", name), events=[event_row(f"e {name}", name)])
+            await store.commit(made)
+        await eventually(lambda: store.count(Query("event", profile=("a", "b"))), 2)
+        await eventually(lambda: store.count(Query("session", profile=("a", "c", "none"))), 2)
+        assert await store.count(Query("event", profile=())) == 0
+        (bucket,) = await store.report(Query("event", profile=("b", "c")), "source")
+        assert bucket == {"bucket": "shop", "events": 2, "profiles": 2}
+
+    async def test_what_was_owned_anew_is_given_back(self, store: Store) -> None:
+        for name in ("a", "b", "c"):
+            rows = [event_row(f"{name} {n}", name, properties={"n": 2**80}) for n in range(2)]
+            waits = effect_row(f"waits {name}", NOW, profile=name)
+            made = change(session=session_write(f"s {name}", name), events=rows, timers=[waits])
+            assert has_committed(await store.commit(made))
+        await eventually(lambda: store.count(Query("event")), 6)
+        for loser, survivor in (("a", "b"), ("b", "c")):
+            assert await store.reown("main", loser, survivor) > 0
+            await eventually(lambda loser=loser: store.count(Query("event", profile=loser)), 0)  # type: ignore[misc]
+        key = key_of("session", "s b")
+        before = await there(store, "session", key)
+        assert await store.give_back("main", ["c", "b"], ["b", "a"], "b") == 8
+        assert await store.give_back("main", ["c", "b"], ["b", "a"], "b") == 0
+        session = (await there(store, "session", key)).doc
+        assert (session["profile"], "profile_then" in session) == ("b", False)
+        assert await store.commit(change(session=session_write("s b", "c", before))) == Conflict()
+        mine, others = await store.get("event", event_key("b 0")), await store.get("event", event_key("a 0"))
+        assert mine == event_row("b 0", "b", properties={"n": 2**80}).doc
+        assert others is not None
+        assert (others["profile"], others["profile_then"]) == ("b", "a")
+        await eventually(lambda: store.count(Query("event", profile="c")), 2)
+        assert await store.give_back("main", ["b"], ["a"], "a") == 4
+        assert (
+            await store.get("event", event_key("a 0")) == event_row("a 0", "a", properties={"n": 2**80}).doc
+        )
+        await eventually(lambda: store.count(Query("timer", profile="a")), 1)
+        await eventually(lambda: store.count(Query("session", profile="a")), 1)
+
+    async def test_a_session_moves_by_a_change_of_its_old_profile(self, store: Store) -> None:
+        await store.commit(change(profile=profile_write("old"), session=session_write("s", "old")))
+        await store.commit(change(profile=profile_write("new")))
+        key = key_of("session", "s")
+        stale, old = await there(store, "session", key), await read_profile(store, "old")
+        record = profile_write("old", old)
+        record.changed = False
+        moved = change(profile=record, session=session_write("s", "new", stale, n=1))
+        assert has_committed(await store.commit(moved))
+        assert has_committed(await store.commit(moved))
+        late = profile_write("old", old, segments=["late"])
+        lost = await store.commit(change(profile=late, session=session_write("s", "old", stale, n=1)))
+        assert lost == Conflict()
+        now = await there(store, "session", key)
+        assert now.doc["profile"] == "new"
+        owner = profile_write("new", await read_profile(store, "new"), segments=["next"])
+        then = change(profile=owner, session=session_write("s", "new", now, n=2))
+        assert has_committed(await store.commit(then))
+        assert (await there(store, "session", key)).doc["n"] == 2
+        await eventually(lambda: store.count(Query("session", profile="new")), 1)
+        assert await store.count(Query("session", profile="old")) == 0
+
+    async def test_a_session_moves_to_a_profile_made_with_it(self, store: Store) -> None:
+        await store.commit(change(profile=profile_write("old"), session=session_write("s", "old")))
+        key = key_of("session", "s")
+        stored, old = await there(store, "session", key), await read_profile(store, "old")
+        record = profile_write("old", old)
+        record.changed = False
+        await store.commit(change(profile=record, session=session_write("s", "new", stored, n=1)))
+        now = await there(store, "session", key)
+        made = change(profile=profile_write("new"), session=session_write("s", "new", now, n=2))
+        assert has_committed(await store.commit(made))
+        doc = (await there(store, "session", key)).doc
+        assert (doc["profile"], doc["n"]) == ("new", 2)
 
     async def test_versions_of_workflows_are_kept_once(self, store: Store) -> None:
         key = key_of("workflow", "w")

@@ -61,7 +61,7 @@ class History:
             for doc in self._moment
             if query.type in (None, doc["type"])
             and doc["time"]["happened"] >= since
-            and doc["profile"] == query.profile
+            and doc["profile"] in (query.owners or ())
         ]
 
 

@@ -1,6 +1,7 @@
 """Documents as JSON, and what stores read off them."""
 
 import json
+from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -39,6 +40,20 @@ def due_at(doc: Doc, created: str) -> str | None:
         return None
     due = doc.get("due")
     return due if isinstance(due, str) else created
+
+
+def given_back(doc: Doc, then: Container[str], profile: str) -> Doc | None:
+    """Return a document that was given to another profile as it is when it is the profile's again.
+
+    None when it was of none of those that `then` names before it was given away.
+    """
+    before = doc.get("profile_then")
+    if before not in then:
+        return None
+    back = doc | {"profile": profile}
+    if before == profile:
+        del back["profile_then"]
+    return back
 
 
 def text_or_none(value: Any) -> str | None:

@@ -13,6 +13,9 @@ class MemoryStore:
     There is one writer, who never loses a race: what a commit conflicts with is not looked for.
     """
 
+    lags = False
+    """What is committed is found at once."""
+
     def __init__(self) -> None:
         self.docs: dict[Ref, Doc] = {}
         self.events: dict[str, Doc] = {}
@@ -32,6 +35,8 @@ class MemoryStore:
             self.docs[Ref("profile", change.profile.key)] = copy.deepcopy(change.profile.doc)
         if change.session is not None:
             self.docs[Ref("session", change.session.key)] = copy.deepcopy(change.session.doc)
+        for claim in change.claims:
+            self.docs.setdefault(Ref("claim", claim.key), {**claim.doc, "profile": claim.profile})
         for row in change.events:
             self.add_event(row)
         for row in change.marks:
@@ -72,17 +77,14 @@ class MemoryStore:
 
     def _matching(self, query: Query) -> list[Doc]:
         since = "" if query.happened_since is None else iso(query.happened_since)
-        wanted = {
-            "tenant": query.tenant,
-            "type": query.type,
-            "profile": query.profile,
-            "source": query.source,
-        }
+        wanted = {"tenant": query.tenant, "type": query.type, "source": query.source}
+        owners = query.owners
         found = [
             event
             for event in self.events.values()
             if query.kind == "event"
             and event["time"]["happened"] >= since
+            and (owners is None or event.get("profile") in owners)
             and all(value is None or event.get(name) == value for name, value in wanted.items())
         ]
         return sorted(found, key=lambda event: str(event["time"]["happened"]), reverse=True)

@@ -142,18 +142,19 @@ class Query:
     """A question about one kind of document, newest first.
 
     `since` (inclusive) and `until` (exclusive) bound the received time of events and failed events, the creation of
-    others. `profile`, `session` are ids. `where` asks for equality at dotted paths (`traits.email`, `segments`
-    contains, `traits['my.key']`); a value that is a number or a boolean equals its JSON text. `event` is an event's
-    key or client's id for events, and for others what their `event` says. Sessions whose document says
-    `"hidden": true` are not found (but read by State). A kind answers only filters that mean something for it, else
-    InputError. `cursor` is what the page before gave. `happened_since` bounds an event's `time.happened`.
+    others. `profile`, `session` are ids; of profiles several may be named. `where` asks for equality at dotted paths
+    (`traits.email`, `segments` contains, `traits['my.key']`); a value that is a number or a boolean equals its JSON
+    text. `event` is an event's key or client's id for events, and for others what their `event` says. Sessions and
+    profiles whose document says `"hidden": true` are not found (but read by State). A kind answers only filters that
+    mean something for it, else InputError. `cursor` is what the page before gave. `happened_since` bounds an event's
+    `time.happened`.
     """
 
     kind: AskKind
     tenant: str = "main"
     type: str | None = None
     source: str | None = None
-    profile: str | None = None
+    profile: str | tuple[str, ...] | None = None
     session: str | None = None
     event: str | None = None
     status: str | None = None
@@ -163,6 +164,11 @@ class Query:
     where: Mapping[str, str] = field(default_factory=dict)
     cursor: str | None = None
     limit: int = 50
+
+    @property
+    def owners(self) -> tuple[str, ...] | None:
+        """The profiles that are asked for; None for all."""
+        return (self.profile,) if isinstance(self.profile, str) else self.profile
 
 
 class Page(NamedTuple):
@@ -260,6 +266,12 @@ class Ask(Protocol):
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
         """Give the events, sessions and timers of one profile to another, keeping `profile_then`; returns how many."""
+        ...
+
+    async def give_back(self, tenant: str, owners: Sequence[str], then: Sequence[str], profile: str) -> int:
+        """Give back what `reown` took: the events, sessions and timers that are of one of `owners` now, and whose
+        `profile_then` is one of `then`, become the profile's; returns how many. A second time nothing is left to do.
+        """
         ...
 
 

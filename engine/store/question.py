@@ -38,7 +38,7 @@ def page_size(query: Query) -> int:
     return min(max(query.limit, 1), MAX_LIMIT)
 
 
-def asked_fields(query: Query) -> Iterator[tuple[str, str | datetime]]:
+def asked_fields(query: Query) -> Iterator[tuple[str, str | datetime | tuple[str, ...]]]:
     """Yield the fields that are asked for, with their values. Raises InputError for one that the kind does not have."""
     fields = FIELDS[query.kind]
     for name in _NAMES:

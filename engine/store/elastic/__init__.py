@@ -19,7 +19,7 @@ from headrace.engine.store.elastic.commit import Committer
 from headrace.engine.store.elastic.documents import doc_id, listed_source, workflow_source
 from headrace.engine.store.elastic.due import Leases
 from headrace.engine.store.elastic.gets import PATIENCE_SECONDS, Gets
-from headrace.engine.store.elastic.keeping import erase, reown
+from headrace.engine.store.elastic.keeping import erase, give_back, reown
 from headrace.engine.store.elastic.layout import INDEX_OF, alias, month_index
 from headrace.engine.store.elastic.parts import create_line
 from headrace.engine.store.elastic.place import Place
@@ -201,6 +201,14 @@ class ElasticStore:
             await self._backlog.flush()
             self._records.copies.clear()
             return await reown(self._cluster, self._bulk, self._gets, tenant, loser, survivor)
+
+    async def give_back(self, tenant: str, owners: Sequence[str], then: Sequence[str], profile: str) -> int:
+        """Undo `reown` for what was of some profiles then; returns how many were moved."""
+        async with self._working():
+            await self._backlog.flush()
+            self._records.copies.clear()
+            others = [owner for owner in owners if owner != profile]
+            return await give_back(self._cluster, self._bulk, self._gets, tenant, others, then, profile)
 
     async def prune(self, kind_days: Mapping[str, int], now: datetime) -> dict[str, int]:
         """Delete what is older than the days of its kind; returns how many of each kind went.

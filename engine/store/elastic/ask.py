@@ -9,7 +9,7 @@ import msgspec
 from headrace.engine.errors import InputError
 from headrace.engine.model import Doc, iso, make_key, utc_now
 from headrace.engine.store.elastic.cluster import Cluster
-from headrace.engine.store.elastic.documents import doc_id
+from headrace.engine.store.elastic.documents import HIDDEN, doc_id
 from headrace.engine.store.elastic.facets import asked
 from headrace.engine.store.elastic.gets import Get, Gets
 from headrace.engine.store.elastic.layout import INDEX_OF, MONTHLY, alias, months_known
@@ -175,6 +175,8 @@ def conditions(query: Query, kind: AskKind | None = None) -> Body:
     elif kind == "session":
         # One that is only claimed is hidden too.
         clauses.append({"term": {"hidden": False}})
+    elif kind == "profile":
+        clauses.append({"bool": {"must_not": [{"term": {"facets": HIDDEN}}]}})
     clauses += [_field(query, name, value) for name, value in asked_fields(query)]
     bounds = {"gte": query.since, "lt": query.until}
     if limits := {sign: iso(time) for sign, time in bounds.items() if time is not None}:
@@ -183,15 +185,16 @@ def conditions(query: Query, kind: AskKind | None = None) -> Body:
     return {"bool": {"filter": clauses}}
 
 
-def _field(query: Query, name: str, value: str | datetime) -> Body:
+def _field(query: Query, name: str, value: str | datetime | tuple[str, ...]) -> Body:
     if isinstance(value, datetime):
         return {"range": {"happened": {"gte": iso(value)}}}
+    several = [value] if isinstance(value, str) else list(value)
     if name != query.kind:
-        return {"term": {name: value}}
+        return {"terms": {name: several}}
     if name == "event":
         return {"bool": {"should": [{"term": {"key": value}}, {"term": {"id": value}}]}}
     try:
-        return {"term": {"key": make_key(name, query.tenant, value)}}
+        return {"terms": {"key": [make_key(name, query.tenant, one) for one in several]}}
     except UnicodeEncodeError:
         raise bad_text() from None
 

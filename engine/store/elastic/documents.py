@@ -20,6 +20,9 @@ Source = bytes
 WORKFLOW = "workflow"
 """The facet of a workflow's version."""
 
+HIDDEN = "hidden"
+"""The facet of a profile that is not found: facets of values begin otherwise."""
+
 _OURS = re.compile("[0-9a-f]{32}").fullmatch
 _FACETS_OF_A_PROFILE = ("traits", "segments", "interests", "consents", "marks", "stats")
 
@@ -77,7 +80,7 @@ def _name(value: Any) -> str | None:
 def profile_source(write: Write, tenant: str, change: str, now: str) -> Source:
     """Return a profile's source."""
     doc = write.doc
-    fields = {
+    fields: Doc = {
         "key": write.key,
         "tenant": tenant,
         "change": change,
@@ -88,6 +91,8 @@ def profile_source(write: Write, tenant: str, change: str, now: str) -> Source:
         "updated": time_in(doc, "updated", now),
         "facets": facets(doc, _FACETS_OF_A_PROFILE),
     }
+    if doc.get("hidden") is True:
+        fields |= {"hidden": True, "facets": [HIDDEN]}
     return source(fields, doc)
 
 

@@ -1,8 +1,9 @@
 """What is erased, and what is given to another profile."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import time_ns
+from typing import Any
 
 import msgspec
 
@@ -15,8 +16,16 @@ from headrace.engine.store.elastic.gets import Get, Gets, Got
 from headrace.engine.store.elastic.layout import INDEX_OF, SESSION_VERSIONS, alias
 from headrace.engine.store.elastic.parts import Part, Planned, delete_line, replace_line
 from headrace.engine.store.elastic.place import Place
-from headrace.engine.store.elastic.reading import encode_members, members_of, raw, set_in_doc
+from headrace.engine.store.elastic.reading import (
+    Members,
+    doc_of,
+    encode_members,
+    members_of,
+    raw,
+    set_in_doc,
+)
 from headrace.engine.store.elastic.search import ANY_INDEX, Body, Hit, refresh, scan
+from headrace.engine.store.encoding import given_back
 from headrace.engine.store.protocol import AskKind
 from headrace.engine.store.question import bad_text
 
@@ -68,6 +77,7 @@ class _Said(msgspec.Struct):
 
 _decode_said = msgspec.json.Decoder(_Said).decode
 _decode_number = msgspec.json.Decoder(_Number).decode
+_decode_then = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_ids = msgspec.json.Decoder(_Ids).decode
 _decode_pending = msgspec.json.Decoder(_Pending).decode
 
@@ -191,6 +201,10 @@ async def _by_query(cluster: Cluster, where: str, path: str, body: Body) -> int:
             return total
 
 
+Rewrites = Callable[[Hit], Operation | None]
+"""Returns the write that gives a document to another profile, or None for one that stays."""
+
+
 async def reown(cluster: Cluster, bulk: Bulk, gets: Gets, tenant: str, loser: str, survivor: str) -> int:
     """Give the events, sessions and timers of one profile to another, keeping whose they were; returns how many.
 
@@ -200,21 +214,21 @@ async def reown(cluster: Cluster, bulk: Bulk, gets: Gets, tenant: str, loser: st
     if loser == survivor:
         return 0
     await _settle(bulk, gets, cluster.place, tenant, (loser, survivor))
-    theirs: list[Body] = [{"term": {"tenant": tenant}}, {"term": {"profile": loser}}]
-    total = 0
-    for kind, query in (
-        ("session", {"bool": {"filter": theirs}}),
-        ("event", {"bool": {"filter": [*theirs, EVENT]}}),
-        ("timer", {"bool": {"filter": theirs}}),
-    ):
-        where = indices_of(cluster.place, kind)
-        for _ in range(ROUNDS):
-            await refresh(cluster, where)
-            found, moved = await _move(cluster, bulk, where, query, loser, survivor)
-            total += moved
-            if not found:
-                break
-    return total
+    return await _move_all(cluster, bulk, tenant, [loser], lambda hit: _moved(hit, loser, survivor))
+
+
+async def give_back(
+    cluster: Cluster,
+    bulk: Bulk,
+    gets: Gets,
+    tenant: str,
+    owners: Sequence[str],
+    then: Sequence[str],
+    profile: str,
+) -> int:
+    """Undo `reown` for what was of some profiles then; returns how many. Raises StoreError; then do it again."""
+    await _settle(bulk, gets, cluster.place, tenant, (*owners, profile))
+    return await _move_all(cluster, bulk, tenant, owners, lambda hit: _returned(hit, then, profile))
 
 
 async def _settle(bulk: Bulk, gets: Gets, place: Place, tenant: str, profiles: Sequence[str]) -> None:
@@ -231,23 +245,44 @@ async def _settle(bulk: Bulk, gets: Gets, place: Place, tenant: str, profiles: S
     await bulk.write([Operation(one.line(), one.source) for one in unread])
 
 
-async def _move(
-    cluster: Cluster, bulk: Bulk, where: str, query: Body, loser: str, survivor: str
-) -> tuple[int, int]:
-    """Move what a walk finds; returns how many documents it found and how many were moved."""
+async def _move_all(
+    cluster: Cluster, bulk: Bulk, tenant: str, owners: Sequence[str], rewrites: Rewrites
+) -> int:
+    """Give away what some profiles have, kind by kind, until nothing is found that is to go; returns how many."""
+    theirs: list[Body] = [{"term": {"tenant": tenant}}, {"terms": {"profile": list(owners)}}]
+    total = 0
+    for kind, query in (
+        ("session", {"bool": {"filter": theirs}}),
+        ("event", {"bool": {"filter": [*theirs, EVENT]}}),
+        ("timer", {"bool": {"filter": theirs}}),
+    ):
+        where = indices_of(cluster.place, kind)
+        for _ in range(ROUNDS):
+            await refresh(cluster, where)
+            found, moved = await _move(cluster, bulk, where, query, rewrites)
+            total += moved
+            if not found:
+                break
+    return total
+
+
+async def _move(cluster: Cluster, bulk: Bulk, where: str, query: Body, rewrites: Rewrites) -> tuple[int, int]:
+    """Move what a walk finds; returns how many documents are to go and how many were moved."""
     found = moved = 0
-    batch: list[Hit] = []
+    batch: list[Operation] = []
     async for hit in scan(cluster, where, query, MOVED_AT_ONCE):
+        operation = rewrites(hit)
+        if operation is None:
+            continue
         found += 1
-        batch.append(hit)
+        batch.append(operation)
         if len(batch) == MOVED_AT_ONCE:
-            moved += await _move_some(bulk, batch, loser, survivor)
+            moved += await _move_some(bulk, batch)
             batch = []
-    return found, moved + await _move_some(bulk, batch, loser, survivor)
+    return found, moved + await _move_some(bulk, batch)
 
 
-async def _move_some(bulk: Bulk, hits: Sequence[Hit], loser: str, survivor: str) -> int:
-    operations = [_moved(hit, loser, survivor) for hit in hits]
+async def _move_some(bulk: Bulk, operations: Sequence[Operation]) -> int:
     written = await bulk.write(operations)
     unread = [one for one, done in zip(operations, written, strict=True) if done.status == 400]
     again = await bulk.write([one._replace(source=as_text(one.source or b"")) for one in unread])
@@ -261,13 +296,36 @@ def _moved(hit: Hit, loser: str, survivor: str) -> Operation:
     members = members_of(hit.source)
     members["profile"] = raw(survivor)
     members.setdefault("profile_then", raw(loser))
-    line = replace_line(hit.where, hit.id, hit.seq_no, hit.term)
     if "doc" in members or "text" in members:
         set_in_doc(members, {"profile": survivor}, {"profile_then": loser})
-        if "n" in members:
-            n = int(bytes(members["n"])) + 1
-            members["n"] = raw(n)
-            line = _external(hit, SESSION_VERSIONS + n)
+    return _rewritten(hit, members)
+
+
+def _returned(hit: Hit, then: Sequence[str], profile: str) -> Operation | None:
+    """Return the write that gives a document back, or None for one that was always its profile's."""
+    if b'"profile_then"' not in bytes(hit.source):
+        return None
+    members = members_of(hit.source)
+    is_bare = "doc" not in members and "text" not in members
+    doc = _decode_then(hit.source) if is_bare else doc_of(hit.source)
+    back = given_back(doc or {}, then, profile)
+    if back is None:
+        return None
+    without = "" if "profile_then" in back else "profile_then"
+    members["profile"] = raw(profile)
+    members.pop(without, None)
+    if not is_bare:
+        set_in_doc(members, {"profile": profile}, {}, without)
+    return _rewritten(hit, members)
+
+
+def _rewritten(hit: Hit, members: Members) -> Operation:
+    """Return the write of a source that was read, unless another came between; a session's number grows."""
+    line = replace_line(hit.where, hit.id, hit.seq_no, hit.term)
+    if "n" in members and ("doc" in members or "text" in members):
+        n = int(bytes(members["n"])) + 1
+        members["n"] = raw(n)
+        line = _external(hit, SESSION_VERSIONS + n)
     return Operation(line, encode_members(members))
 
 

@@ -61,16 +61,22 @@ def put_doc(members: Members, doc: Doc) -> None:
     _put(members, encode_doc(doc), as_text=False)
 
 
-def set_in_doc(members: Members, always: Doc, absent: Doc) -> None:
-    """Set members of the document in a source, `absent` ones only where it has none; the rest of it stays as it is."""
+def set_in_doc(members: Members, always: Doc, absent: Doc, without: str = "") -> None:
+    """Set members of the document in a source, `absent` ones only where it has none; the rest of it stays as it is.
+
+    The member that `without` names is taken out.
+    """
     as_text = "text" in members
     data = _decode_text(members["text"]).encode() if as_text else bytes(members["doc"])
     try:
         inner = _decode_members(data)
     except msgspec.DecodeError:
         # A name with half of a surrogate pair, which only Python's own reader takes.
-        _put(members, encode_doc(absent | json.loads(data) | always), as_text=as_text)
+        whole = absent | json.loads(data) | always
+        whole.pop(without, None)
+        _put(members, encode_doc(whole), as_text=as_text)
         return
+    inner.pop(without, None)
     for name, value in absent.items():
         inner.setdefault(name, raw(value))
     for name, value in always.items():

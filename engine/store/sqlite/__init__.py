@@ -31,7 +31,15 @@ from headrace.engine.store.sqlite.apply import insert_rows
 from headrace.engine.store.sqlite.ask import count_docs, find_page, get_doc, report_events
 from headrace.engine.store.sqlite.due import amending, anything_due, claiming, count_waiting, finishing
 from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, file_id, open_file
-from headrace.engine.store.sqlite.keeping import dropping, erasing, old_rows, reowning, tenants_of, too_old
+from headrace.engine.store.sqlite.keeping import (
+    dropping,
+    erasing,
+    giving_back,
+    old_rows,
+    reowning,
+    tenants_of,
+    too_old,
+)
 from headrace.engine.store.sqlite.reader import read_refs
 from headrace.engine.store.sqlite.recent import Recent
 from headrace.engine.store.sqlite.rows import listed_rows, prepare, workflow_values
@@ -165,6 +173,16 @@ class SqliteStore:
             for job in reowning(tenant, loser, survivor):
                 while moved := await self._writer.run(job):
                     total += moved
+        return total
+
+    async def give_back(self, tenant: str, owners: Sequence[str], then: Sequence[str], profile: str) -> int:
+        """Undo `reown` for what was of some profiles then, some at a time; returns how many were moved."""
+        total, others = 0, [owner for owner in owners if owner != profile]
+        for job in giving_back(tenant, others, then, profile):
+            looked = 1
+            while looked:
+                looked, moved = await self._writer.run(job)
+                total += moved
         return total
 
     async def prune(self, kind_days: Mapping[str, int], now: datetime) -> dict[str, int]:

@@ -38,6 +38,7 @@ def _update(table: str, columns: str = _CHANGED) -> str:
 
 
 _PROFILE, _SESSION, _SESSION_MOVED = _update("profiles"), _update("sessions"), _update("sessions", _MOVED)
+_PROFILE_MERGED = _update("profiles", f"{_CHANGED}, hidden = excluded.hidden")
 
 
 @lru_cache(maxsize=256)
@@ -81,7 +82,7 @@ def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[Value
 
 
 _LOOK = {
-    "profiles": "version, change",
+    "profiles": "version, change, hidden",
     "sessions": "version, change, profile, hidden",
     "claims": "profile",
     "events": "change",
@@ -224,8 +225,10 @@ def _take(
         there = known.profiles.get(key)
         version = there[0] + 1 if there else first_version
         change.profile = (key, version, *rest)
-        writes["profiles", _PROFILE].append(change.profile)
-        known.profiles[key] = (version, change.id)
+        hidden = change.profile[4]
+        tail = _PROFILE if there is None or there[2] == hidden else _PROFILE_MERGED
+        writes["profiles", tail].append(change.profile)
+        known.profiles[key] = (version, change.id, hidden)
     if change.session and change.session_changed:
         key, _, *rest = change.session
         there = known.sessions.get(key)

@@ -29,7 +29,7 @@ class _Kind(NamedTuple):
 
 
 _KINDS: dict[AskKind, _Kind] = {
-    "profile": _Kind("profiles", TIME["profile"], "1"),
+    "profile": _Kind("profiles", TIME["profile"], "NOT hidden"),
     "session": _Kind("sessions", TIME["session"], "NOT hidden"),
     "event": _Kind("events", TIME["event"], "type IS NOT NULL"),
     "failed": _Kind("failed", TIME["failed"], "1"),
@@ -125,12 +125,16 @@ def _fields(query: Query) -> list[tuple[str, list[Any]]]:
     for name, value in asked_fields(query):
         if isinstance(value, datetime):
             made.append(("happened >= ?", [iso(value)]))
-        elif name == query.kind == "event":
-            made.append(("(key = ? OR id = ?)", [pack_key(value), value]))
-        elif name == query.kind:
-            made.append(("key = ?", [_own_key(query, value)]))
+            continue
+        several = [value] if isinstance(value, str) else list(value)
+        if name == query.kind == "event":
+            made.append(("(key = ? OR id = ?)", [pack_key(several[0]), several[0]]))
         else:
-            made.append((f"{name} = ?", [value]))
+            own = name == query.kind
+            # None of none: without any the index of those that have one cannot be used.
+            bound: list[Any] = [_own_key(query, one) if own else one for one in several] or [None]
+            marks = ", ".join("?" * len(bound))
+            made.append((f"{'key' if own else name} IN ({marks})", bound))
     return made
 
 

@@ -1,12 +1,12 @@
 """What is erased, given to another profile, or grown too old."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from headrace.engine.model import Doc, iso, make_key
-from headrace.engine.store.encoding import decode_doc, encode_doc
+from headrace.engine.store.encoding import decode_doc, encode_doc, given_back
 from headrace.engine.store.sqlite.rows import pack_key
 
 BATCH = 500
@@ -77,6 +77,47 @@ def reowning(tenant: str, loser: str, survivor: str) -> Iterator[Job]:
             return len(rows)
 
         yield job
+
+
+def giving_back(
+    tenant: str, owners: Sequence[str], then: Sequence[str], profile: str
+) -> Iterator[Callable[[sqlite3.Connection], tuple[int, int]]]:
+    """Yield the jobs that undo `reowning`, to be run in turn; each again until it looks at nothing more.
+
+    They return how many documents they looked at, and how many they moved.
+    """
+    for table in ("sessions", "events", "timers"):
+        yield _Returning(table, tenant, owners, then, profile)
+
+
+class _Returning:
+    """Gives the documents of one table back, some at a time."""
+
+    def __init__(
+        self, table: str, tenant: str, owners: Sequence[str], then: Sequence[str], profile: str
+    ) -> None:
+        # Only documents in which the member's name stands are decoded.
+        self._select = (
+            f"SELECT n, doc FROM {table} WHERE tenant = ? AND profile IN ({', '.join('?' * len(owners))})"  # noqa: S608
+            f"{' AND type IS NOT NULL' if table == 'events' else ''} AND n > ?"
+            f" AND instr(doc, CAST('\"profile_then\"' AS BLOB)) ORDER BY n LIMIT {BATCH}"
+        )
+        bump = ", version = version + 1" if table == "sessions" else ""
+        self._update = f"UPDATE {table} SET profile = ?, doc = ?{bump} WHERE n = ?"  # noqa: S608
+        self._values = (tenant, *owners)
+        self._then = then
+        self._profile = profile
+        self._after = 0
+
+    def __call__(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        moved = 0
+        rows = connection.execute(self._select, (*self._values, self._after)).fetchall()
+        for self._after, data in rows:
+            doc = given_back(decode_doc(data), self._then, self._profile)
+            if doc is not None:
+                moved += 1
+                connection.execute(self._update, (self._profile, encode_doc(doc), self._after))
+        return len(rows), moved
 
 
 class Old(NamedTuple):

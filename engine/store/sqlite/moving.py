@@ -72,7 +72,7 @@ def _due(table: str) -> str:
 
 _PLACES: dict[MovedKind, _Place] = {
     "workflow": _Place("workflows", "1", ("created",)),
-    "profile": _Place("profiles", "1", ("created", "updated"), _versioned("profiles", "updated doc")),
+    "profile": _Place("profiles", "1", ("created", "updated"), _versioned("profiles", "hidden updated doc")),
     "session": _Place(
         *("sessions", "1", ("created", "updated")),
         _versioned("sessions", "source profile hidden updated doc"),

@@ -15,7 +15,7 @@ Key = bytes | str
 Values = tuple[Any, ...]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "profiles": ("key", "version", "change", "tenant", "created", "updated", "doc"),
+    "profiles": ("key", "version", "change", "tenant", "hidden", "created", "updated", "doc"),
     "sessions": (
         *("key", "version", "change", "tenant", "source", "profile", "hidden", "created", "updated", "doc"),
     ),
@@ -141,7 +141,8 @@ def _profile_row(write: Write, change: Key, tenant: str, now: str) -> Values:
     doc = write.doc
     created = time_in(doc, "created", now)
     data = encode_doc(doc) if write.changed or write.version is None else b""
-    return (pack_key(write.key), 0, change, tenant, created, time_in(doc, "updated", now), data)
+    hidden = int(doc.get("hidden") is True)
+    return (pack_key(write.key), 0, change, tenant, hidden, created, time_in(doc, "updated", now), data)
 
 
 def _session_row(write: Write, change: Key, tenant: str, now: str) -> Values:

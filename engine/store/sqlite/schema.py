@@ -87,6 +87,12 @@ STEPS: tuple[Step, ...] = (
     ),
     # Versions of workflows that runs began in and still wait in.
     (_table("workflows", "tenant TEXT NOT NULL", "created TEXT NOT NULL", _DOC),),
+    # Profiles that were merged are not found; the index tells, so that no row is read for it.
+    (
+        "ALTER TABLE profiles ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0",
+        "DROP INDEX profiles_listed",
+        _index("profiles", "listed", "tenant, created, hidden"),
+    ),
 )
 """Step i brings a file from version i to i + 1; a step that was released never changes."""
 
