@@ -18,7 +18,7 @@ from tests.store_fixtures import own_place
 from tests.stores import ElasticPlace
 
 KILLS_BY = "HEADRACE_TEST_NODE_KILLS"
-ROUNDS = int(os.environ.get(KILLS_BY, "10"))
+ROUNDS = int(os.environ.get(KILLS_BY, "4"))
 """A round takes 17 seconds, most of it the node's start."""
 
 TIMEOUT_SECONDS = 1.0
