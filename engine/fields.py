@@ -313,6 +313,7 @@ class Names:
     event_types: frozenset[str] | None = None
     sources: frozenset[str] | None = None
     workflows: frozenset[str] | None = None
+    computed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,26 @@ Duration   "30d", "1h30m": a timedelta
 Zone       "Europe/Berlin": a tzinfo
 Pattern    a regular expression (RE2: its time is linear in the text, whatever an author writes)
 PortName   the name of a port that an author makes up
+WrittenSegment   the name of a segment that is declared, and not computed
 """
 
 from collections.abc import Iterator
 from datetime import timedelta, tzinfo
 from typing import Annotated, Any, LiteralString
 
-from pydantic import GetCoreSchemaHandler, PlainSerializer, PlainValidator, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError, core_schema
 
 from headrace.engine.errors import NodeError
+from headrace.engine.fields import Declared, Names
 from headrace.engine.language.limits import EvaluationError, Work
 from headrace.engine.language.patterns import parse_pattern
 from headrace.engine.language.registry import BadLiteral
@@ -23,6 +33,18 @@ PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_le
 
 LONGEST_DURATION = timedelta(days=36_525)
 """A hundred years: a time less a duration is always a time."""
+
+
+def _not_computed(name: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, Names) and name in info.context.computed:
+        fix = f"change the condition of '{name}' in segments.json, or take another segment"
+        told = {"name": name, "fix": fix}
+        message = "the segment '{name}' is computed by its condition, so no node can write it"
+        raise PydanticCustomError("computed_segment", message, told)
+    return name
+
+
+WrittenSegment = Annotated[str, Declared("segments", "segment"), AfterValidator(_not_computed)]
 
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 

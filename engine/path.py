@@ -139,6 +139,8 @@ class WritePath(Path):
             # A text of the usual size needs no other look only where any value may stand.
             if op in rule.operations and (op != "set" or rule.check is None):
                 self.changes[op] = usual_change(op, root, keys, self.text, self.changes[op])
+        if (root, *keys) == ("profile", "segments"):
+            self.changes = {op: _sparing_computed(change) for op, change in self.changes.items()}
 
     def apply(self, docs: Mapping[str, Any], op: str, value: Any = None) -> Edit | None:
         """Change what stands at the path in documents by root name; None when nothing changes.
@@ -237,6 +239,28 @@ class WritePath(Path):
                 )
             container = below
         raise PathError(f"{path_text(self.root, self.keys[:-1])} is not an object; nothing stands")
+
+
+def _sparing_computed(write: Change) -> Change:
+    """Return what writes segments, but for those that are computed: `computed` among the documents are their names."""
+
+    def change(docs: Mapping[str, Any], value: Any) -> Edit | None:
+        edit = write(docs, value)
+        computed = docs.get("computed")
+        if edit is None or not computed:
+            return edit
+        written = {*_items(edit.before)} ^ {*_items(edit.after)}
+        names = sorted(written & computed)
+        if names:
+            undo(edit)
+            raise PathError(f"the segment '{names[0]}' is computed by its condition; no node can write it")
+        return edit
+
+    return change
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 @lru_cache(maxsize=4_096)

@@ -265,7 +265,7 @@ class Workflow:
         self.has_plain_labels = all(
             _PLAIN_LABEL.fullmatch(way.label) for node in nodes for way in node.ways.values()
         )
-        self._matches = _one_of(on.event)
+        self._matches = one_of(on.event)
 
     def _settle_dead(self) -> None:
         """Settle the edges that are dead before any run: those out of disabled nodes, and what follows from them."""
@@ -297,7 +297,7 @@ class Workflow:
         return self._matches(event_type) is not None
 
 
-def _one_of(patterns: list[str]) -> Callable[[str], object]:
+def one_of(patterns: list[str]) -> Callable[[str], object]:
     """Return what says whether a text fits a pattern; raises ValueError when they are too many `*` together."""
     if not patterns:
         return lambda _: None

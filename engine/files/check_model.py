@@ -22,6 +22,7 @@ _CODES = {
     "unknown_segment": "N01",
     "unknown_event_type": "N02",
     "unknown_source": "N03",
+    "computed_segment": "N05",
     "unknown_workflow": "N04",
 }
 _TYPES = {

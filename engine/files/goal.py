@@ -1,18 +1,32 @@
-"""Goals: the names in goals.json."""
+"""Goals: what is hoped for, in goals.json."""
 
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from headrace.engine.trigger import FileModel
+from headrace.engine import fields
+from headrace.engine.trigger import MAX_EVENT_NAMES, EventName, FileModel
 
 GoalId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
 
 
 class Goal(FileModel):
-    """Something that is hoped for."""
+    """Something that is hoped for: an event of some types, for which a condition is true."""
 
     about: str = Field("", description="What has been achieved.")
+    event: list[EventName] = Field(
+        [],
+        min_length=1,
+        max_length=MAX_EVENT_NAMES,
+        description="Event types that achieve it; `*` stands for any text. Without them nothing does.",
+        examples=[["purchase-order"]],
+    )
+    when: fields.Expression | None = Field(
+        None, description="Only events for which this is true.", examples=["event.properties.total > 0"]
+    )
+    value: fields.Value[int | float] | None = Field(
+        None, description="What it is worth.", examples=["{{ event.properties.total }}"]
+    )
 
 
 class GoalsFile(FileModel):

@@ -17,6 +17,8 @@ from headrace.engine.language.syntax import refuse
 from headrace.engine.language.values import TESTS
 
 LOOP_MEMBERS: Final = ("index", "index0", "first", "last", "length", "revindex", "revindex0")
+EVENTS: Final = "events"
+"""The function that counts past events, which `past` takes out of conditions that may have it."""
 _TIME_CALLS: Final = ("time", "ago", "ahead")
 _MEMBERS_OF_NOW: Final = "write day(now), hour(now), weekday(now) or format_time(now, '%Y')"
 _FLAT: Final = (nodes.And, nodes.Or)
@@ -77,6 +79,7 @@ class Checker:
         self.names = frozenset((*NAMES, *extra_names))
         self.reads: dict[Path, int] = {}
         self.prepared: dict[int, Any] = {}
+        self.asks_now = False
         self._loops = 0
 
     def refuse(self, node: nodes.Node, message: str, fix: str = "") -> NoReturn:
@@ -275,12 +278,16 @@ class Checker:
             self.refuse(node, "a member of the data cannot be called", fix)
         if not isinstance(node.node, nodes.Name):
             self.refuse(node, "only functions can be called")
+        if node.node.name == EVENTS:
+            fix = "make a segment of it, and ask whether its name is in profile.segments"
+            self.refuse(node, "events(…) is only for the conditions of segments.json", fix)
         if node.node.name not in FUNCTIONS:
             self._unknown(node.node, "function", node.node.name, FUNCTIONS)
         return FUNCTIONS[node.node.name]
 
     def _call(self, node: nodes.Call | nodes.Filter, known: Collection[str], depth: int) -> None:
         function = self._called(node)
+        self.asks_now = self.asks_now or (function.takes_scope and not function.prepared.keys() & {"query"})
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             self.refuse(node, "`*` and `**` are not available in a call")
         arguments: list[nodes.Node] = [*node.args]
