@@ -49,6 +49,33 @@ def undo(edit: Edit) -> None:
         container[key] = before
 
 
+def turn_back(edit: Edit) -> list[Edit]:
+    """Write what stood at a place before an edit, also when others came since; returns what was done, as edits.
+
+    Several must be turned back newest first. An object that had to be made goes too, once nothing is in it.
+    """
+    done = [_restore(edit.container, edit.key, edit.before, edit.path)]
+    if edit.made is not None:
+        container, key, before = edit.made
+        if _is_bare(container.get(key)):
+            done.append(_restore(container, key, before, edit.path))
+    return done
+
+
+def _restore(container: dict[str, Any], key: str, before: Any, path: str) -> Edit:
+    edit = Edit(container, key, container.get(key, MISSING), before, path)
+    if before is MISSING:
+        container.pop(key, None)
+    else:
+        container[key] = before
+    return edit
+
+
+def _is_bare(value: Any) -> bool:
+    """Say whether an object holds nothing but such objects."""
+    return isinstance(value, dict) and all(map(_is_bare, value.values()))
+
+
 def json_copy(value: Any) -> Any:
     """Return a copy of a JSON value, or of one behind a view, that shares nothing with it; a time becomes its text.
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from headrace.engine import path, throttling
-from headrace.engine.edit import OPERATIONS, json_copy
+from headrace.engine.edit import OPERATIONS, json_copy, turn_back
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
 from headrace.engine.held import Wait
@@ -24,6 +24,10 @@ MAX_WAITS = 50
 
 MAX_EMIT_DEPTH = 3
 """How deep internal events may cause others; DESIGN §4.1."""
+
+OF_PROFILE = ("profile.traits", "profile.stats.counters", "profile.interests", "profile.segments")
+OF_SESSION = ("session.context", "session.properties")
+"""What `discard` turns back. A consent stays as it was given or withdrawn, and so do marks and throttles."""
 
 LEVELS = frozenset(get_args(LogLevel))
 
@@ -246,6 +250,15 @@ class Writer:
         where = f"profile.{throttling.MEMBER}.{name}"
         self.passage.put(profile[throttling.MEMBER], name, passed, where)
 
+    def discard(self, profile: bool, session: bool) -> None:
+        """Turn back what nodes of earlier waves, in every workflow of the event, wrote into profile and session."""
+        passage, places = self.passage, (OF_PROFILE if profile else ()) + (OF_SESSION if session else ())
+        for run in reversed(passage.runs):
+            for done in reversed(run.done):
+                for edit in reversed(passage.edits[slice(*done.edits)]):
+                    if edit.path.startswith(places):
+                        passage.edits += turn_back(edit)
+
     def log(self, level: str, message: str) -> None:
         """Write a log line."""
         if level not in LEVELS:
@@ -290,4 +303,5 @@ OTHERS: dict[str, Callable[[Writer, Any, Any], None]] = {
     "mark": Writer.mark,
     "throttle": Writer.throttle,
     "log": Writer.log,
+    "discard": Writer.discard,
 }

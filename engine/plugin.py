@@ -347,6 +347,10 @@ class Step(msgspec.Struct, eq=False, gc=False):
         self.journal.append(("throttle", name, (key, at_most, period)))
         return True
 
+    def discard(self, *, profile: bool = True, session: bool = True) -> None:
+        """Give profile and session back what stood there before the event's earlier nodes; see `discard_changes`."""
+        self.journal.append(("discard", profile, session))
+
     def mark(self, name: str) -> None:
         """Keep the time now under a name in the profile's marks."""
         self.journal.append(("mark", name, None))

@@ -15,7 +15,7 @@ from tests.conftest import OpenLab
 from tests.makers import Files, Lab, catalog, chain, count, sources, write_workspace
 
 BEGAN = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
-SEE = {"segments.json": {"segments": {"vip": {}}}}
+SEE: Files = {"segments.json": {"segments": {"vip": {}}}}
 
 
 def consenting(**more: Any) -> Files:
