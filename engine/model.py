@@ -80,7 +80,7 @@ def from_iso(text: str) -> datetime:
 
 
 class EventInput(msgspec.Struct):
-    """One event as a client sent it; `id` and `time` may be absent (None)."""
+    """One event as a client sent it; `id`, `time` and `version` may be absent (None)."""
 
     type: str
     properties: Doc = {}
@@ -88,6 +88,7 @@ class EventInput(msgspec.Struct):
     id: str | None = None
     time: str | None = None
     save: bool = True
+    version: str | None = None
 
 
 class Options(msgspec.Struct):

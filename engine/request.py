@@ -107,6 +107,8 @@ class Job:
     makes_profiles = True
     attempt: Callable[..., Awaitable[int | None]] | None = None
     """Makes an attempt in place of `track.attempt_part`, for a run that goes on."""
+    is_reshaped = False
+    """Its event was checked and reshaped before: it is replayed as it was kept."""
 
     def __init__(self, request: TrackRequest, admission: Admission, workspace: Workspace) -> None:
         self.request = request

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from headrace.api.doors.fields import Findings
+from headrace.api.doors.fields import Findings, read_event
 from headrace.engine import strict_json
 from headrace.engine.engine import Engine
 from headrace.engine.errors import HeadraceError, InputError
@@ -24,7 +24,7 @@ LINES_AT_ONCE = 500
 """Lines that are processed before the progress is written down."""
 VISITORS_AT_ONCE = 50
 LONGEST_LINE = 1 << 20
-MEMBERS = ("type", "properties", "context", "id", "time", "session", "profile", "source")
+MEMBERS = ("type", "properties", "context", "id", "time", "version", "session", "profile", "source")
 
 
 @dataclass
@@ -142,13 +142,8 @@ class Import:
         if source and source not in self.engine.workspace.sources:
             hint = did_you_mean(source, self.engine.workspace.sources).rstrip(".")
             find.bad("/source", f"'{source}' is no source ({hint})")
-        event = EventInput(
-            find.event_type(value.get("type"), "/type"),
-            find.object(value.get("properties"), "/properties"),
-            find.object(value.get("context"), "/context"),
-            find.optional_id(value.get("id"), "/id") or self._made_id(number, data),
-            find.text(value.get("time"), "/time"),
-        )
+        event = read_event(find, value)
+        event.id = event.id or self._made_id(number, data)
         session = find.optional_id(value.get("session"), "/session")
         profile = find.optional_id(value.get("profile"), "/profile")
         find.stop_if_bad()

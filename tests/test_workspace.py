@@ -5,13 +5,14 @@ import os
 import socket
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 import re2
 
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
-from headrace.engine.files.event_type import EventType
+from headrace.engine.files.event_type import EventType, EventTypeFile
 from headrace.engine.files.json_file import MAX_BYTES, read_json_file
 from headrace.engine.files.workspace import Workspace, load_workspace
 
@@ -176,32 +177,36 @@ def test_a_rate_limit(tmp_path: Path, catalog: Catalog) -> None:
     assert (rate.amount, rate.get_expiry()) == (100, 1)
 
 
+def order_of(schema: dict[str, Any]) -> EventType:
+    return EventType("order", EventTypeFile.model_validate({"schema": schema}))
+
+
 def test_event_types_check_properties() -> None:
     schema = {"type": "object", "required": ["total"], "properties": {"total": {"minimum": 0}}}
-    order = EventType("order", "", schema)
+    order = order_of(schema)
     assert order.check({"total": 5}) == []
     assert order.check({"total": -5}) == [("/total", "the value is less than the minimum of 0")]
     assert [error.pointer for error in order.check({})] == [""]
-    assert EventType("free", "", None).check({"x": 1}) == []
+    assert EventType("free", EventTypeFile()).check({"x": 1}) == []
 
 
 def test_errors_of_an_event_are_bounded_and_do_not_repeat_it() -> None:
     schema = {"additionalProperties": {"type": "number"}}
-    errors = EventType("order", "", schema).check({f"m/{number}": "my secret" for number in range(1000)})
+    errors = order_of(schema).check({f"m/{number}": "my secret" for number in range(1000)})
     assert len(errors) == 20
     assert errors[0].pointer.startswith("/m~1")
     assert not any("my secret" in error.message for error in errors)
 
 
 def test_patterns_of_a_schema_take_linear_time() -> None:
-    slow = EventType("order", "", {"properties": {"a": {"pattern": "^(a+)+$"}}})
+    slow = order_of({"properties": {"a": {"pattern": "^(a+)+$"}}})
     start = perf_counter()
     assert slow.check({"a": "a" * 50_000 + "!"})
     assert perf_counter() - start < 1
 
 
 def test_numbers_of_any_size_are_checked() -> None:
-    order = EventType("order", "", {"properties": {"n": {"maximum": 5}}})
+    order = order_of({"properties": {"n": {"maximum": 5}}})
     assert order.check({"n": 10**400})
     assert order.check({"n": 1}) == []
 

@@ -4,10 +4,11 @@ import re
 from typing import Any
 
 from headrace.engine.errors import FieldError, InputError
-from headrace.engine.model import Doc
+from headrace.engine.model import Doc, EventInput
 
 MAX_ID = 256
 MAX_TYPE = 128
+MAX_VERSION = 64
 _MAX_FOUND = 100
 
 # What a JSON Schema can say of the rules below; the checks themselves are here.
@@ -18,6 +19,7 @@ ID_SCHEMA = {
 }
 MAYBE_ID_SCHEMA = {"maxLength": MAX_ID, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 TYPE_SCHEMA = {"minLength": 1, "maxLength": MAX_TYPE, "pattern": r"\S"}
+VERSION_SCHEMA = {"maxLength": MAX_VERSION}
 TIME_SCHEMA = {"format": "date-time"}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -89,6 +91,13 @@ class Findings:
             self.bad(pointer, f"should be a text, not {_kind(value)}")
         return None
 
+    def version(self, value: Any, pointer: str) -> str | None:
+        """Return the version of an event; null and "" are absent."""
+        text = self.text(value, pointer)
+        if text is not None and len(text) > MAX_VERSION:
+            self.bad(pointer, f"should have at most {MAX_VERSION} characters")
+        return text
+
     def flag(self, options: Doc, name: str, pointer: str, *, default: bool) -> bool:
         """Return an option, which is true or false or not there."""
         value = options.get(name, default)
@@ -103,6 +112,18 @@ class Findings:
             return value
         self.bad(pointer, TYPE_RULE if value is not None else f"is missing: {TYPE_RULE}")
         return ""
+
+
+def read_event(find: Findings, value: Doc, pointer: str = "") -> EventInput:
+    """Return the event that a JSON object is, as far as all doors agree on its members."""
+    return EventInput(
+        find.event_type(value.get("type"), f"{pointer}/type"),
+        find.object(value.get("properties"), f"{pointer}/properties"),
+        find.object(value.get("context"), f"{pointer}/context"),
+        find.optional_id(value.get("id"), f"{pointer}/id"),
+        find.text(value.get("time"), f"{pointer}/time"),
+        version=find.version(value.get("version"), f"{pointer}/version"),
+    )
 
 
 def bad_fields(errors: list[FieldError]) -> InputError:

@@ -9,12 +9,15 @@ from headrace.api.doors.body import decode_json, query_pairs
 from headrace.api.doors.call import Call
 from headrace.api.doors.fields import (
     ID_SCHEMA,
+    MAX_VERSION,
     MAYBE_ID_SCHEMA,
     TIME_SCHEMA,
     TYPE_SCHEMA,
+    VERSION_SCHEMA,
     Findings,
     clean_id,
     is_event_type,
+    read_event,
     too_many_events,
 )
 from headrace.engine import strict_json
@@ -72,6 +75,13 @@ class EventBody(msgspec.Struct):
         ),
     ] = None
     options: EventOptions | None = None
+    version: Annotated[
+        str | None,
+        Meta(
+            description="The version of its event type, where that has several.",
+            extra_json_schema=VERSION_SCHEMA,
+        ),
+    ] = None
 
 
 class OptionsBody(msgspec.Struct, rename="camel", gc=False):
@@ -160,9 +170,11 @@ def _plain(body: TrackBody, limit: int) -> TrackRequest | None:
         known = event.type
         if event_id is not None and (event_id := event_id.strip() or None) and clean_id(event_id) is None:
             return None
+        if (version := event.version or None) is not None and len(version) > MAX_VERSION:
+            return None
         save = event.options is None or event.options.save
         events.append(
-            EventInput(event.type, event.properties or {}, event.context or {}, event_id, time, save)
+            EventInput(event.type, event.properties or {}, event.context or {}, event_id, time, save, version)
         )
     options = body.options
     return TrackRequest(
@@ -227,15 +239,10 @@ def _read_event(find: Findings, event: Any, pointer: str) -> EventInput:
     time = event.get("time")
     # Tracardi's clients send an object of times.
     if isinstance(time, dict):
-        time = time.get("create") or time.get("insert")
-    return EventInput(
-        find.event_type(event.get("type"), f"{pointer}/type"),
-        find.object(event.get("properties"), f"{pointer}/properties"),
-        find.object(event.get("context"), f"{pointer}/context"),
-        find.optional_id(event.get("id"), f"{pointer}/id"),
-        find.text(time, f"{pointer}/time"),
-        find.flag(options, "save", f"{pointer}/options", default=True),
-    )
+        event = event | {"time": time.get("create") or time.get("insert")}
+    given = read_event(find, event, pointer)
+    given.save = find.flag(options, "save", f"{pointer}/options", default=True)
+    return given
 
 
 def _read_options(find: Findings, value: Any) -> Options:

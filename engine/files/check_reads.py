@@ -20,7 +20,7 @@ Schemas = list[dict[str, Any]]
 
 EVENT_MEMBERS = (
     "id", "key", "type", "properties", "context", "source", "tenant", "session", "profile", "time", "door",
-    "device", "page", "utm", "runs", "errors", "stream",
+    "device", "page", "utm", "runs", "errors", "stream", "version", "tags", "reshaped",
 )  # fmt: skip
 EVENT_TIMES = ("happened", "received", "processed", "claimed")
 
@@ -52,14 +52,14 @@ def check_reads(
             if read[0] == "nodes":
                 fix = "Test it in a branch node."
                 yield file.problem(at, "W15", "no node has run yet when 'on.when' is tested", fix)
-            yield from _check_read(read, file, at, schemas)
+            yield from check_read(read, file, at, schemas)
     for name, plugin in plugins.items():
         for place, field in compiled_fields(plugin.config):
             at = ("nodes", name, "config", *place)
             for read in sorted(field.reads()):
                 if read[0] == "nodes" and len(read) > 1:
                     yield from _check_node(read[1], file, at, list(model.nodes), before[name])
-                yield from _check_read(read, file, at, schemas)
+                yield from check_read(read, file, at, schemas)
 
 
 def _check_node(
@@ -87,7 +87,8 @@ def _nodes_before(model: WorkflowFile) -> dict[str, set[str]]:
     return before
 
 
-def _check_read(read: Read, file: JsonFile, at: Place, schemas: Schemas | None) -> Iterator[Problem]:
+def check_read(read: Read, file: JsonFile, at: Place, schemas: Schemas | None) -> Iterator[Problem]:
+    """Find a read of a member that no document has, or that none of the schemas of the properties declares."""
     for length in range(1, min(len(read), 3)):
         known = _KNOWN.get(read[:length])
         if known is not None and read[length] not in known:
@@ -130,12 +131,12 @@ def _schemas(model: WorkflowFile, types: Mapping[str, EventType]) -> Schemas | N
     """Return the schemas of all types that the workflow takes; None when one of them has none, or it may be any."""
     if model.on.schedule is not None or model.on.started:
         return None
-    schemas = []
+    schemas: Schemas = []
     for event in model.on.event:
-        schema = types[event].schema if event in types else None
-        if not isinstance(schema, dict):
+        shapes = types[event].shapes if event in types else None
+        if shapes is None:
             return None
-        schemas.append(schema)
+        schemas += shapes
     return schemas
 
 

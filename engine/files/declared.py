@@ -1,15 +1,16 @@
 """Read what a workspace declares: sources, event types, segments and goals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
 
 from headrace.engine.fields import Names
+from headrace.engine.files.check_event_type import check_event_types
 from headrace.engine.files.check_model import check_model
-from headrace.engine.files.event_type import EventType, EventTypesFile, check_event_types
+from headrace.engine.files.event_type import EventType, EventTypesFile
 from headrace.engine.files.goal import Goal, GoalsFile
 from headrace.engine.files.json_file import JsonFile, read_json_file
 from headrace.engine.files.problem import Problem, has_errors
@@ -33,6 +34,8 @@ class Declared:
     texts: Mapping[str, bytes]
     problems: tuple[Problem, ...]
     missing: frozenset[str] = frozenset()
+    merge_rules: Mapping[str, str] = field(default_factory=dict)
+    """How fields become one when profiles are merged: strategies by path, from event_types.json."""
 
     def or_else(self, last: "Declared | None") -> "Declared":
         """Return this with what cannot be used taken from the last good one."""
@@ -46,6 +49,7 @@ class Declared:
             self.texts,
             self.problems,
             self.missing,
+            last.merge_rules if self.event_types is None else self.merge_rules,
         )
 
     @property
@@ -62,7 +66,7 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
     """Read the four files; whatever is wrong is in `problems`."""
     files = {file: read_json_file(folder, file) for file in FILES}
     sources, in_sources = _read_sources(files[SOURCES], secrets)
-    types, in_types = _read_event_types(files[EVENT_TYPES])
+    types, merge_rules, in_types = _read_event_types(files[EVENT_TYPES])
     segments, in_segments = _read_model(SegmentsFile, files[SEGMENTS])
     goals, in_goals = _read_model(GoalsFile, files[GOALS])
     return Declared(
@@ -73,6 +77,7 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
         {name: file.data for name, file in files.items()},
         (*in_sources, *in_types, *in_segments, *in_goals),
         frozenset(name for name, file in files.items() if file.is_missing),
+        merge_rules,
     )
 
 
@@ -102,12 +107,15 @@ def _read_sources(file: JsonFile, secrets: Secrets) -> tuple[dict[str, Source] |
     return {name: compile_source(name, entry, secrets) for name, entry in model.sources.items()}, problems
 
 
-def _read_event_types(file: JsonFile) -> tuple[dict[str, EventType] | None, list[Problem]]:
+def _read_event_types(
+    file: JsonFile,
+) -> tuple[dict[str, EventType] | None, dict[str, str], list[Problem]]:
+    """Return the types, how profiles are merged, and the problems."""
     model, problems = _read_model(EventTypesFile, file)
     if model is None:
-        return _nothing(file), problems
-    problems += check_event_types(model.event_types, file)
+        return _nothing(file), {}, problems
+    problems += check_event_types(model, file)
     if has_errors(problems):
-        return None, problems
-    entries = model.event_types.items()
-    return {name: EventType(name, entry.about, entry.schema_) for name, entry in entries}, problems
+        return None, {}, problems
+    types = {name: EventType(name, entry) for name, entry in model.event_types.items()}
+    return types, {where.path.text: strategy for where, strategy in model.merge.items()}, problems

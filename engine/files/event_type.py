@@ -1,24 +1,56 @@
-"""An event type: its entry in event_types.json, and its compiled JSON Schema."""
+"""An event type: its entry in event_types.json, and its compiled form."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any, NoReturn, Protocol
+from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args
 
 import jsonschema_rs
-from pydantic import Field, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
+from headrace.engine import fields
 from headrace.engine.errors import FieldError
-from headrace.engine.files.json_file import JsonFile, Place
-from headrace.engine.files.problem import Problem
+from headrace.engine.files.mapping import Mapped, PropertyPath, compile_map, compile_reshape
+from headrace.engine.suggest import did_you_mean
 from headrace.engine.trigger import FileModel
 
 MOST_ERRORS = 20
 """Errors of one event that are told; the rest would only fill the answer."""
 
-EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
+MOST_MAPPED = 200
+"""Fields that one event type may write, and properties that it may make."""
+
+_NAME = r"^\S(.*\S)?$"
+EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_NAME)]
+VersionName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NAME)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NAME)]
 Schema = Annotated[
     dict[str, Any] | bool, WithJsonSchema({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 ]
+_Strategy = Literal[
+    "newest", "oldest", "first_set", "largest", "smallest", "sum", "union", "and", "or", "keep"
+]
+STRATEGIES: tuple[str, ...] = get_args(_Strategy)
+"""How a field of two profiles may become one when they are merged."""
+
+
+def _known_strategy(value: object) -> object:
+    if isinstance(value, str) and value not in STRATEGIES:
+        fix = did_you_mean(value, STRATEGIES)
+        raise PydanticCustomError("strategy", "no strategy '{value}'", {"value": value[:60], "fix": fix})
+    return value
+
+
+Strategy = Annotated[_Strategy, BeforeValidator(_known_strategy)]
+
+
+class VersionFile(FileModel):
+    """One version of an event type, for events that name it."""
+
+    about: str = Field("", description="What is different in this version.")
+    schema_: Schema | None = Field(
+        None, alias="schema", description="The JSON Schema of its properties, in place of the type's."
+    )
 
 
 class EventTypeFile(FileModel):
@@ -30,6 +62,34 @@ class EventTypeFile(FileModel):
         alias="schema",
         description="The JSON Schema of its properties; an event that breaks it is refused.",
     )
+    versions: dict[VersionName, VersionFile] = Field(
+        {},
+        description="Versions by name. An event may name one by its `version`; any other is refused.",
+        examples=[{"2": {"schema": {"required": ["total"]}}}],
+    )
+    condition: fields.Expression | None = Field(
+        None,
+        description="What must hold for event, profile, session and source, else the event is refused.",
+        examples=["event.properties.total >= 0"],
+    )
+    reshape: dict[PropertyPath, fields.Body] = Field(
+        {},
+        max_length=MOST_MAPPED,
+        description="Properties that are made anew once the event was checked; null takes one away.",
+        examples=[{"total": "{{ event.properties.sum }}", "sum": None}],
+    )
+    tags: list[Tag] = Field([], max_length=20, description="Words that every such event gets: `event.tags`.")
+    map: dict[fields.WritePath, Mapped] = Field(
+        {},
+        max_length=MOST_MAPPED,
+        description="What is written into profile and session, by path.",
+        examples=[
+            {
+                "profile.traits.email": "{{ event.properties.email }}",
+                "profile.stats.counters.orders": {"increment": 1},
+            }
+        ],
+    )
 
 
 class EventTypesFile(FileModel):
@@ -37,6 +97,11 @@ class EventTypesFile(FileModel):
 
     schema_: str | None = Field(
         None, alias="$schema", description="The JSON Schema, for completion in an editor."
+    )
+    merge: dict[fields.WritePath, Strategy] = Field(
+        {},
+        description="How fields become one when two profiles are merged, by path of the profile.",
+        examples=[{"profile.traits.age": "largest"}],
     )
     event_types: dict[EventTypeName, EventTypeFile] = Field(description="Event types by name.")
 
@@ -48,22 +113,56 @@ class _Validator(Protocol):
 
 
 class EventType:
-    """A declared type of event, ready to check events."""
+    """A declared type of event, ready for events.
 
-    __slots__ = ("_validator", "about", "name", "schema")
+    `changes` says that it reshapes events or gives them tags. `shapes` are the schemas that one of them fits the
+    properties that a workflow sees, or None where nothing can be told of them.
+    """
 
-    def __init__(self, name: str, about: str, schema: dict[str, Any] | bool | None) -> None:
+    __slots__ = (
+        "_validator", "_versions", "about", "changes", "condition", "map", "name", "reshape", "schema",
+        "shapes", "tags", "versions",
+    )  # fmt: skip
+
+    def __init__(self, name: str, file: EventTypeFile) -> None:
         self.name = name
-        self.about = about
-        self.schema = schema
-        self._validator: _Validator | None = None if schema is None else compile_schema(schema)
+        self.about = file.about
+        self.schema = file.schema_
+        self._validator = _compiled(file.schema_)
+        self._versions = {version: _compiled(entry.schema_) for version, entry in file.versions.items()}
+        self.versions = tuple(file.versions)
+        self.condition = file.condition
+        self.reshape = compile_reshape(file.reshape)
+        self.tags = tuple(file.tags)
+        self.changes = bool(self.reshape or self.tags)
+        self.map = compile_map(file.map)
+        self.shapes = shapes_of(file)
 
-    def check(self, properties: Mapping[str, Any]) -> list[FieldError]:
+    def has_version(self, version: str) -> bool:
+        """Say whether an event may name this version; a type that declares none takes any."""
+        return not self._versions or version in self._versions
+
+    def check(self, properties: Mapping[str, Any], version: str | None = None) -> list[FieldError]:
         """Return what the schema refuses in an event's properties, at most 20; pointers begin there."""
-        if self._validator is None or self._validator.is_valid(properties):
+        validator = self._validator if version is None else self._versions.get(version, self._validator)
+        if validator is None or validator.is_valid(properties):
             return []
-        errors = islice(self._validator.iter_errors(properties), MOST_ERRORS)
+        errors = islice(validator.iter_errors(properties), MOST_ERRORS)
         return [FieldError(pointer(error.instance_path), error.message[:300]) for error in errors]
+
+
+def shapes_of(file: EventTypeFile) -> tuple[dict[str, Any], ...] | None:
+    """Return the schemas of which the properties, as workflows see them, fit one; None where that cannot be told."""
+    schemas = [file.schema_, *(version.schema_ for version in file.versions.values())]
+    known = tuple(schema for schema in schemas if isinstance(schema, dict))
+    if len(known) < len(schemas):
+        return None
+    made = {where.path.keys[1]: True for where, body in file.reshape.items() if body.source is not None}
+    return (*known, {"properties": made, "additionalProperties": False}) if made else known
+
+
+def _compiled(schema: dict[str, Any] | bool | None) -> _Validator | None:
+    return None if schema is None else compile_schema(schema)
 
 
 def pointer(place: list[str | int]) -> str:
@@ -83,36 +182,3 @@ def compile_schema(schema: dict[str, Any] | bool, mask: str | None = "the value"
 
 def _refuse(uri: str) -> NoReturn:
     raise ValueError(f"{uri} is never fetched")
-
-
-def check_event_types(entries: Mapping[str, EventTypeFile], file: JsonFile) -> Iterator[Problem]:
-    """Find schemas that do not compile."""
-    for name, entry in entries.items():
-        if entry.schema_ is not None:
-            yield from _check_schema(entry.schema_, file, ("event_types", name, "schema"))
-
-
-def _check_schema(schema: dict[str, Any] | bool, file: JsonFile, at: Place) -> Iterator[Problem]:
-    try:
-        compile_schema(schema, mask=None)
-    except jsonschema_rs.ValidationError as error:
-        if "retrieving it failed" in error.message:
-            place, uri = next(_far_references(schema), ((), "a reference"))
-            fix = "Copy the part into $defs and refer to #/$defs/…"
-            yield file.problem((*at, *place), "E02", f"'{uri[:80]}' is never fetched", fix)
-            return
-        message = f"the JSON Schema is not valid: {error.message[:300]}"
-        yield file.problem((*at, *error.instance_path), "E01", message)
-    except ValueError as error:
-        yield file.problem(at, "E01", f"the JSON Schema is not valid: {str(error)[:300]}")
-
-
-def _far_references(schema: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Yield the references that leave the schema."""
-    members = schema.items() if isinstance(schema, dict) else enumerate(schema)
-    for key, value in members:
-        if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str):
-            if not value.startswith("#"):
-                yield (*place, key), value
-        elif isinstance(value, dict | list):
-            yield from _far_references(value, (*place, key))

@@ -193,6 +193,22 @@ CODES: dict[str, Code] = {
         "A JSON Schema refers to another file or address, which is never fetched.",
         "Copy the part into `$defs` and refer to `#/$defs/…`.",
     ),
+    "E03": Code(
+        "error",
+        "An event type reads `nodes` or `vars`, which there are only while a workflow runs.",
+        "Read `event`, `profile`, `session`, `source` or `now`.",
+    ),
+    "E04": Code(
+        "error",
+        "A mapping writes where it may not, or in a way that the place does not take.",
+        "Write below `profile.traits`, `profile.stats.counters` or `session.properties`, in a way that is named.",
+    ),
+    "E05": Code("error", "One place stands twice, written in two ways.", "Delete one of the two."),
+    "E06": Code(
+        "error",
+        "A strategy for merging stands at a place that is no field of a profile.",
+        "Name a field such as `profile.traits.age`.",
+    ),
     "T01": Code("warning", "A test file belongs to no workflow.", "Name it after a workflow, or delete it."),
     "T02": Code("error", "A test names a node that is not there.", "Mend the name of the node."),
     "T03": Code("error", "A test names a port that the node does not have.", "Use one of the ports named."),

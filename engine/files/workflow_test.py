@@ -19,6 +19,7 @@ class TestEvent(FileModel):
     context: Json = Field({}, description="Its context.")
     id: str | None = Field(None, description="Its id, when the test needs one.")
     time: str | None = Field(None, description="The client's time; default: the clock of the test.")
+    version: str | None = Field(None, description="The version of its type that it names.")
     advance: str | None = Field(
         None, description="Instead of an event: move the clock on.", examples=["1h", "30d"]
     )

@@ -44,6 +44,8 @@ class Workspace:
     problems: tuple[Problem, ...]
     loaded: datetime
     texts: Mapping[str, bytes] = field(repr=False)
+    merge_rules: Mapping[str, str] = field(default_factory=dict)
+    """How fields become one when profiles are merged: strategies by path, such as `profile.traits.age`."""
     _by_type: dict[str, tuple[Workflow, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -99,6 +101,7 @@ def load_workspace(
         problems=(*catalog.problems, *found.problems, *problems, *stray_files(path)),
         loaded=utc_now(),
         texts=texts,
+        merge_rules=declared.merge_rules,
     )
 
 

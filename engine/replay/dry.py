@@ -153,7 +153,12 @@ def past_job(source: Source, event: Doc, workspace: Workspace, received: datetim
     # What an event was made of is kept with it; one that was refused is made anew.
     context = plain(event["context"]) if REFUSED in event else {}
     given = EventInput(
-        event["type"], plain(event["properties"]), context, event["id"], event["time"].get("claimed")
+        event["type"],
+        plain(event["properties"]),
+        context,
+        event["id"],
+        event["time"].get("claimed"),
+        version=event.get("version"),
     )
     nobody = event["profile"] is None or event.get("profile_by", "session") is None
     session = None if nobody and event["door"] in WITHOUT_SESSION else event["session"]
@@ -170,6 +175,7 @@ def past_job(source: Source, event: Doc, workspace: Workspace, received: datetim
     )
     admission = Admission(source, tracing=False, debugger=is_dry, debugger_refused=False, not_kept="")
     job = Job(request, admission, workspace)
+    job.is_reshaped = "reshaped" in event
     if REFUSED not in event:
         happened = event["time"]["happened"]
         job.incoming = [Incoming(given, event["id"], event["key"], event.get("content", ""), happened)]

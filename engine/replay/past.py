@@ -69,7 +69,8 @@ def event_of(failed: Doc) -> Doc:
     if raw.get("time") is not None:
         time["claimed"] = raw["time"]
     nobody = failed["session"] is None and failed["profile"] is None
-    return {
+    version = {"version": raw["version"]} if raw.get("version") is not None else {}
+    return version | {
         "id": id,
         "key": make_key("event", tenant, source, id),
         "type": raw["type"],

@@ -37,6 +37,8 @@ def new_event(job: Job, attempt: Attempt, event: Incoming) -> Doc:
         doc["profile_asked"] = draft.profile_asked
     if event.content:
         doc["content"] = event.content
+    if given.version is not None:
+        doc["version"] = given.version
     return doc
 
 

@@ -1,6 +1,7 @@
 """Takes one event through the steps between the check and the commit."""
 
 from headrace.engine.errors import HeadraceError
+from headrace.engine.files.event_type import EventType
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc, EventError, EventInput, iso_now
 from headrace.engine.passage import Emitted, Fault, Needs, Passage
@@ -24,10 +25,13 @@ async def process(job: Job, attempt: Attempt, event: Incoming) -> None:
         failed.keep_failed(
             job, attempt, event, "engine_fault", [{"pointer": "", "message": job.faults[event.key]}]
         )
-    elif check.check(job, attempt, event):
+        return
+    kind = job.workspace.event_types.get(event.input.type)
+    if kind is None or job.is_reshaped or check.check(job, attempt, event, kind):
         passage = _begin(job, attempt, event)
         try:
-            await _go(job, attempt, passage, event)
+            if kind is None or job.is_reshaped or check.holds(job, attempt, event, kind, passage):
+                await _go(job, attempt, passage, event, kind)
         except (Needs, HeadraceError):
             raise
         except Exception as error:
@@ -43,11 +47,17 @@ def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:
     )
     passage.save = job.saves_events and event.input.save
     passage.consents = job.source.consents
+    if job.is_reshaped:
+        doc[mapping.RESHAPED] = True
     return passage
 
 
-async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> None:
-    mapping.map_fields(passage)
+async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming, kind: EventType | None) -> None:
+    if kind is not None:
+        if kind.changes:
+            mapping.reshape(passage, kind)
+        if kind.map and "replay_of" not in passage.event and has_agreed(passage):
+            mapping.map_fields(passage, kind)
     identify.identify(passage)
     stats.count_event(passage)
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
@@ -82,7 +92,7 @@ async def emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted, ha
     )
     passage.save = parent.save
     passage.consents = parent.consents
-    await _go(job, attempt, passage, incoming)
+    await _go(job, attempt, passage, incoming, job.workspace.event_types.get(emitted.type))
 
 
 def _keep(job: Job, attempt: Attempt, passage: Passage, event: Incoming) -> None:

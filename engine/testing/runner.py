@@ -159,7 +159,9 @@ def set_up(dry: Dry, source: Source, test: TestCase) -> None:
 
 def event_input(event: TestEvent) -> EventInput:
     """Return an event of a test as a client would send it."""
-    return EventInput(event.type or "", event.properties, event.context, event.id, event.time)
+    return EventInput(
+        event.type or "", event.properties, event.context, event.id, event.time, version=event.version
+    )
 
 
 def compare(expect: Expect, dry: Dry, source: Source, processed: list[Processed]) -> Iterator[Difference]:

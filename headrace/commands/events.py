@@ -46,9 +46,9 @@ def import_events(
 ) -> None:
     """Bring events in from a file, through the workflows, into the store.
 
-    A line is {"type", "properties", "context", "id", "time", "session", "profile", "source"}; only `type` is needed,
-    and `source` unless --source names it. A server may run at the same time. Stopped, it goes on where it was when
-    it is run again, and no event counts twice: a line without an id gets one from the file and its number.
+    A line is {"type", "properties", "context", "id", "time", "version", "session", "profile", "source"}; only `type` is
+    needed, and `source` unless --source names it. A server may run at the same time. Stopped, it goes on where it was
+    when it is run again, and no event counts twice: a line without an id gets one from the file and its number.
     Lines that cannot be taken are listed, with their numbers, in the folder `imports` of the data folder; then it
     ends with 1.
 

@@ -29,7 +29,7 @@ from headrace.terminal import PROBLEMS, WRONG_USE, err, fail, out
 
 app = typer.Typer(add_completion=False)
 
-EVENT_MEMBERS = ("type", "properties", "context", "id", "time")
+EVENT_MEMBERS = ("type", "properties", "context", "id", "time", "version")
 
 
 Folder = Annotated[
@@ -161,7 +161,9 @@ def event_of(value: Doc, kind: str | None) -> EventInput:
     parts = [value.get("properties") or {}, value.get("context") or {}]
     if not isinstance(name, str) or not name or not all(isinstance(part, dict) for part in parts):
         raise wrong_use('An event is {"type": "page-view", "properties": {…}, "context": {…}}.')
-    return EventInput(name, parts[0], parts[1], value.get("id"), value.get("time"))
+    return EventInput(
+        name, parts[0], parts[1], value.get("id"), value.get("time"), version=value.get("version")
+    )
 
 
 def read_object(path: Path, data: bytes | None = None) -> dict[str, Any]:
