@@ -66,12 +66,13 @@ class Backlog:
 
     async def has_room(self, seconds: float) -> bool:
         """Wait until not too much is on the way, for so long; says whether there is room for another change."""
-        if self._is_full:
+        if self.is_full:
             await self.flush(seconds)
-        return not self._is_full
+        return not self.is_full
 
     @property
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
+        """Say whether too much is on the way."""
         return self._documents > MOST_DOCUMENTS or self._bytes > MOST_BYTES
 
     def add(self, entry: Entry) -> None:
@@ -83,7 +84,7 @@ class Backlog:
             self._bytes += len(one.source)
             if one.kind == "session":
                 # Its version is its number, which stands in the source; the cluster's own is not known yet.
-                self._copies.put(one.id, Copy(-1, 0, one.source, ()))
+                self._copies.put(one.id, Copy(-1, 0, one.doc, (), one.n, one.owner))
         self._start()
         if self._documents >= ENOUGH_DOCUMENTS:
             self._hurry.set()
@@ -152,13 +153,14 @@ class Backlog:
             self._copies.drop(entry.record)
         for one in entry.planned:
             copy = self._copies.get(one.id) if one.kind == "session" else None
-            if copy is not None and copy.source is one.source:
+            if copy is not None and copy.doc is one.doc:
                 self._keep(one, written.get(one.id))
 
     def _keep(self, session: Planned, done: Done | None) -> None:
         """Complete the copy of a session; what another process wrote since is none."""
         if done is not None and done.status in WRITTEN:
-            self._copies.put(session.id, Copy(done.seq_no, done.term, session.source, ()))
+            copy = Copy(done.seq_no, done.term, session.doc, (), session.n, session.owner)
+            self._copies.put(session.id, copy)
         else:
             self._copies.drop(session.id)
 

@@ -30,11 +30,6 @@ class Operation(NamedTuple):
     line: bytes
     source: bytes | None
 
-    @property
-    def size(self) -> int:
-        """Bytes, about."""
-        return len(self.line) + len(self.source or b"") + 2
-
 
 class _Fault(msgspec.Struct):
     type: str = ""
@@ -71,9 +66,12 @@ class _Group:
         self.operations = operations
         self.future = future
         self.ends = ends
-        self.size = sum(operation.size for operation in operations)
+        self.size = 0
+        """Bytes, about."""
+        for line, source in operations:
+            self.size += len(line) + len(source or b"") + 2
         self.done: list[Done | None] = [None] * len(operations)
-        self.left = list(range(len(operations)))
+        self.left: Sequence[int] = range(len(operations))
         self.tries = 0
 
 

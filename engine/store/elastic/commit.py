@@ -94,7 +94,9 @@ class Committer:
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
         ends = monotonic() + _seconds(change)
-        work = await Work.in_turns(await with_owner(change, self._records), self._place, ends)
+        if change.profile is None:
+            change = await with_owner(change, self._records)
+        work = await Work.in_turns(change, self._place, ends)
         keys = work.turns()
         turn = await self._turns.enter(keys)
         try:
@@ -124,7 +126,7 @@ class Committer:
         await self._make_room(work)
         made: list[_Made] = []
         outcome = await self._claim(work, made)
-        if outcome is None and not await link(work, self._records, self._bulk):
+        if outcome is None and work.is_linking and not await link(work, self._records, self._bulk):
             outcome = CONFLICT
         crash_point("store.claimed")
         if outcome is None:
@@ -140,9 +142,9 @@ class Committer:
 
     async def _make_room(self, work: Work) -> None:
         """Wait until not too much is still to be written after its record. Raises BusyError when that takes long."""
-        if not await self._backlog.has_room(work.patience):
+        if self._backlog.is_full and not await self._backlog.has_room(work.patience):
             raise BusyError(f"{self._backlog.documents} documents wait for Elasticsearch already.")
-        if len(self._left(work)) > MOST_CARRIED:
+        if len(work.base_parts) > MOST_CARRIED and len(self._left(work)) > MOST_CARRIED:
             await self._backlog.flush(work.patience)
             if not await self._settler.settle(self._left(work), work.patience):
                 raise BusyError("Elasticsearch does not take what a document still holds.")
@@ -173,11 +175,11 @@ class Committer:
         """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
         of_session = work.session_base.parts if work.session_base is not None else ()
         # A session that was a commit record itself gives its documents up before it is written as another's.
-        if not await self._settler.settle(of_session, work.patience):
+        if of_session and not await self._settler.settle(of_session, work.patience):
             raise StoreError("Elasticsearch does not take what a session still holds.")
-        keys = set(work.keys)
+        keys = frozenset(work.keys)
         for part in (*work.base_parts, *of_session):
-            if keys.intersection(part.keys) or _is_newer(part, work):
+            if (part.session and _is_newer(part.session, work)) or not keys.isdisjoint(part.keys):
                 await self._settler.settle([part], work.patience)
                 return CONFLICT
         taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
@@ -320,7 +322,7 @@ class Committer:
         if done.status in WRITTEN:
             self._newest.add(record.id, _Newest((done.term, done.seq_no), monotonic() + NEWEST_SECONDS))
         if record.kind == "profile":
-            self._copy(record.id, done, record.source + b"}", tuple(parts))
+            self._copy(record, done, parts)
         return done
 
     async def _after_conflict(self, work: Work, record: Record) -> Outcome:
@@ -352,7 +354,8 @@ class Committer:
         late = [part for part in work.base_parts if part.left and work.now_ms - part.at > REDO_MS]
         for key in work.keys:
             self._keys.add(key, work.change.id)
-        await self._settler.settle(late, work.patience)
+        if late:
+            await self._settler.settle(late, work.patience)
         if work.record is None or not work.planned:
             self._settler.done.add(work.change.id, "")
             return
@@ -363,12 +366,13 @@ class Committer:
             return
         self._backlog.add(Entry(work.change.id, work.record.id, work.planned))
 
-    def _copy(self, id: str, done: Done, source: bytes, parts: tuple[Part, ...]) -> None:
-        """Keep a copy of a document that this process wrote; one that another wrote since is none."""
+    def _copy(self, record: Record, done: Done, parts: list[Part]) -> None:
+        """Keep a copy of a profile that this process wrote; one that another wrote since is none."""
         if done.status in WRITTEN:
-            self._records.copies.put(id, Copy(done.seq_no, done.term, source, parts))
+            copy = Copy(done.seq_no, done.term, record.doc, tuple(parts))
+            self._records.copies.put(record.id, copy)
         else:
-            self._records.copies.drop(id)
+            self._records.copies.drop(record.id)
 
     def _forget(self, work: Work) -> None:
         """Drop the copies of what a change that did not come wanted to write."""
@@ -382,11 +386,11 @@ def _seconds(change: Change) -> float:
     return COMMIT_SECONDS if change.seconds is None else min(COMMIT_SECONDS, max(0.1, change.seconds))
 
 
-def _is_newer(part: Part, work: Work) -> bool:
-    """Say whether a part has a later write of the change's session than the one that was read."""
-    if part.session is None or work.change.session is None or part.session[0] != work.change.session.key:
+def _is_newer(written: tuple[str, int], work: Work) -> bool:
+    """Say whether a write of a session, in a part, is a later one of the change's session than what was read."""
+    if work.change.session is None or written[0] != work.change.session.key:
         return False
-    return part.session[1] > (work.session_base.n if work.session_base else 0)
+    return written[1] > (work.session_base.n if work.session_base else 0)
 
 
 def _refused(done: Done) -> StoreError:

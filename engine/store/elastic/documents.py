@@ -3,6 +3,7 @@
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -29,6 +30,7 @@ _FACETS_OF_A_PROFILE = ("traits", "segments", "interests", "consents", "marks", 
 _encode = msgspec.json.Encoder().encode
 
 
+@lru_cache(maxsize=4096)
 def doc_id(key: str) -> str:
     """Return the `_id` of a key: itself when it is one of ours, else a hash. Raises InputError for half a character."""
     if len(key) == 32 and _OURS(key) is not None:
@@ -39,12 +41,13 @@ def doc_id(key: str) -> str:
         raise InputError(422, "bad_text", "A text in the question is not valid Unicode.") from None
 
 
-def source(fields: Doc, doc: Doc) -> Source:
-    """Return fields and the whole document. Raises StoreError for what is no JSON.
+def source(fields: Doc, doc: Doc, data: bytes | None = None) -> Source:
+    """Return fields and the whole document, or its JSON `data` if that is there. Raises StoreError for what is no JSON.
 
     Where JSON has half of a surrogate pair it is kept as a text: Elasticsearch would mend it.
     """
-    data = encode_doc(doc)
+    if data is None:
+        data = encode_doc(doc)
     if b"\\ud" in data:
         return encode_fields(fields) + b',"text":' + _encode(data.decode())
     return encode_fields(fields) + b',"doc":' + data
@@ -77,8 +80,8 @@ def _name(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def profile_source(write: Write, tenant: str, change: str, now: str) -> Source:
-    """Return a profile's source."""
+def profile_source(write: Write, tenant: str, change: str, now: str, data: bytes | None = None) -> Source:
+    """Return a profile's source; `data` is its JSON, if that is there."""
     doc = write.doc
     fields: Doc = {
         "key": write.key,
@@ -93,11 +96,13 @@ def profile_source(write: Write, tenant: str, change: str, now: str) -> Source:
     }
     if doc.get("hidden") is True:
         fields |= {"hidden": True, "facets": [HIDDEN]}
-    return source(fields, doc)
+    return source(fields, doc, data)
 
 
-def session_source(write: Write, tenant: str, change: str, n: int, now: str) -> Source:
-    """Return a session's source; `n` counts its writes."""
+def session_source(
+    write: Write, tenant: str, change: str, n: int, now: str, data: bytes | None = None
+) -> Source:
+    """Return a session's source; `n` counts its writes, `data` is its JSON, if that is there."""
     doc = write.doc
     fields = {
         "key": write.key,
@@ -112,7 +117,7 @@ def session_source(write: Write, tenant: str, change: str, n: int, now: str) -> 
         "n": n,
         "facets": facets(doc, ("properties",)),
     }
-    return source(fields, doc)
+    return source(fields, doc, data)
 
 
 def claim_source(claim: Claim, tenant: str, change: str) -> bytes:

@@ -21,6 +21,7 @@ LONGEST = 256
 """Characters; a longer one is known by a hash, so that equality holds for it too."""
 
 _SIGNS = re.compile(r"[.=#!\\]")
+_ESCAPED = r"\\\g<0>"
 _WHOLE = re.compile(r"-?\d{1,18}")
 
 
@@ -28,26 +29,39 @@ def facets(doc: Doc, roots: Sequence[str]) -> list[str]:
     """Return the facets of the members `roots` of a document."""
     made: list[str] = []
     for root in roots:
-        if value := doc.get(root):
-            _collect(made, root, value, 1)
-            if len(made) >= MOST:
-                break
-    return made[:MOST]
+        value = doc.get(root)
+        if not value:
+            continue
+        if type(value) is dict:
+            _of_members(made, root, value, 1)
+        else:
+            _of_other(made, root, value)
+        if len(made) >= MOST:
+            return made[:MOST]
+    return made
 
 
-def _collect(made: list[str], path: str, value: Any, depth: int) -> None:
-    if type(value) is dict:
-        if depth > DEEPEST:
+def _of_members(made: list[str], path: str, members: Doc, depth: int) -> None:
+    """Add the facets of an object's members. It runs for every member of every document: hence no call for a text."""
+    if depth > DEEPEST:
+        return
+    for name, value in members.items():
+        if len(made) >= MOST:
             return
-        for name, member in value.items():
-            if len(made) >= MOST:
-                return
-            inner = name if name.isidentifier() else _SIGNS.sub(r"\\\g<0>", name)
-            if type(member) in _SCALARS:
-                made.append(facet(f"{path}.{inner}", member))
-            else:
-                _collect(made, f"{path}.{inner}", member, depth + 1)
-    elif type(value) is list:
+        inner = f"{path}.{name if name.isidentifier() else _SIGNS.sub(_ESCAPED, name)}"
+        kind = type(value)
+        if kind is str:
+            text = f"{inner}={value}"
+            made.append(text if len(text) <= LONGEST and text.isascii() else _bounded(text))
+        elif kind is dict:
+            _of_members(made, inner, value, depth + 1)
+        else:
+            _of_other(made, inner, value)
+
+
+def _of_other(made: list[str], path: str, value: Any) -> None:
+    """Add the facets of what is no object."""
+    if type(value) is list:
         made += [facet(path, member) for member in value[:MOST] if type(member) in _SCALARS]
     elif type(value) in _SCALARS:
         made.append(facet(path, value))
@@ -65,7 +79,12 @@ def facet(path: str, value: Any) -> str:
         made = f"{path}!{'true' if value else 'false'}"
     else:
         made = f"{path}#{_number(value)}"
-    if len(made) <= LONGEST and (made.isascii() or _is_clean(made)):
+    return made if len(made) <= LONGEST and made.isascii() else _bounded(made)
+
+
+def _bounded(made: str) -> str:
+    """Return a facet that is not too long and that UTF-8 can write: itself, or a hash for its end."""
+    if len(made) <= LONGEST and _is_clean(made):
         return made
     digest = blake2b(made.encode(errors="surrogatepass"), digest_size=16).hexdigest()
     return f"{made[:64].encode(errors='replace').decode()}…{digest}"
@@ -95,7 +114,7 @@ def _number(value: float) -> str:
 
 def asked(names: Sequence[str], text: str) -> Iterator[str]:
     """Yield the facets that a value equal to a text may have at the path of these names."""
-    path = ".".join(_SIGNS.sub(r"\\\g<0>", name) if number else name for number, name in enumerate(names))
+    path = ".".join(_SIGNS.sub(_ESCAPED, name) if number else name for number, name in enumerate(names))
     yield facet(path, text)
     if text in ("true", "false"):
         yield facet(path, text == "true")

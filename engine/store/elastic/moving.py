@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from headrace.engine.errors import StoreError, StoreRefused
 from headrace.engine.model import Doc, iso_now
@@ -299,7 +300,7 @@ def _replacing(plan: Planned, there: _There, members: Members) -> Operation:
         n = int(bytes(members["n"])) + 1
         source = members_of(plan.source)
         source["n"] = raw(n)
-        return Operation(plan._replace(n=n).line(), encode_members(source))
+        return Operation(structs.replace(plan, n=n).line(), encode_members(source))
     return Operation(replace_line(plan.where, plan.id, there.seq_no, there.term), plan.source)
 
 

@@ -7,7 +7,7 @@ reader who read those before the record did not see yet.
 """
 
 from collections.abc import Container, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -20,14 +20,19 @@ REDO_MS = 5_000
 _encode = msgspec.json.Encoder().encode
 
 
-class Planned(NamedTuple):
-    """A document to write after its record: by `create`, or a session by its number."""
+class Planned(msgspec.Struct, frozen=True, gc=False):
+    """A document to write after its record: by `create`, or a session by its number.
+
+    Of a session that a change writes, `doc` is its JSON alone and `owner` the profile that it names.
+    """
 
     kind: Literal["create", "session"]
     where: str
     id: str
     n: int
     source: bytes
+    doc: bytes = b""
+    owner: str | None = None
 
     def line(self) -> bytes:
         """Return the line of a bulk. Doing it twice, or too late, is refused by the cluster and harmless."""
@@ -41,7 +46,7 @@ class Planned(NamedTuple):
 
     def as_text(self) -> "Planned":
         """Return the same with its document as a text."""
-        return self._replace(source=as_text(self.source))
+        return msgspec.structs.replace(self, source=as_text(self.source))
 
 
 def create_line(where: str, id: str) -> bytes:
@@ -91,7 +96,7 @@ class Part(msgspec.Struct, omit_defaults=True):
 
     def stub(self) -> "Part":
         """Return what remains of it when its documents are written."""
-        return Part(self.id, self.at, self.keys, self.session)
+        return Part(self.id, self.at, self.keys, self.session) if self.left else self
 
 
 def part_of(
@@ -121,13 +126,13 @@ def carried(
     """
     kept: list[Part] = []
     for part in parts:
-        if part.left and part.id not in mine:
+        is_mine = part.id in mine
+        if part.left and not is_mine:
             kept.append(part)
-        elif now - part.at < remember_ms and _says_something(part, part.id in mine, session):
-            kept.append(part.stub())
+        elif now - part.at < remember_ms:
+            numbered = None if part.session is None or part.session[0] == session else part.session
+            # A reader may still need it; its writer, if it is not us, looks for its own id.
+            if not is_mine or part.keys or numbered is not None:
+                same = not part.left and numbered is part.session
+                kept.append(part if same else Part(part.id, part.at, part.keys, numbered))
     return kept
-
-
-def _says_something(part: Part, is_mine: bool, session: str | None) -> bool:
-    """Say whether a reader may still need a written part; its writer, if it is not us, looks for its own id."""
-    return not is_mine or bool(part.keys) or (part.session is not None and part.session[0] != session)

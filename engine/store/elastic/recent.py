@@ -1,7 +1,9 @@
 """What this process did lately, in bounded memory."""
 
 from time import monotonic
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from headrace.engine.store.elastic.parts import Part
 
@@ -35,13 +37,18 @@ class Recent(Generic[T]):
         return name in self._known
 
 
-class Copy(NamedTuple):
-    """A document as this process wrote it last: its version, its source, the parts that it carries."""
+class Copy(msgspec.Struct, frozen=True, gc=False):
+    """A document as this process wrote it last: its version, its JSON, the parts that it carries.
+
+    Of a session `n` is its number, and `owner` the profile that it names.
+    """
 
     seq_no: int
     term: int
-    source: bytes
-    parts: tuple[Part, ...]
+    doc: bytes
+    parts: tuple[Part, ...] = ()
+    n: int = 0
+    owner: str | None = None
 
 
 _NONE: tuple[None, float] = (None, 0.0)
@@ -67,7 +74,7 @@ class Copies:
         """Keep a copy; the oldest go when there is too much."""
         self.drop(id)
         self._copies[id] = copy, monotonic() + COPY_SECONDS
-        self._bytes += len(copy.source)
+        self._bytes += len(copy.doc)
         while len(self._copies) > MOST_COPIES or self._bytes > MOST_COPY_BYTES:
             self.drop(next(iter(self._copies)))
 
@@ -76,13 +83,14 @@ class Copies:
         copy, until = self._copies.get(id, _NONE)
         if copy is not None:
             parts = tuple(part.stub() if part.id == change else part for part in copy.parts)
-            self._copies[id] = copy._replace(parts=parts), until
+            slim = Copy(copy.seq_no, copy.term, copy.doc, parts, copy.n, copy.owner)
+            self._copies[id] = slim, until
 
     def drop(self, id: str) -> None:
         """Forget a copy."""
         gone, _ = self._copies.pop(id, _NONE)
         if gone is not None:
-            self._bytes -= len(gone.source)
+            self._bytes -= len(gone.doc)
 
     def clear(self) -> None:
         """Forget all."""

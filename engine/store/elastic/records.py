@@ -97,22 +97,26 @@ class Records:
 
     async def read(self, refs: Sequence[Ref], now: datetime, *, recent: bool = False) -> list[Stored | None]:
         """Return each document as it is now, or None; with `recent` from a copy where there is one."""
-        copies = [self._copy(ref) if recent else None for ref in refs]
-        wanted = [
-            [] if copy is not None else self.where(ref, now) for ref, copy in zip(refs, copies, strict=True)
-        ]
-        found = iter(await self._get([get for gets in wanted for get in gets]))
         made: list[Stored | None] = []
+        wanted: list[Get] = []
+        places: list[int] = []
+        for place, ref in enumerate(refs):
+            copy = self._copy(ref) if recent and ref.kind != "seen" else None
+            made.append(copy)
+            if copy is None:
+                gets = self.where(ref, now)
+                wanted += gets
+                places += [place] * len(gets)
+        if not wanted:
+            return made
         sessions: dict[int, Source] = {}
-        for ref, copy, gets in zip(refs, copies, wanted, strict=True):
-            got = next((one for one in [next(found) for _ in gets] if one is not None), None)
-            if copy is not None or got is None:
-                made.append(copy)
+        for place, got in zip(places, await self._get(wanted), strict=True):
+            if got is None or made[place] is not None:
                 continue
-            source = source_of(got)
+            ref, source = refs[place], source_of(got)
             if ref.kind == "session" and source.profile is not None and not recent:
-                sessions[len(made)] = source
-            made.append(_stored(ref, source, got.seq_no, got.term))
+                sessions[place] = source
+            made[place] = _stored(ref, source, got.seq_no, got.term)
         if sessions:
             await self._catch_up(refs, made, sessions)
         return made
@@ -140,12 +144,8 @@ class Records:
         copy = self.copies.get(doc_id(ref.key)) if ref.kind in ("profile", "session") else None
         if copy is None:
             return None
-        source = _decode(copy.source)
-        doc = source.whole()
-        return (
-            None
-            if doc is None
-            else Stored(doc, Base(copy.seq_no, copy.term, source.n, copy.parts, source.profile))
+        return Stored(
+            decode_doc(copy.doc), Base(copy.seq_no, copy.term, copy.n, copy.parts, copy.owner, linked=False)
         )
 
     async def events(self, keys: Sequence[str], now: datetime) -> list[Source | None]:

@@ -22,7 +22,7 @@ from headrace.engine.store.elastic.documents import (
 from headrace.engine.store.elastic.layout import alias, month_index
 from headrace.engine.store.elastic.parts import Part, Planned, part_of
 from headrace.engine.store.elastic.place import Place
-from headrace.engine.store.encoding import text_or_none, time_in
+from headrace.engine.store.encoding import encode_doc, text_or_none, time_in
 from headrace.engine.store.protocol import Change, Claim, Row, Version
 
 _STEP = 8
@@ -64,6 +64,8 @@ class Record(NamedTuple):
     id: str
     base: Base | None
     source: bytes
+    doc: bytes = b""
+    """The JSON of a profile alone."""
 
 
 class Claiming(NamedTuple):
@@ -111,6 +113,7 @@ class Work:
         self.now = iso_now()
         self.now_ms = time_ns() // 1_000_000
         self.session_base = base_of(change.session.version) if change.session else None
+        self.session_number = self._session_number()
         self.keys = [row.key for row in (*change.events, *change.marks) if row.doc.get("content")]
 
     def _end(self, planned: list[Planned]) -> None:
@@ -133,9 +136,8 @@ class Work:
         """The parts that the record had when it was read."""
         return self.record.base.parts if self.record and self.record.base else ()
 
-    @property
-    def session_number(self) -> tuple[str, int] | None:
-        """The key of the session that is written, and the number of this write.
+    def _session_number(self) -> tuple[str, int] | None:
+        """Return the key of the session that is written, and the number of this write.
 
         Numbers grow with the clock, so that a session which is made anew after it was erased is above what the
         cluster still remembers of the one before, and a write is above one that only moved the session since.
@@ -181,9 +183,11 @@ class Work:
         """Render what is written after the record."""
         change, place = self.change, self._place
         if change.session is not None and (number := self.session_number):
-            _, n = number
-            source = session_source(change.session, change.tenant, change.id, n, self.now) + b"}"
-            yield Planned("session", alias(place, "sessions"), doc_id(change.session.key), n, source)
+            (key, n), doc = number, change.session.doc
+            data = encode_doc(doc)
+            source = session_source(change.session, change.tenant, change.id, n, self.now, data) + b"}"
+            owner = text_or_none(doc.get("profile"))
+            yield Planned("session", alias(place, "sessions"), doc_id(key), n, source, data, owner)
         # Marks first: a change that is a mark's must lose to any other that makes the same one.
         for row in change.marks:
             yield self._event(row, mark_source(row, change.tenant, change.id, self.now))
@@ -210,10 +214,10 @@ class Work:
         change, place = self.change, self._place
         if change.profile is not None:
             write = change.profile
-            source = profile_source(write, change.tenant, change.id, self.now)
-            return Record(
-                "profile", alias(place, "profiles"), doc_id(write.key), base_of(write.version), source
-            )
+            data = encode_doc(write.doc)
+            source = profile_source(write, change.tenant, change.id, self.now, data)
+            where, base = alias(place, "profiles"), base_of(write.version)
+            return Record("profile", where, doc_id(write.key), base, source, data)
         if not planned:
             return None
         first = planned[0]
