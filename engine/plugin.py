@@ -32,7 +32,7 @@ from headrace.engine.fields import (
     WorkflowName,
     WritePath,
 )
-from headrace.engine.literals import Duration, Pattern, PortName, Zone
+from headrace.engine.literals import Duration, Pattern, PortName, WrittenSegment, Zone
 from headrace.engine.model import Doc
 from headrace.engine.throttling import after_pass, check_limit
 from headrace.engine.view import View, plain, viewed
@@ -66,6 +66,7 @@ __all__ = [
     "View",
     "WorkflowName",
     "WritePath",
+    "WrittenSegment",
     "Zone",
     "plain",
 ]

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from headrace.engine.plugin import Config, Example, Out, Plugin, SegmentName, Step, WritePath
+from headrace.engine.plugin import Config, Example, Out, Plugin, Step, WritePath, WrittenSegment
 
 _DONE = Out("done")
 
 
 class AddSegmentConfig(Config):
-    segment: SegmentName = Field(description="The segment.", examples=["vip"])
+    segment: WrittenSegment = Field(description="The segment.", examples=["vip"])
 
 
 class AddSegment(Plugin[AddSegmentConfig]):

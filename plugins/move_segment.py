@@ -2,7 +2,7 @@
 
 from pydantic import ConfigDict, Field
 
-from headrace.engine.plugin import Config, Example, Out, Plugin, SegmentName, Step, WritePath
+from headrace.engine.plugin import Config, Example, Out, Plugin, Step, WritePath, WrittenSegment
 
 _MOVED = Out("moved")
 _NOT_THERE = Out("not_there")
@@ -12,8 +12,8 @@ _UP = {"from": "new", "to": "vip"}
 class MoveSegmentConfig(Config):
     model_config = ConfigDict(serialize_by_alias=True)
 
-    source: SegmentName = Field(alias="from", description="The segment to leave.")
-    to: SegmentName = Field(description="The segment to enter.", examples=["vip"])
+    source: WrittenSegment = Field(alias="from", description="The segment to leave.")
+    to: WrittenSegment = Field(description="The segment to enter.", examples=["vip"])
 
 
 class MoveSegment(Plugin[MoveSegmentConfig]):

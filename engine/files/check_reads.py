@@ -20,7 +20,7 @@ Schemas = list[dict[str, Any]]
 
 EVENT_MEMBERS = (
     "id", "key", "type", "properties", "context", "source", "tenant", "session", "profile", "time", "door",
-    "device", "page", "utm", "runs", "errors", "stream", "version", "tags", "reshaped",
+    "device", "page", "utm", "runs", "errors", "stream", "version", "tags", "reshaped", "goals", "consent",
 )  # fmt: skip
 EVENT_TIMES = ("happened", "received", "processed", "claimed")
 
@@ -152,10 +152,10 @@ def _known_members() -> dict[Read, tuple[str, ...]]:
     return {
         ("event",): EVENT_MEMBERS,
         ("event", "time"): EVENT_TIMES,
-        ("profile",): tuple(profile),
+        ("profile",): (*profile, "goals", "identities", "claimed"),
         ("profile", "stats"): tuple(profile["stats"]),
         ("profile", "time"): tuple(profile["time"]),
-        ("session",): tuple(session),
+        ("session",): (*session, "goals"),
         ("source",): ("id", "tenant", "about"),
     }
 

@@ -3,19 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from headrace.engine.fields import Names
 from headrace.engine.files.check_event_type import check_event_types
 from headrace.engine.files.check_model import check_model
+from headrace.engine.files.check_segment import check_goals, check_segments
 from headrace.engine.files.event_type import EventType, EventTypesFile
 from headrace.engine.files.goal import Goal, GoalsFile
 from headrace.engine.files.json_file import JsonFile, read_json_file
 from headrace.engine.files.problem import Problem, has_errors
 from headrace.engine.files.segment import Segment, SegmentsFile
 from headrace.engine.files.source import Secrets, Source, SourcesFile, check_sources, compile_source
+from headrace.engine.language.past import OWN_TYPES
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -57,7 +59,8 @@ class Declared:
         """The names that nodes may use; a file that cannot be used allows all."""
         return Names(
             segments=None if self.segments is None else frozenset(self.segments),
-            event_types=frozenset(self.event_types) if self.event_types else None,
+            computed=frozenset(name for name, each in (self.segments or {}).items() if each.when is not None),
+            event_types=frozenset((*self.event_types, *OWN_TYPES)) if self.event_types else None,
             sources=None if self.sources is None else frozenset(self.sources),
         )
 
@@ -67,13 +70,13 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
     files = {file: read_json_file(folder, file) for file in FILES}
     sources, in_sources = _read_sources(files[SOURCES], secrets)
     types, merge_rules, in_types = _read_event_types(files[EVENT_TYPES])
-    segments, in_segments = _read_model(SegmentsFile, files[SEGMENTS])
-    goals, in_goals = _read_model(GoalsFile, files[GOALS])
+    segments, in_segments = _read_segments(files[SEGMENTS], types or {})
+    goals, in_goals = _read_goals(files[GOALS], types or {})
     return Declared(
         sources,
         types,
-        segments.segments if segments else _nothing(files[SEGMENTS]),
-        goals.goals if goals else _nothing(files[GOALS]),
+        segments,
+        goals,
         {name: file.data for name, file in files.items()},
         (*in_sources, *in_types, *in_segments, *in_goals),
         frozenset(name for name, file in files.items() if file.is_missing),
@@ -81,7 +84,27 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
     )
 
 
-def _nothing(file: JsonFile) -> dict[str, M] | None:
+def _read_segments(
+    file: JsonFile, types: Mapping[str, EventType]
+) -> tuple[Mapping[str, Segment] | None, list[Problem]]:
+    model, problems = _read_model(SegmentsFile, file)
+    if model is None:
+        return _nothing(file), problems
+    problems += check_segments(model.segments, file, types)
+    return None if has_errors(problems) else model.segments, problems
+
+
+def _read_goals(
+    file: JsonFile, types: Mapping[str, EventType]
+) -> tuple[Mapping[str, Goal] | None, list[Problem]]:
+    model, problems = _read_model(GoalsFile, file)
+    if model is None:
+        return _nothing(file), problems
+    problems += check_goals(model.goals, file, types)
+    return None if has_errors(problems) else model.goals, problems
+
+
+def _nothing(file: JsonFile) -> dict[str, Any] | None:
     """An optional file that is not there declares nothing; one that is broken is not known."""
     return {} if file.is_missing else None
 

@@ -110,6 +110,11 @@ CODES: dict[str, Code] = {
     ),
     "N03": Code("error", "A source is not declared.", "Declare it in `sources.json`, or mend the name."),
     "N04": Code("error", "There is no such workflow.", "Mend the name, or write the workflow."),
+    "N05": Code(
+        "error",
+        "A node writes a segment that is computed by its condition.",
+        "Change the condition in `segments.json`, or let the node write another segment.",
+    ),
     "W03": Code("error", "There is no such plugin.", "Mend the name; `headrace plugins` lists all."),
     "W04": Code("error", "A plugin has no such port.", "Use one of the ports that are named."),
     "W05": Code("error", "An edge leads to a node that is not there.", "Mend the name, or add the node."),
@@ -209,10 +214,22 @@ CODES: dict[str, Code] = {
         "A strategy for merging stands at a place that is no field of a profile.",
         "Name a field such as `profile.traits.age`.",
     ),
+    "G01": Code(
+        "error",
+        "A segment or goal reads `nodes` or `vars`, which there are only while a workflow runs.",
+        "Read `event`, `profile`, `session`, `source` or `now`.",
+    ),
+    "G02": Code(
+        "warning",
+        "A segment that time would change reads the event or the session, so time alone does not change it.",
+        "Ask only the profile, and `events(…)`.",
+    ),
+    "G03": Code("warning", "A goal names no event, so nothing achieves it.", "Add `event`."),
     "T01": Code("warning", "A test file belongs to no workflow.", "Name it after a workflow, or delete it."),
     "T02": Code("error", "A test names a node that is not there.", "Mend the name of the node."),
     "T03": Code("error", "A test names a port that the node does not have.", "Use one of the ports named."),
     "P01": Code("warning", "A plugin of another package cannot be used.", "Mend or uninstall the package."),
     "P02": Code("warning", "Two plugins have one name; the first is used.", "Uninstall one of the packages."),
 }
-"""Every code: F files, M members, N names, W workflows, X expressions, S sources, E schemas, T tests, P plugins."""
+"""Every code: F files, M members, N names, W workflows, X expressions, S sources, E schemas,
+G segments and goals, T tests, P plugins."""

@@ -50,7 +50,7 @@ class Watched:
     """The computed segments and the goals of a workspace, ready for events.
 
     `computed` are the names of the segments, which no node may write; `past` are all aggregates that they ask for, and
-    `keys` their keys. One that is not `is_used` wants nothing.
+    `keys` their keys. Time alone may change those that are `timed`. One that is not `is_used` wants nothing.
     """
 
     def __init__(self, segments: Mapping[str, Segment], goals: Mapping[str, Goal]) -> None:
@@ -68,6 +68,7 @@ class Watched:
             if goal.event
         )
         self.keys = frozenset(each.key for each in self.past)
+        self.timed = tuple(each for each in self.lasting() if each.when.is_timed)
         self._patterns = {each.pattern: one_of([each.pattern]) for each in self.past}
         self._known: dict[str, tuple[tuple[Aggregate, ...], tuple[Watch, ...]]] = {}
 
@@ -97,10 +98,6 @@ class Watched:
         return tuple(
             each for each in self.segments if each.when.is_lasting and (wanted is None or each.name in wanted)
         )
-
-    def timed(self) -> tuple[Computed, ...]:
-        """Return the segments that time alone may change."""
-        return tuple(each for each in self.lasting() if each.when.is_timed)
 
 
 NOTHING = Watched({}, {})

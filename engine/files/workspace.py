@@ -16,6 +16,7 @@ from headrace.engine.files.goal import Goal
 from headrace.engine.files.json_file import read_json_file
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.source import Secrets, Source
+from headrace.engine.files.watched import NOTHING, Watched
 from headrace.engine.model import utc_now
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.workflow import Workflow
@@ -46,6 +47,8 @@ class Workspace:
     texts: Mapping[str, bytes] = field(repr=False)
     merge_rules: Mapping[str, str] = field(default_factory=dict)
     """How fields become one when profiles are merged: strategies by path, such as `profile.traits.age`."""
+    watched: Watched = NOTHING
+    """What its computed segments and its goals want to know of events."""
     _by_type: dict[str, tuple[Workflow, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -102,6 +105,7 @@ def load_workspace(
         loaded=utc_now(),
         texts=texts,
         merge_rules=declared.merge_rules,
+        watched=Watched(declared.segments or {}, declared.goals or {}),
     )
 
 

@@ -57,12 +57,13 @@ class DataEnvironment(ImmutableSandboxedEnvironment):
     def _tokenize(
         self, source: str, name: str | None, filename: str | None = None, state: str | None = None
     ) -> TokenStream:
-        tokens = self._placed_tokens(source, name, filename, state)
+        tokens = self.placed_tokens(source, name, filename, state)
         return TokenStream(self.lexer.wrap(tokens, name, filename), name, filename)
 
-    def _placed_tokens(
+    def placed_tokens(
         self, source: str, name: str | None, filename: str | None, state: str | None
     ) -> Iterator[Token]:
+        """Yield the tokens of a text, each with its offset."""
         offset = 0
         try:
             for _, kind, value in self.lexer.tokeniter(source, name, filename, state):
@@ -80,6 +81,16 @@ class DataEnvironment(ImmutableSandboxedEnvironment):
 def environment() -> DataEnvironment:
     """Return the one environment; it holds no state of what is parsed."""
     return DataEnvironment()
+
+
+def word_offsets(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the words of an expression that stand in no brackets, with their offsets. The expression must be good."""
+    depth = 0
+    for offset, kind, value in environment().placed_tokens(text, None, None, "variable"):
+        if kind == "operator":
+            depth += (value in "([{") - (value in ")]}")
+        elif kind == "name" and not depth:
+            yield value, offset
 
 
 def parse_expression(text: str) -> nodes.Expr:

@@ -47,6 +47,7 @@ def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:
     )
     passage.save = job.saves_events and event.input.save
     passage.consents = job.source.consents
+    segments.guard(passage, job.workspace.watched)
     if job.is_reshaped:
         doc[mapping.RESHAPED] = True
     return passage
@@ -63,9 +64,11 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming, kin
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
     if passage.starts:
         await run_started(passage, job.workspace.workflow)
-    if has_agreed(passage):
-        segments.evaluate_segments(passage)
-        goals.evaluate_goals(passage)
+    if not has_agreed(passage):
+        passage.event["consent"] = False
+    elif job.workspace.watched.is_used or attempt.draft.own:
+        await segments.evaluate_segments(passage, job.workspace)
+        goals.evaluate_goals(passage, job.workspace)
     if attempt.draft.waits:
         await meet(passage)
     if passage.waits:
@@ -92,6 +95,7 @@ async def emit(job: Job, attempt: Attempt, parent: Passage, emitted: Emitted, ha
     )
     passage.save = parent.save
     passage.consents = parent.consents
+    segments.guard(passage, job.workspace.watched)
     await _go(job, attempt, passage, incoming, job.workspace.event_types.get(emitted.type))
 
 

@@ -1,7 +1,126 @@
 """Step 10: which segments does the profile enter or leave?"""
 
-from headrace.engine.passage import Passage
+from datetime import datetime, timedelta
+
+from headrace.engine.draft import PAST
+from headrace.engine.errors import NodeError
+from headrace.engine.files.watched import Computed, Watched
+from headrace.engine.files.workspace import Workspace
+from headrace.engine.journal import MAX_EMIT_DEPTH
+from headrace.engine.model import Doc, from_iso, make_key
+from headrace.engine.passage import Emitted, Passage
+from headrace.engine.segments.past import add_event, empty, unknown
+
+ENTERED, LEFT = "segment-entered", "segment-left"
+"""The types of the internal events that a computed segment makes."""
+
+MOST_LEARNED = 1000
+"""Events of one profile that are read when its past is asked for the first time; more are left to the rebuild."""
+
+LAG = timedelta(seconds=10)
+"""How long what was committed may not be where questions look for it."""
 
 
-def evaluate_segments(passage: Passage) -> None:
-    """Do nothing yet: a segment is a name that nodes write, without a condition of its own."""
+def guard(passage: Passage, watched: Watched) -> None:
+    """Keep the nodes of an event from writing computed segments."""
+    if watched.computed:
+        passage.docs["computed"] = watched.computed
+
+
+async def evaluate_segments(passage: Passage, workspace: Workspace, *, again: str = "") -> None:
+    """Put the profile into its computed segments, or take it out of them; both make an internal event.
+
+    `again` is what tells a second look at an event, which counted before, from the first.
+    """
+    watched, draft = workspace.watched, passage.draft
+    if draft.profile is None:
+        return
+    if watched.past or PAST in draft.own:
+        await _look_back(passage, watched)
+        if not again and counts(passage.event) and passage.save:
+            aggregates, _ = watched.of_type(passage.event["type"])
+            if aggregates and add_event(draft.own.get(PAST, {}), aggregates, passage.event, passage.now):
+                draft.touched.add("profile")
+    if watched.segments:
+        evaluate(passage, watched.segments, again)
+
+
+def evaluate(passage: Passage, segments: tuple[Computed, ...], again: str = "") -> None:
+    """Enter and leave segments, by what is known of the past. One whose condition cannot be asked stays as it is."""
+    scope, profile = passage.scope, passage.draft.profile
+    past: Doc = passage.draft.own.get(PAST, {})
+    scope.nodes, scope.vars = {}, {}
+    for segment in segments:
+        try:
+            holds = segment.holds(scope, past)
+        except NodeError as error:
+            passage.event.setdefault("errors", []).append(f"segment {segment.name}: {error}")
+            continue
+        if profile is not None and holds is not None and holds is not (segment.name in profile["segments"]):
+            _move(passage, segment.name, profile, is_in=holds, again=again)
+    scope.extra = {}
+
+
+def _move(passage: Passage, name: str, profile: Doc, *, is_in: bool, again: str) -> None:
+    kept = [other for other in profile["segments"] if other != name]
+    passage.put(profile, "segments", [*kept, name] if is_in else kept, "profile.segments")
+    type_ = ENTERED if is_in else LEFT
+    emit_own(passage, type_, {"segment": name}, make_key("emitted", passage.key, type_, name, again))
+
+
+def emit_own(passage: Passage, event_type: str, properties: Doc, key: str) -> None:
+    """Make an internal event of a segment or goal; where one may not be made any more, the event says so."""
+    depth, budget = passage.depth + 1, passage.budget
+    budget.emits -= 1
+    if depth > MAX_EMIT_DEPTH or budget.emits < 0:
+        why = f"events cause others {MAX_EMIT_DEPTH} deep only" if budget.emits >= 0 else "it caused too many"
+        told = ", ".join(map(str, properties.values()))
+        passage.event.setdefault("errors", []).append(f"no event {event_type} of {told}: {why}")
+        return
+    passage.emitted.append(Emitted(event_type, properties, key, depth))
+
+
+def counts(event: Doc) -> bool:
+    """Say whether an event is one of the past: not one that was only run again, or that nobody consented to."""
+    return "replay_of" not in event and event.get("consent") is not False
+
+
+async def _look_back(passage: Passage, watched: Watched) -> None:
+    """See to it that the profile's past holds what segments ask for, and nothing else, as far as it can be known."""
+    draft = passage.draft
+    past = draft.own.get(PAST, {})
+    if past.keys() == watched.keys:
+        return
+    known = {key: kept for key, kept in past.items() if key in watched.keys}
+    if draft.profile_is_new:
+        known |= {each.key: empty(each) for each in unknown(known, watched.past)}
+    else:
+        known |= await _learn(passage, known, watched)
+    if known.keys() != past.keys():
+        others = {name: value for name, value in draft.own.items() if name != PAST}
+        draft.own = {**others, PAST: known} if known else others
+        draft.touched.add("profile")
+
+
+async def _learn(passage: Passage, past: Doc, watched: Watched) -> Doc:
+    """Return what stored events tell of aggregates that are not known; nothing while that may not be all of them."""
+    profile, reads = passage.draft.profile, passage.reads
+    lags = getattr(reads, "lags", False)
+    if profile is None or (lags and passage.now - from_iso(profile["time"]["updated"]) < LAG):
+        return {}
+    wanted = unknown(past, watched.past)
+    patterns = {each.pattern for each in wanted}
+    alone = next(iter(patterns)) if len(patterns) == 1 and "*" not in min(patterns) else None
+    found = await reads.find_events(type=alone, within=None, limit=MOST_LEARNED)
+    if len(found) >= MOST_LEARNED:
+        return {}
+    learned: Doc = {each.key: empty(each) for each in wanted}
+    for event in found:
+        count_stored(learned, watched, event, passage.now)
+    return learned
+
+
+def count_stored(past: Doc, watched: Watched, event: Doc, now: datetime) -> None:
+    """Count a stored event in what is learned."""
+    if counts(event):
+        add_event(past, watched.of_type(event["type"])[0], event, now)

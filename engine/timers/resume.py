@@ -17,7 +17,7 @@ from headrace.engine.passage import Passage, Surroundings
 from headrace.engine.reads import StoreReads
 from headrace.engine.request import Admission, Attempt, Job, Wants
 from headrace.engine.run import run_workflow
-from headrace.engine.steps import goals, segments
+from headrace.engine.steps import segments
 from headrace.engine.steps.admit import INTERNAL, sampled
 from headrace.engine.steps.process import emit
 from headrace.engine.steps.resolve import ProfileReader
@@ -175,6 +175,7 @@ class Resumption:
         )
         passage.save = timer["save"]
         passage.consents = job.source.consents
+        segments.guard(passage, job.workspace.watched)
         if timer["profile"] is not None:
             # The one that it has now: profiles are merged.
             passage.event["profile"] = timer["profile"]
@@ -183,8 +184,8 @@ class Resumption:
         if passage.starts:
             await run_started(passage, job.workspace.workflow, partial(self._claim, attempt.draft))
         if has_agreed(passage):
-            segments.evaluate_segments(passage)
-            goals.evaluate_goals(passage)
+            # The event itself was counted, and its goals were kept, when it came.
+            await segments.evaluate_segments(passage, job.workspace, again=timer["id"])
         await hold(passage)
         attempt.draft.touch(passage.edits)
         attempt.draft.effects += passage.effects
