@@ -15,6 +15,9 @@ REQUEST_POINTS = (
 )
 """On the way of a request; `store.claimed` and `store.settled` only in Elasticsearch's commit."""
 
+IDENTITY_POINTS = ("identify.moved", "identify.merged")
+"""Between two attempts of an event that says who it is about."""
+
 WORKER_POINTS = (
     *("effects.claimed", "effects.sent", "effects.done"),
     *("timers.claimed", "timers.committed", "timers.done"),
@@ -22,7 +25,10 @@ WORKER_POINTS = (
 )
 """On the way of what is done beside requests."""
 
-CRASH_POINTS = (*REQUEST_POINTS, *WORKER_POINTS)
+MERGE_POINTS = ("merge.frozen", "merge.folded", "merge.pointed", "merge.reowned")
+"""On the way of two profiles that become one."""
+
+CRASH_POINTS = (*REQUEST_POINTS, *IDENTITY_POINTS, *WORKER_POINTS, *MERGE_POINTS)
 """Every name that `crash_point` is called with."""
 
 _name = ""

@@ -1,5 +1,6 @@
 """What the next commit will write, while it is worked on."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -13,7 +14,10 @@ WAITS = "waits"
 PAST = "past"
 """What its segments know of the events of a profile; see `segments.past`."""
 
-OWN = (WAITS, PAST, "changed", "absorbed")
+CHANGED = "changed"
+"""When its fields were last written; only profiles that may be merged by that have it."""
+
+OWN = (WAITS, PAST, CHANGED, "absorbed")
 """Members of a profile that are the engine's own: no node, no expression and no door sees them."""
 
 NOTES = frozenset((*OWN, "throttles", "ordered"))
@@ -43,6 +47,8 @@ class Draft:
     `profiles` and `sessions` hold what a run may attach, by id: documents that were read under their lock, or None.
     `waits` are the events that runs of the profile wait for, a list that is never changed in place. `own` are the other
     members of the profile that are the engine's own, by name.
+    `timed` are the paths, beside traits, of which it is noted when they were last written; None where nobody asks, and
+    then only a profile that has such times keeps them right.
     `session_attached` says that a node brought the session, which then belongs to the profile of the event.
     `profile_by` says how the request came to its profile, one of `PROFILE_BY`; `profile_asked` is an id that the client
     named and did not get.
@@ -76,6 +82,7 @@ class Draft:
         self.timers: list[Row] = []
         self.waits: list[Doc] = []
         self.own: dict[str, Any] = {}
+        self.timed: Mapping[str, str] | None = None
 
     def use_profile(self, doc: Doc, version: Version | None) -> Doc:
         """Take a profile as the visitor's, and return it; `version` None says that it is new.
@@ -147,10 +154,23 @@ class Draft:
 
     def touch(self, edits: list[path.Edit]) -> None:
         """Note which documents an event changed."""
+        if self.timed is not None or CHANGED in self.own:
+            self._note_times(edits)
         if "profile" in self.touched and "session" in self.touched:
             return
         for edit in edits:
             self.touched.add(edit.path.partition(".")[0])
+
+    def _note_times(self, edits: list[path.Edit]) -> None:
+        """Note when fields of the profile were written: which of two is newer decides when profiles are merged."""
+        timed = self.timed or {}
+        times = {
+            edit.path: self.now
+            for edit in edits
+            if edit.path.startswith("profile.traits") or edit.path in timed
+        }
+        if times:
+            self.own[CHANGED] = self.own.get(CHANGED, {}) | times
 
     def change(self) -> Change:
         """Return everything as one change of the store."""

@@ -81,6 +81,16 @@ class Held:
         self._ends = ends
         self.keys: list[str] = []
 
+    @property
+    def locks(self) -> Locks:
+        """All locks of the process."""
+        return self._locks
+
+    @property
+    def ends(self) -> float:
+        """When nothing is waited for any more, by the process's clock."""
+        return self._ends
+
     async def take(self, key: str) -> bool:
         """Take a lock, unless it is held already; returns whether it had to be waited for."""
         if key in self.keys:

@@ -52,6 +52,11 @@ class Workspace:
     _by_type: dict[str, tuple[Workflow, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
+    def timed(self) -> Mapping[str, str] | None:
+        """The paths, beside traits, whose times of writing merges ask for; None when nobody is ever merged."""
+        return self.merge_rules or None
+
+    @property
     def broken(self) -> tuple[str, ...]:
         """The files that have errors."""
         return tuple(dict.fromkeys(problem.file for problem in self.problems if problem.is_error))

@@ -13,6 +13,11 @@ MERGING = "merging_into"
 """The same while the merge is under way: nobody but the merge writes such a profile."""
 
 
+def is_merged(profile: Doc) -> bool:
+    """Say whether a profile was merged into another one, or is being merged."""
+    return MERGED in profile or MERGING in profile
+
+
 class Reads(Protocol):
     """The part of a store that this needs."""
 

@@ -4,8 +4,11 @@ import msgspec
 
 from headrace.engine.draft import Draft
 from headrace.engine.errors import InputError
+from headrace.engine.identity.follow import is_merged
+from headrace.engine.identity.merge import Merging
 from headrace.engine.locks import Held
-from headrace.engine.model import doc_key
+from headrace.engine.model import Doc, doc_key
+from headrace.engine.passage import StartAgain
 from headrace.engine.request import Incoming, Job, Wants
 from headrace.engine.steps import stats
 from headrace.engine.store.protocol import Ref, Store, Stored
@@ -32,6 +35,7 @@ async def resolve(
     request = job.request
     draft = Draft(job.tenant, job.received, save_session=request.options.save_session)
     draft.adopt = job.adopt
+    draft.timed = job.workspace.timed
     session_id = request.session_id or wants.session
     profile_id = wants.profile if request.profile_less else request.profile_id
     # Without a client's id there is nothing to compare, but an attempt whose reply was lost may have been written.
@@ -79,18 +83,48 @@ class ProfileReader:
         self.known: dict[str, Stored] = {}
 
     async def hold(self, profile_id: str) -> Stored | None:
-        """Return a profile as it is under its lock, or None when there is none."""
-        ref = Ref("profile", doc_key("profile", self.draft.tenant, profile_id))
-        found = self.known.get(profile_id)
-        if found is None:
-            (found,) = await self.store.read([ref], recent=self.recent)
-        if found is not None and await self.held.take(ref.key):
-            (found,) = await self.store.read([ref], recent=self.recent)
+        """Return the profile that an id means as it is under its lock, or None when there is none.
+
+        Raises StartAgain when it was merged, and what was read may be older than that.
+        """
+        found = self.known.get(profile_id) or await self._read(profile_id)
+        if found is not None and await self._take(found.doc["id"]):
+            found = await self._read(found.doc["id"])
             if found is None:
                 # Erased meanwhile; never two profiles' locks at once.
-                self.held.give_back(ref.key)
+                self._give_back(profile_id)
+        while found is not None and is_merged(found.doc):
+            found = await self._lead_on(found.doc)
         self.draft.profiles[profile_id] = found
         return found
+
+    async def _lead_on(self, merged: Doc) -> Stored | None:
+        """Return the profile that a merged one lives on in, under its lock; a merge that is half done is finished."""
+        self._give_back(merged["id"])
+        if self.recent:
+            # Its session may be in a write of the profile that was merged: only a reader of all that is new sees it.
+            raise StartAgain
+        held = self.held
+        merging = Merging(self.store, held.locks, held.ends)
+        living = await merging.settled(self.draft.tenant, merged["id"])
+        if living is None:
+            return None
+        await self._take(living["id"])
+        found = await self._read(living["id"])
+        if found is None:
+            self._give_back(living["id"])
+        return found
+
+    async def _read(self, profile_id: str) -> Stored | None:
+        ref = Ref("profile", doc_key("profile", self.draft.tenant, profile_id))
+        (found,) = await self.store.read([ref], recent=self.recent)
+        return found
+
+    async def _take(self, profile_id: str) -> bool:
+        return await self.held.take(doc_key("profile", self.draft.tenant, profile_id))
+
+    def _give_back(self, profile_id: str) -> None:
+        self.held.give_back(doc_key("profile", self.draft.tenant, profile_id))
 
 
 async def _settle(
@@ -121,6 +155,9 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
         if found is not None:
             draft.use_profile(found.doc, found.version)
             draft.profile_by = by
+            if by == "session" and draft.session is not None and found.doc["id"] != of_session:
+                # It was merged: un-merging gives the session back.
+                draft.session.setdefault("profile_then", of_session)
             if named is not None and profile_id != named:
                 draft.profile_asked = named
             return

@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol
 
 from headrace.engine.draft import Draft
 from headrace.engine.errors import BusyError
+from headrace.engine.identity.follow import follow
+from headrace.engine.identity.merge import MERGE, UNMERGE
 from headrace.engine.model import Doc, doc_key, iso, utc_now
 from headrace.engine.store.protocol import Ask, Committed, DueKind, Ref, State
 from headrace.engine.timers.outcome import Ending, Outcome, ended, mark_of
@@ -51,15 +53,20 @@ async def cancel(store: Kept, tenant: str, key: str, reason: str) -> Doc | Refus
         return OVER
     elif doc.get("kind") == "wake":
         return Refused("is_wake", f"It wakes a run: cancel the timer of node {doc['node']} instead.")
+    elif doc.get("kind") in (MERGE, UNMERGE):
+        return Refused(
+            "is_merge", "It finishes what was begun with two profiles, which must not stay half done."
+        )
     amended = await store.amend("timer", key, lambda now: ended(now, outcome))
     return (amended or NONE) if outcome.ending is Ending.CANCELLED else OVER
 
 
 async def _commit(store: Kept, timer: Doc, outcome: Outcome) -> Outcome | None:
     """Make the mark of a timer; returns what became of it when somebody was earlier."""
-    tenant, profile = timer["tenant"], timer["profile"]
+    tenant, asked = timer["tenant"], timer["profile"]
     for _ in range(ATTEMPTS):
         now = iso(utc_now())
+        profile = None if asked is None else await follow(store, tenant, asked)
         draft = Draft(tenant, now)
         refs = [Ref("seen", timer["id"])]
         if profile is not None:

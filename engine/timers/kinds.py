@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from headrace.engine.errors import BusyError
+from headrace.engine.identity.merge import MERGE, fire_merge
 from headrace.engine.model import Doc, from_iso, iso
 from headrace.engine.parts import Parts
 from headrace.engine.store.protocol import Leased, Ref
@@ -63,5 +64,5 @@ async def newest_timer(parts: Parts, wake: Doc, now: datetime) -> Doc | None:
     return timer if waits else None
 
 
-KINDS: Mapping[str, Fires] = {"run": fire_run, "wake": fire_wake}
+KINDS: Mapping[str, Fires] = {"run": fire_run, "wake": fire_wake, MERGE: fire_merge}
 """What a worker does with each kind of timer."""

@@ -1,6 +1,6 @@
 """Goes on with a run that waited, once, in one commit."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
@@ -102,6 +102,7 @@ class Resumption:
         """Return a draft with the run's session and profile as they are now, under their locks, and the mark."""
         timer, store, tenant = self.timer, self.parts.store, self.job.tenant
         draft = Draft(tenant, self.job.received)
+        draft.timed = self.job.workspace.timed
         refs = [Ref("seen", timer["id"])]
         session_id, profile_id = timer["session"] or wants.session, timer["profile"] or wants.profile
         if session_id is not None:
@@ -116,8 +117,11 @@ class Resumption:
         profile = None if profile_id is None else await reader.hold(profile_id)
         if timer["profile"] is not None and profile is not None:
             draft.use_profile(profile.doc, profile.version)
-        if timer["session"] is not None and session is not None and _is_of(session.doc, timer["profile"]):
+        ids = profile.doc["ids"] if profile is not None else ()
+        if timer["session"] is not None and session is not None and _is_of(session.doc, ids):
             draft.use_session(session.doc, session.version)
+            if profile is not None:
+                draft.link_session()
         return draft, mark
 
     def _lacks_consent(self, draft: Draft) -> str:
@@ -176,9 +180,9 @@ class Resumption:
         passage.save = timer["save"]
         passage.consents = job.source.consents
         segments.guard(passage, job.workspace.watched)
-        if timer["profile"] is not None:
+        if timer["profile"] is not None and attempt.draft.profile is not None:
             # The one that it has now: profiles are merged.
-            passage.event["profile"] = timer["profile"]
+            passage.event["profile"] = attempt.draft.profile["id"]
         run = await run_workflow(traced(workflow) if job.admission.tracing else workflow, passage, before)
         run.by = timer.get("started_by", "")
         if passage.starts:
@@ -218,6 +222,6 @@ def _stand_in(timer: Doc) -> Source:
     return compile_source(timer["source"], SourceFile(tenant=timer["tenant"]), lambda _: None)
 
 
-def _is_of(session: Doc, profile: str | None) -> bool:
-    """Say whether a session is there, and the profile's."""
-    return not session.get(CLAIMED) and not session.get(HIDDEN) and session["profile"] in (None, profile)
+def _is_of(session: Doc, ids: Sequence[str]) -> bool:
+    """Say whether a session is there, and of the profile that has these ids."""
+    return not session.get(CLAIMED) and not session.get(HIDDEN) and session["profile"] in (None, *ids)

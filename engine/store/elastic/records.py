@@ -117,14 +117,18 @@ class Records:
             if ref.kind == "session" and source.profile is not None and not recent:
                 sessions[place] = source
             made[place] = _stored(ref, source, got.seq_no, got.term)
-        if sessions:
-            await self._catch_up(refs, made, sessions)
+        while sessions:
+            sessions = await self._catch_up(refs, made, sessions)
         return made
 
     async def _catch_up(
         self, refs: Sequence[Ref], made: list[Stored | None], sessions: dict[int, Source]
-    ) -> None:
-        """Take sessions from their profile's `pending`, where another process is about to write a newer one."""
+    ) -> dict[int, Source]:
+        """Take sessions from their profile's `pending`, where another process is about to write a newer one.
+
+        Returns those that are another profile's there, which may hold a still newer one.
+        """
+        moved: dict[int, Source] = {}
         where = alias(self._place, INDEX_OF["profile"])
         owners = [
             Get(where, doc_id(doc_key("profile", one.tenant, one.profile or ""))) for one in sessions.values()
@@ -138,6 +142,10 @@ class Records:
                         assert old is not None  # noqa: S101 - it was found
                         made[at] = _stored(refs[at], newer, *old.version[:2])
                         source.n = one.n
+                        moved.pop(at, None)
+                        if newer.profile not in (None, source.profile):
+                            moved[at] = newer
+        return moved
 
     def _copy(self, ref: Ref) -> Stored | None:
         """Return a profile or session as this process wrote it last."""

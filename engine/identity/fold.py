@@ -1,0 +1,220 @@
+"""Two profiles become one: each field by its strategy."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from headrace.engine.draft import CHANGED, PAST, WAITS
+from headrace.engine.identity.strategies import Given, leaf_of
+from headrace.engine.language.lookup import MISSING
+from headrace.engine.model import Doc
+from headrace.engine.path import compile_path, path_text
+from headrace.engine.segments import past
+
+Names = tuple[str, ...]
+Rules = Mapping[Names, str]
+"""Strategies by the names of the members that lead to a field of a profile."""
+
+ABSORBED, APART = "absorbed", "apart"
+"""What was merged into a profile, and which profiles it was taken apart from."""
+
+_DEFAULTS: Final[Mapping[str, str]] = {
+    "traits": "newest",
+    "interests": "sum",
+    "stats": "sum",
+    "segments": "union",
+    "identities": "union",
+    "claimed": "union",
+    "consents": "consent",
+    "marks": "largest",
+    "goals": "sum",
+    "time": "largest",
+    "ordered": "latest",
+}
+"""How the members of a profile become one where nothing else is declared."""
+
+_OF_GOALS: Final[Mapping[str, str]] = {"first": "smallest", "last": "largest"}
+_WHOLE: Final = frozenset(("consents", "ordered"))
+"""Members whose own members are taken whole: half of one consent and half of another would be a third."""
+
+_SPECIAL: Final = frozenset(("id", "ids", "tenant", ABSORBED, APART, CHANGED, PAST, WAITS, "throttles"))
+"""Members that are joined in ways of their own."""
+
+
+class Known(NamedTuple):
+    """When the fields of one profile were last written, as far as that is known."""
+
+    changed: Mapping[str, str]
+    updated: str
+    created: str
+
+    def time_of(self, names: Names, strategy: str) -> str:
+        """Return when a field was last written: it, what holds it, or what is within it."""
+        text = path_text("profile", names)
+        inside = [at for path, at in self.changed.items() if path.startswith((f"{text}.", f"{text}["))]
+        for length in range(len(names), 0, -1):
+            at = self.changed.get(path_text("profile", names[:length]))
+            if at is not None:
+                return max([at, *inside])
+        return max(inside, default=self.created if strategy == "first_set" else self.updated)
+
+
+def known_of(profile: Doc) -> Known:
+    """Return when the fields of a profile were written."""
+    times = profile.get("time", {})
+    return Known(profile.get(CHANGED, {}), str(times.get("updated", "")), str(times.get("created", "")))
+
+
+def compiled_rules(declared: Mapping[str, str]) -> dict[Names, str]:
+    """Return strategies by names, of strategies by paths such as `profile.traits.age`."""
+    return {compile_path(text).keys: strategy for text, strategy in declared.items()}
+
+
+def survives(one: Doc, other: Doc) -> bool:
+    """Say whether the first of two profiles lives on: the older one, or that with the smaller id.
+
+    It is a total order, so that merges never go round in a ring.
+    """
+    return (str(one["time"]["created"]), str(one["id"])) <= (
+        str(other["time"]["created"]),
+        str(other["id"]),
+    )
+
+
+def fold(survivor: Doc, loser: Doc, rules: Rules, at: str, by: str) -> Doc:
+    """Return the survivor with what the loser knew, and a record of it in `absorbed`. Neither is changed.
+
+    Order and grouping do not matter, as long as it is the older one that survives; a loser that is in it already
+    changes nothing.
+    """
+    if loser["id"] in survivor["ids"]:
+        return survivor
+    folding = _Folding(rules, known_of(survivor), known_of(loser))
+    made = dict(survivor)
+    for name in dict.fromkeys((*survivor, *loser)):
+        if name not in _SPECIAL:
+            folded = folding.tree((name,), survivor.get(name, MISSING), loser.get(name, MISSING))
+            if folded is not MISSING:
+                made[name] = folded
+    made["ids"] = [*survivor["ids"], *(id for id in loser["ids"] if id not in survivor["ids"])]
+    apart = dict.fromkeys((*survivor.get(APART, ()), *loser.get(APART, ())))
+    if apart:
+        made[APART] = [id for id in apart if id not in made["ids"]]
+    if folding.times or CHANGED in made:
+        made[CHANGED] = folding.times
+    _join_notes(made, survivor, loser)
+    entry: Doc = {"id": loser["id"], "at": at, "by": by, "changes": folding.changes}
+    made[ABSORBED] = [*survivor.get(ABSORBED, ()), entry]
+    return made
+
+
+def _join_notes(made: Doc, survivor: Doc, loser: Doc) -> None:
+    """Join what the engine itself notes in a profile."""
+    waits = {(one["timer"], one["node"]): one for side in (loser, survivor) for one in side.get(WAITS, ())}
+    if waits:
+        made[WAITS] = list(waits.values())
+    if PAST in survivor or PAST in loser:
+        made[PAST] = past.join(survivor.get(PAST, {}), loser.get(PAST, {}))
+    passes = _joined_passes(survivor.get("throttles", {}), loser.get("throttles", {}))
+    if passes:
+        made["throttles"] = passes
+
+
+def _joined_passes(mine: Doc, theirs: Doc) -> Doc:
+    """Return who passed throttles, of two profiles."""
+    nothing: Doc = {"longest": 0, "passed": {}}
+    made: Doc = {}
+    for name in dict.fromkeys((*mine, *theirs)):
+        one, other = mine.get(name, nothing), theirs.get(name, nothing)
+        keys = dict.fromkeys((*one["passed"], *other["passed"]))
+        made[name] = {
+            "longest": max(one["longest"], other["longest"]),
+            "passed": {
+                key: sorted([*one["passed"].get(key, ()), *other["passed"].get(key, ())]) for key in keys
+            },
+        }
+    return made
+
+
+class _Folding:
+    """One fold: its rules, the record of what the loser brought, and the times of fields as they are then."""
+
+    def __init__(self, rules: Rules, mine: Known, theirs: Known) -> None:
+        self._rules = rules
+        self._mine = mine
+        self._theirs = theirs
+        self.changes: list[Doc] = []
+        self.times: dict[str, str] = {}
+
+    def tree(self, names: Names, mine: Any, theirs: Any) -> Any:
+        """Return what two values become; MISSING for nothing. An object stays when the other is none."""
+        strategy = self._rules.get(names)
+        has_parts = strategy is None and not (len(names) > 1 and names[0] in _WHOLE)
+        if has_parts and _is_object(mine) and _is_object(theirs) and (mine, theirs) != (MISSING, MISSING):
+            return self._members(names, _members_of(mine), _members_of(theirs))
+        if has_parts and dict in (type(mine), type(theirs)):
+            return self._object(names, mine, theirs)
+        return self._leaf(names, strategy or _default(names), mine, theirs)
+
+    def _object(self, names: Names, mine: Any, theirs: Any) -> Any:
+        """Return the one of two values that is an object: what is within it was said of more than one thing."""
+        recorded = len(self.changes)
+        one, other = (mine if type(mine) is dict else {}), (theirs if type(theirs) is dict else {})
+        made = self._members(names, one, other)
+        del self.changes[recorded:]
+        self.changes.append(_change(names, "object", Given(mine), Given(theirs), Given(made)))
+        return made
+
+    def _members(self, names: Names, mine: Doc, theirs: Doc) -> Doc:
+        made = {}
+        for name in dict.fromkeys((*mine, *theirs)):
+            folded = self.tree((*names, name), mine.get(name, MISSING), theirs.get(name, MISSING))
+            if folded is not MISSING:
+                made[name] = folded
+        return made
+
+    def _leaf(self, names: Names, strategy: str, mine: Any, theirs: Any) -> Any:
+        # Only where a field may be written are its times of use.
+        is_timed = names[0] == "traits" or names in self._rules
+        one = Given(mine, self._mine.time_of(names, strategy) if is_timed and mine is not MISSING else "")
+        other = Given(
+            theirs, self._theirs.time_of(names, strategy) if is_timed and theirs is not MISSING else ""
+        )
+        picked = leaf_of(strategy, one, other)
+        if is_timed and picked.value is not MISSING:
+            self.times[path_text("profile", names)] = picked.at
+        if theirs is not MISSING and names != ("time", "updated"):
+            self.changes.append(_change(names, strategy, one, other, picked))
+        return picked.value
+
+
+def _change(names: Names, strategy: str, mine: Given, theirs: Given, picked: Given) -> Doc:
+    """Return the record of one field: by these un-merging finds what it was; what was not there has no member."""
+    said: Doc = {"path": list(names), "strategy": strategy}
+    for name, given in (("before", mine), ("after", picked), ("brought", theirs)):
+        if given.value is not MISSING:
+            said[name] = given.value
+            if given.at and name != "after":
+                said[f"{name}_at"] = given.at
+    return said
+
+
+def _default(names: Names) -> str:
+    if names[0] == "time":
+        return "smallest" if names == ("time", "created") else "largest"
+    if names[0] == "goals":
+        return _OF_GOALS.get(names[-1], "sum")
+    return _DEFAULTS.get(names[0], "newest")
+
+
+def _is_object(value: Any) -> bool:
+    return value is MISSING or type(value) is dict
+
+
+def _members_of(value: Any) -> Doc:
+    return {} if value is MISSING else value
+
+
+def times_under(changed: Mapping[str, str], names: Names) -> Iterator[str]:
+    """Yield the paths of the times of a field, and of what is within it."""
+    text = path_text("profile", names)
+    return (path for path in changed if path == text or path.startswith((f"{text}.", f"{text}[")))

@@ -1,0 +1,147 @@
+"""How two values of one field become one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from headrace.engine.language.lookup import MISSING
+
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+class Given(NamedTuple):
+    """The value that one of two profiles has for a field, or MISSING, and when it was written (`model.iso`, or "")."""
+
+    value: Any
+    at: str = ""
+
+
+Pick = Callable[[Given, Given], Given]
+"""Returns what two values become, neither of them MISSING; the first is that of the profile that lives on.
+
+Order does not matter but for `keep`, grouping does not matter, and of two equal values comes that value."""
+
+
+def leaf_of(strategy: str, mine: Given, theirs: Given) -> Given:
+    """Return what two values become by a strategy; MISSING where there is none."""
+    if strategy == "keep":
+        return mine
+    if mine.value is MISSING:
+        return theirs
+    return mine if theirs.value is MISSING else PICKS[strategy](mine, theirs)
+
+
+def _text(value: Any) -> bytes:
+    return _canonical(value)
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value counts as a number; a boolean does not."""
+    return type(value) in (int, float)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Say whether two JSON values are the same; MISSING is only itself."""
+    if one is MISSING or other is MISSING:
+        return one is other
+    return _text(one) == _text(other)
+
+
+def _newest(mine: Given, theirs: Given) -> Given:
+    return max(mine, theirs, key=lambda one: (one.at, _text(one.value)))
+
+
+def _oldest(mine: Given, theirs: Given) -> Given:
+    return min(mine, theirs, key=lambda one: (one.at, _text(one.value)))
+
+
+def _rank(given: Given) -> tuple[int, Any, bytes, str]:
+    """Order all values: numbers by size, texts by the alphabet, whatever else by its JSON."""
+    value = given.value
+    if is_number(value):
+        return 2, value, _text(value), given.at
+    if isinstance(value, str):
+        return 1, value, b"", given.at
+    return 0, _text(value), b"", given.at
+
+
+def _largest(mine: Given, theirs: Given) -> Given:
+    return max(mine, theirs, key=_rank)
+
+
+def _smallest(mine: Given, theirs: Given) -> Given:
+    # What is no number is larger than any.
+    return min(mine, theirs, key=lambda one: (-_rank(one)[0], *_rank(one)[1:]))
+
+
+def _sum(mine: Given, theirs: Given) -> Given:
+    if is_number(mine.value) and is_number(theirs.value):
+        return Given(mine.value + theirs.value, max(mine.at, theirs.at))
+    return _largest(mine, theirs)
+
+
+def _union(mine: Given, theirs: Given) -> Given:
+    if is_same(mine.value, theirs.value):
+        return Given(mine.value, max(mine.at, theirs.at))
+    items = _items(mine.value)
+    known = {_text(item) for item in items}
+    made = [*items, *(item for item in _items(theirs.value) if _text(item) not in known)]
+    return Given(made, max(mine.at, theirs.at))
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _and(mine: Given, theirs: Given) -> Given:
+    return _of_truth(mine, theirs, bool(mine.value) and bool(theirs.value))
+
+
+def _or(mine: Given, theirs: Given) -> Given:
+    return _of_truth(mine, theirs, bool(mine.value) or bool(theirs.value))
+
+
+def _of_truth(mine: Given, theirs: Given, truth: bool) -> Given:
+    value = mine.value if is_same(mine.value, theirs.value) else truth
+    return Given(value, max(mine.at, theirs.at))
+
+
+def _consent(mine: Given, theirs: Given) -> Given:
+    """Take the consent that was said last; of two of one moment the one that is revoked."""
+    return max(mine, theirs, key=lambda one: _last_said(one.value))
+
+
+def _last_said(consent: Any) -> tuple[str, bool, bytes]:
+    said = consent if isinstance(consent, dict) else {}
+    return str(said.get("at") or ""), said.get("given") is not True, _text(consent)
+
+
+def _object(mine: Given, theirs: Given) -> Given:
+    """Take the one that is an object."""
+    return max(mine, theirs, key=lambda one: (isinstance(one.value, dict), one.at, _text(one.value)))
+
+
+def _latest(mine: Given, theirs: Given) -> Given:
+    return max(
+        mine,
+        theirs,
+        key=lambda one: (str(one.value.get("at")) if isinstance(one.value, dict) else "", _text(one.value)),
+    )
+
+
+PICKS: Final[Mapping[str, Pick]] = {
+    "newest": _newest,
+    "oldest": _oldest,
+    "first_set": _oldest,
+    "largest": _largest,
+    "smallest": _smallest,
+    "sum": _sum,
+    "union": _union,
+    "and": _and,
+    "or": _or,
+    "consent": _consent,
+    "latest": _latest,
+    "object": _object,
+}
+"""What each strategy does where both profiles have a value; of `keep` only the one that lives on counts."""

@@ -1,0 +1,162 @@
+"""Folding two profiles: order and grouping do not matter, a second time changes nothing."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.engine.files.event_type import STRATEGIES
+from headrace.engine.identity.fold import compiled_rules, fold, survives
+from headrace.engine.model import Doc, new_profile
+from headrace.engine.view import plain
+
+TIMES = [f"2026-01-0{day}T00:00:00.000Z" for day in range(1, 8)]
+times = st.sampled_from(TIMES)
+scalars = st.one_of(st.integers(-3, 3), st.sampled_from(["", "a", "b"]), st.booleans(), st.none())
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["p", "q.q"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+names = st.sampled_from(["x", "y", "my key"])
+
+
+@st.composite
+def profiles(draw: Any, number: int) -> Doc:
+    """Draw the profile of a number; those with larger ones are younger, or of the same age."""
+    created = draw(st.sampled_from(TIMES[number : number + 2]))
+    doc = new_profile(f"p{number}", "main", created)
+    doc["time"] |= {"updated": draw(times), "last_visit": draw(times)}
+    doc["traits"] = draw(st.dictionaries(names, values, max_size=3))
+    doc["segments"] = draw(st.lists(st.sampled_from(["vip", "buyer"]), unique=True))
+    doc["interests"] = draw(st.dictionaries(names, st.integers(-5, 5), max_size=2))
+    doc["stats"] = {"visits": draw(st.integers(0, 9)), "views": 1, "counters": {"n": draw(st.integers(0, 9))}}
+    doc["marks"] = draw(st.dictionaries(names, times, max_size=2))
+    consent = st.fixed_dictionaries({"given": st.booleans(), "at": times, "source": st.just("shop")})
+    doc["consents"] = draw(st.dictionaries(names, consent, max_size=2))
+    doc["changed"] = {
+        f"profile.traits.{name}": draw(times) for name in draw(st.sets(st.sampled_from(["x", "y"])))
+    }
+    for member in ("identities", "claimed"):
+        if draw(st.booleans()):
+            doc[member] = {"email": draw(st.lists(st.sampled_from(["a@b.c", "d@e.f"]), unique=True))}
+    return doc
+
+
+rules = st.dictionaries(
+    st.sampled_from(["profile.traits.x", "profile.traits.y", "profile.interests.x", "profile.segments"]),
+    st.sampled_from(STRATEGIES),
+)
+
+
+def joined(one: Doc, other: Doc, declared: dict[str, str]) -> Doc:
+    """Fold whichever of two is to be folded into the other."""
+    survivor, loser = (one, other) if survives(one, other) else (other, one)
+    return fold(survivor, loser, compiled_rules(declared), TIMES[-1], "test")
+
+
+def told(doc: Doc) -> Doc:
+    """Return a profile without the record of how it came about, and with lists in one order."""
+    whole = {name: value for name, value in plain(doc).items() if name != "absorbed"}
+    return dict(_sorted(whole))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(inner) for name, inner in value.items()}
+    return sorted((_sorted(one) for one in value), key=repr) if isinstance(value, list) else value
+
+
+@settings(max_examples=150, deadline=None)
+@given(profiles(0), profiles(1), profiles(2), rules)
+def test_order_and_grouping_do_not_matter(a: Doc, b: Doc, c: Doc, declared: dict[str, str]) -> None:
+    before = plain([a, b, c])
+    whole = told(joined(joined(a, b, declared), c, declared))
+    assert told(joined(a, joined(b, c, declared), declared)) == whole
+    assert told(joined(joined(c, a, declared), b, declared)) == whole
+    assert told(joined(b, joined(c, a, declared), declared)) == whole
+    assert [a, b, c] == before
+
+
+@settings(max_examples=50, deadline=None)
+@given(profiles(0), profiles(1), rules)
+def test_a_second_time_changes_nothing(a: Doc, b: Doc, declared: dict[str, str]) -> None:
+    once = joined(a, b, declared)
+    assert joined(once, b, declared) == once
+    assert once["ids"] == ["p0", "p1"]
+    assert [one["id"] for one in once["absorbed"]] == ["p1"]
+    assert once["stats"]["visits"] == a["stats"]["visits"] + b["stats"]["visits"]
+
+
+def pair(**members: Any) -> tuple[Doc, Doc]:
+    """Return two profiles; a member's value is a pair, for the one that lives on and for the other."""
+    docs = []
+    for place, day in ((0, 0), (1, 1)):
+        doc = new_profile(f"p{place}", "main", TIMES[day])
+        for name, both in members.items():
+            if both[place] is not None:
+                doc[name] = both[place]
+        docs.append(doc)
+    return docs[0], docs[1]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("newest", 20),
+        ("oldest", 30),
+        ("first_set", 30),
+        ("largest", 30),
+        ("smallest", 20),
+        ("sum", 50),
+        ("union", [30, 20]),
+        ("and", True),
+        ("or", True),
+        ("keep", 30),
+    ],
+)
+def test_a_declared_strategy_decides(strategy: str, expected: Any) -> None:
+    a, b = pair(traits=({"age": 30}, {"age": 20}))
+    assert joined(a, b, {"profile.traits.age": strategy})["traits"] == {"age": expected}
+
+
+def test_two_ages_are_never_added() -> None:
+    a, b = pair(traits=({"age": 30}, {"age": 20}))
+    assert joined(a, b, {})["traits"] == {"age": 20}
+    a["changed"] = {"profile.traits.age": TIMES[3]}
+    assert joined(a, b, {})["traits"] == {"age": 30}
+
+
+def test_what_only_one_has_stays_and_parts_of_an_object_are_taken_for_themselves() -> None:
+    home, work = {"home": {"city": "Ulm", "zip": "1"}}, {"home": {"zip": "2"}, "name": "Kim"}
+    a, b = pair(traits=(home, work), changed=({"profile.traits.home.zip": TIMES[5]}, None))
+    assert joined(a, b, {})["traits"] == {"home": {"city": "Ulm", "zip": "1"}, "name": "Kim"}
+
+
+def test_of_two_consents_the_one_that_was_said_last_counts() -> None:
+    given_then, revoked = {"given": True, "at": TIMES[1]}, {"given": False, "at": TIMES[2]}
+    a, b = pair(consents=({"mail": revoked}, {"mail": given_then}))
+    assert joined(a, b, {})["consents"]["mail"] == revoked
+    a, b = pair(consents=({"mail": revoked | {"at": TIMES[1]}}, {"mail": given_then}))
+    assert joined(a, b, {})["consents"]["mail"]["given"] is False
+
+
+def test_a_goal_has_the_first_and_last_time_of_both() -> None:
+    mine = {"bought": {"first": TIMES[1], "last": TIMES[2], "count": 2, "value": 10}}
+    theirs = {"bought": {"first": TIMES[0], "last": TIMES[1], "count": 1, "value": 5}}
+    a, b = pair(goals=(mine, theirs))
+    assert joined(a, b, {})["goals"] == {
+        "bought": {"first": TIMES[0], "last": TIMES[2], "count": 3, "value": 15}
+    }
+
+
+def test_throttles_and_waits_of_both_go_on() -> None:
+    passes = {"mail": {"longest": 5, "passed": {"": [1, 3]}}}, {"mail": {"longest": 9, "passed": {"": [2]}}}
+    waits = [{"timer": "t1", "node": "n"}], [{"timer": "t2", "node": "n"}]
+    a, b = pair(throttles=passes, waits=waits)
+    made = joined(a, b, {})
+    assert made["throttles"] == {"mail": {"longest": 9, "passed": {"": [1, 2, 3]}}}
+    assert {one["timer"] for one in made["waits"]} == {"t1", "t2"}
