@@ -25,8 +25,15 @@ WORKER_POINTS = (
 )
 """On the way of what is done beside requests."""
 
-MERGE_POINTS = ("merge.frozen", "merge.folded", "merge.pointed", "merge.reowned")
-"""On the way of two profiles that become one."""
+MERGE_POINTS = (
+    "merge.frozen",
+    "merge.folded",
+    "merge.pointed",
+    "merge.reowned",
+    "unmerge.undone",
+    "unmerge.restored",
+)
+"""On the way of two profiles that become one, and of one that becomes two."""
 
 CRASH_POINTS = (*REQUEST_POINTS, *IDENTITY_POINTS, *WORKER_POINTS, *MERGE_POINTS)
 """Every name that `crash_point` is called with."""

@@ -94,7 +94,7 @@ class Merging:
     """
 
     def __init__(self, store: Store, locks: Locks, ends: float = inf) -> None:
-        self._store = store
+        self.store = store
         self._locks = locks
         self._ends = ends
 
@@ -114,7 +114,7 @@ class Merging:
 
     async def settled(self, tenant: str, profile: str) -> Doc | None:
         """Return the profile that an id means, after all merges of it that are half done were finished, or None."""
-        while (found := await read_stored(self._store, tenant, profile)) is not None:
+        while (found := await read_stored(self.store, tenant, profile)) is not None:
             if MERGED in found.doc:
                 profile = found.doc[MERGED]
             elif MERGING in found.doc:
@@ -126,22 +126,22 @@ class Merging:
     async def finish(self, tenant: str, loser: str) -> None:
         """Fold and point a profile that is frozen, from wherever it was left; if its survivor is gone, thaw it."""
         for _ in range(ATTEMPTS):
-            stored = await read_stored(self._store, tenant, loser)
+            stored = await read_stored(self.store, tenant, loser)
             if stored is None or MERGING not in stored.doc:
                 return
             into = await self._folded_into(tenant, stored.doc)
             if into is None:
-                await self._write(tenant, loser, _thawed)
+                await self.write(tenant, loser, _thawed)
             elif into:
                 crash_point("merge.folded")
-                if await self._write(tenant, loser, partial(alias_of, survivor=into)):
+                if await self.write(tenant, loser, partial(alias_of, survivor=into)):
                     crash_point("merge.pointed")
         raise BusyError("the profiles are written all the time")
 
     async def _folded_into(self, tenant: str, loser: Doc) -> str | None:
         """Return the id of the profile that has a frozen one folded in, "" when somebody was faster, None for none."""
         into = str(loser[MERGING])
-        while (found := await read_stored(self._store, tenant, into)) is not None:
+        while (found := await read_stored(self.store, tenant, into)) is not None:
             whole = found.doc.get("frozen") or found.doc
             if any(one["id"] == loser["id"] for one in whole.get(ABSORBED, ())):
                 return into
@@ -162,7 +162,7 @@ class Merging:
                 return None
             return fold(doc, whole, compiled_rules(said["rules"]), said["at"], said["by"])
 
-        return await self._write(tenant, survivor, folded)
+        return await self.write(tenant, survivor, folded)
 
     async def _freeze(self, tenant: str, loser: str, survivor: str, said: Doc) -> bool:
         """Let nobody but the merge write the loser any more; a timer finishes the merge if nobody else does."""
@@ -173,9 +173,9 @@ class Merging:
                 return None
             return {**doc, MERGING: survivor, SAID: said}
 
-        return await self._write(tenant, loser, frozen, [timer])
+        return await self.write(tenant, loser, frozen, [timer])
 
-    async def _write(
+    async def write(
         self, tenant: str, profile: str, change: Changes, timers: list[Row] | None = None
     ) -> bool:
         """Write a profile as a function makes it of what it is, under its lock; False when that could not be."""
@@ -183,12 +183,12 @@ class Merging:
         key = doc_key("profile", tenant, profile)
         try:
             await held.take(key)
-            stored = await read_stored(self._store, tenant, profile)
+            stored = await read_stored(self.store, tenant, profile)
             made = None if stored is None else change(stored.doc)
             if stored is None or made is None:
                 return False
             write = Write(key, made, stored.version)
-            committed = await self._store.commit(Change(new_id(), tenant, profile=write, timers=timers or []))
+            committed = await self.store.commit(Change(new_id(), tenant, profile=write, timers=timers or []))
             return isinstance(committed, Committed)
         finally:
             held.release()

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from headrace.engine.errors import BusyError
-from headrace.engine.identity.merge import MERGE, fire_merge
+from headrace.engine.identity.merge import MERGE, UNMERGE, fire_merge
+from headrace.engine.identity.unmerge import fire_unmerge
 from headrace.engine.model import Doc, from_iso, iso
 from headrace.engine.parts import Parts
 from headrace.engine.store.protocol import Leased, Ref
@@ -64,5 +65,5 @@ async def newest_timer(parts: Parts, wake: Doc, now: datetime) -> Doc | None:
     return timer if waits else None
 
 
-KINDS: Mapping[str, Fires] = {"run": fire_run, "wake": fire_wake, MERGE: fire_merge}
+KINDS: Mapping[str, Fires] = {"run": fire_run, "wake": fire_wake, MERGE: fire_merge, UNMERGE: fire_unmerge}
 """What a worker does with each kind of timer."""

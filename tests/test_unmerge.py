@@ -1,0 +1,173 @@
+"""Taking merged profiles apart: what nobody wrote since is as it was, what came since stays."""
+
+from typing import Any
+
+import pytest
+
+from headrace.engine.identity.follow import follow, read_stored
+from headrace.engine.identity.merge import UNMERGE, Merging, timer_of
+from headrace.engine.identity.unmerge import Apart, Refused, _take_out, fire_unmerge, unmerge
+from headrace.engine.model import Doc, EventInput, iso_now, utc_now
+from headrace.engine.store.protocol import Leased, Query
+from tests.conftest import OpenLab
+from tests.makers import Lab, chain
+from tests.test_merge import QUIET, fire, join, living, visit, workspace
+
+SETTING = {
+    "setting": chain(
+        "set",
+        (
+            "set_fields",
+            {
+                "fields": {
+                    f"profile.traits.{one}": f"{{{{ event.properties.{one} }}}}" for one in ("age", "city")
+                }
+            },
+        ),
+    )
+}
+
+
+def said(**properties: Any) -> EventInput:
+    return EventInput("set", properties)
+
+
+async def take_apart(lab: Lab, profile: str) -> Apart | Refused:
+    return await unmerge(lab.store, lab.engine.parts.locks, "main", profile)
+
+
+async def owners(lab: Lab) -> dict[str, int]:
+    """Return how many events each profile has, as questions see it."""
+    await lab.settle()
+    found: dict[str, int] = {}
+    for event in await lab.all("event"):
+        found[event["profile"]] = found.get(event["profile"], 0) + 1
+    return found
+
+
+async def test_two_are_two_again_with_what_was_theirs(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(**SETTING), **QUIET) as lab:
+        a = await visit(lab, "s-a", said(age=30, city="Ulm"), "view")
+        b = await visit(lab, "s-b", said(age=20, city="Bonn"), "later")
+        before = await living(lab, a), await living(lab, b)
+        await join(lab, a, b)
+        await fire(lab)
+        # After the merge: one field is written, and each session goes on.
+        await visit(lab, "s-a", EventInput("named", {"name": "Kim"}))
+        assert await visit(lab, "s-b", "view") == a
+        assert (await living(lab, a))["traits"] == {"age": 20, "city": "Bonn", "name": "Kim"}
+        assert await owners(lab) == {a: 6}
+        assert await take_apart(lab, b) == Apart(b, a)
+        one, other = await living(lab, a), await living(lab, b)
+        assert one["traits"] == {"age": 30, "city": "Ulm", "name": "Kim"}
+        # The two views that came since stay with the survivor.
+        assert one["stats"]["counters"]["n"] == before[0]["stats"]["counters"]["n"] + 2
+        assert (one["ids"], one["apart"], "absorbed" in one) == ([a], [b], False)
+        assert _comparable(other) == _comparable(before[1])
+        assert (other["id"], other["apart"]) == (b, [a])
+        await fire(lab)
+        assert await owners(lab) == {a: 4, b: 2}
+        assert await visit(lab, "s-b", "view") == b
+        assert await visit(lab, "s-a", "view") == a
+        assert await owners(lab) == {a: 5, b: 3}
+        timers = {one["kind"]: one["profile"] for one in await lab.all("timer") if one["kind"] == "run"}
+        assert timers == {"run": b}
+        (bucket,) = await lab.store.report(Query("event"), "source")
+        assert bucket["profiles"] == 2
+
+
+def _comparable(profile: Doc) -> Doc:
+    whole = {name: value for name, value in profile.items() if name not in ("apart", "changed")}
+    whole["time"] = {name: at for name, at in profile["time"].items() if name != "updated"}
+    return whole
+
+
+async def test_a_chain_is_taken_apart_from_its_end(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a, b, c = [await visit(lab, f"s-{name}", "view") for name in "abc"]
+        await join(lab, b, c)
+        await join(lab, a, b)
+        await fire(lab)
+        refused = await take_apart(lab, c)
+        assert isinstance(refused, Refused)
+        assert (refused.code, b in refused.reason) == ("merged_on", True)
+        assert await take_apart(lab, b) == Apart(b, a)
+        assert (await living(lab, b))["stats"]["counters"]["n"] == 2
+        assert await follow(lab.store, "main", c) == b
+        assert await take_apart(lab, c) == Apart(c, b)
+        for profile in (a, b, c):
+            found = await living(lab, profile)
+            assert (found["id"], found["ids"]) == (profile, [profile])
+            assert found["stats"]["counters"]["n"] == 1
+        await fire(lab)
+        assert await owners(lab) == {a: 1, b: 1, c: 1}
+
+
+async def test_one_of_several_is_taken_out(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(**SETTING), **QUIET) as lab:
+        a = await visit(lab, "s-a", said(age=1))
+        b = await visit(lab, "s-b", said(age=2))
+        c = await visit(lab, "s-c", said(age=3))
+        await join(lab, a, b)
+        await join(lab, a, c)
+        assert await take_apart(lab, b) == Apart(b, a)
+        made = await living(lab, a)
+        assert (made["traits"]["age"], made["ids"], made["stats"]["counters"]["n"]) == (3, [a, c], 2)
+        assert await take_apart(lab, c) == Apart(c, a)
+        assert (await living(lab, a))["traits"]["age"] == 1
+
+
+async def test_what_was_not_merged_is_not_taken_apart(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a = await visit(lab, "s-a", "view")
+        refused = await take_apart(lab, a)
+        assert isinstance(refused, Refused)
+        assert refused.code == "not_merged"
+        gone = await take_apart(lab, "nobody")
+        assert isinstance(gone, Refused)
+        assert gone.code == "no_profile"
+
+
+async def test_they_can_be_merged_again(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
+        for _ in range(3):
+            assert await join(lab, a, b) == a
+            await fire(lab)
+            assert (await living(lab, b))["stats"]["counters"]["n"] == 2
+            assert await take_apart(lab, b) == Apart(b, a)
+            await fire(lab)
+            assert await owners(lab) == {a: 1, b: 1}
+        assert (await living(lab, b))["stats"]["counters"]["n"] == 1
+
+
+async def test_the_worker_finishes_what_was_begun(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
+        await join(lab, a, b)
+        await fire(lab)
+        alias = await read_stored(lab.store, "main", b)
+        assert alias is not None
+        # Only the first step was done: the id still leads to somebody.
+        assert await _take_out(Merging(lab.store, lab.engine.parts.locks), "main", alias.doc, a)
+        assert await follow(lab.store, "main", b) == a
+        await fire(lab)
+        assert (await living(lab, b))["id"] == b
+        assert await owners(lab) == {a: 1, b: 1}
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_late_timer_changes_nothing(open_lab: OpenLab, again: bool) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
+        await join(lab, a, b)
+        await fire(lab)
+        late = timer_of(UNMERGE, "main", b, a, iso_now())
+        late.doc["waits"] = []
+        await take_apart(lab, b)
+        if again:
+            await join(lab, a, b)
+        await fire(lab)
+        await fire_unmerge(lab.engine.parts, Leased(late.key, late.doc, "lease"), utc_now())
+        assert await follow(lab.store, "main", b) == (a if again else b)
+        assert await owners(lab) == ({a: 2} if again else {a: 1, b: 1})
