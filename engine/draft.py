@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.engine import path
 from headrace.engine.model import Doc, doc_key, new_id, new_profile, new_session
-from headrace.engine.store.protocol import CLAIMED, Change, Row, Stored, Version, Write
+from headrace.engine.store.protocol import CLAIMED, Change, Claim, Row, Stored, Version, Write
 
 WAITS = "waits"
 """What the runs of a profile wait for; only profiles for which some do have it."""
@@ -32,6 +32,7 @@ PROFILE_BY = {
     "claim": "another request of the same session made it",
     "new": "it was made with this request: nothing said whose the event is",
     "chosen": "it was made with this request, under the id that the source chose",
+    "identified": "an identifying value of the event, or of one before it in the request, is its own",
 }
 """How an event comes to its profile before its workflows run; afterwards one of them may attach one."""
 
@@ -75,6 +76,7 @@ class Draft:
         self.touched: set[str] = set()
         self.profiles: dict[str, Stored | None] = {}
         self.sessions: dict[str, Stored | None] = {}
+        self.claims: list[Claim] = []
         self.events: list[Row] = []
         self.marks: list[Row] = []
         self.failed: list[Row] = []
@@ -136,6 +138,10 @@ class Draft:
             self.session_version = stored.version
         return doc
 
+    def claims_key(self, key: str) -> bool:
+        """Say whether a key is that of an identifying value which the change claims."""
+        return any(claim.key == key for claim in self.claims)
+
     def snapshot(self) -> dict[str, Any]:
         """Return which profile and session are taken, for `restore`; their contents are not copied."""
         return {**vars(self), "touched": set(self.touched)}
@@ -186,6 +192,7 @@ class Draft:
             tenant=self.tenant,
             profile=self._write("profile", self.profile, self.profile_version),
             session=self._session_write(),
+            claims=self.claims,
             events=self.events,
             marks=self.marks,
             failed=self.failed,

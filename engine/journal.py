@@ -11,6 +11,8 @@ from headrace.engine.edit import OPERATIONS, json_copy, turn_back
 from headrace.engine.errors import NodeError, PathError
 from headrace.engine.fields import WritePath
 from headrace.engine.held import Wait
+from headrace.engine.identity.values.decide import Said
+from headrace.engine.identity.values.weigh import Owner
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.passage import MAX_EMITTED, Emitted, Passage, Start
 from headrace.engine.plugin import ERROR_PORT, Entry, LogLevel, Out
@@ -124,7 +126,7 @@ class Writer:
 
     def _lists(self) -> tuple[list[Any], ...]:
         passage = self.passage
-        return (passage.log, passage.emitted, passage.effects, passage.waits)
+        return (passage.log, passage.emitted, passage.effects, passage.waits, passage.draft.claims)
 
     def undo(self) -> None:
         """Take back what was done here."""
@@ -150,6 +152,15 @@ class Writer:
             self.passage.attach_profile(named(profile, "attach: the profile's id"))
         elif create:
             self.passage.attach_profile(None)
+
+    def identify(self, asked: Said, owner: Owner | None) -> None:
+        """Let the profile have an identifying value, as far as it may; an event without one gets who has it."""
+        self._attached = self._attached or self.passage.draft.snapshot()
+        self.passage.identify(asked, owner)
+
+    def merge(self, other: str, _: Any) -> None:
+        """Have the profile merged with another one before the event starts again."""
+        self.passage.merge(named(other, "merge: the profile's id"), f"{self.workflow.name}/{self.node}")
 
     def effect(self, ordered: bool, request: Any) -> None:
         """Record a deferred call; it is pending until the outbox has sent it."""
@@ -294,6 +305,8 @@ class Writer:
 OTHERS: dict[str, Callable[[Writer, Any, Any], None]] = {
     "respond": Writer.respond,
     "attach": Writer.attach,
+    "identify": Writer.identify,
+    "merge": Writer.merge,
     "call": Writer.call,
     "effect": Writer.effect,
     "emit": Writer.emit,

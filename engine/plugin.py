@@ -7,7 +7,7 @@ A plugin is one file; its name is the file's name. It imports from here, from `h
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args, get_origin, overload
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin, overload
 
 import msgspec
 
@@ -33,7 +33,7 @@ from headrace.engine.fields import (
     WritePath,
 )
 from headrace.engine.literals import Duration, Pattern, PortName, WrittenSegment, Zone
-from headrace.engine.model import Doc
+from headrace.engine.needs import Passage
 from headrace.engine.throttling import after_pass, check_limit
 from headrace.engine.view import View, plain, viewed
 
@@ -92,7 +92,7 @@ class Example:
     `config` as in a workflow file; what is there before (`event`, `profile` None for none, `session`, `past` events of
     the profile, newest first, other stored `profiles`); and what must come out: the port, `result` if given, and
     `changes`: the values that stand at dotted paths afterwards (`...` for none). `mocks` answer `step.http` in order.
-    `awaited` is an event that comes while the node waits.
+    `awaited` is an event that comes while the node waits. The source is `trusted` when it has a key.
     """
 
     config: Mapping[str, Any]
@@ -110,6 +110,7 @@ class Example:
     changes: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     awaited: Mapping[str, Any] | None = None
+    trusted: bool = False
 
 
 class Plugin(Generic[ConfigType]):
@@ -149,49 +150,6 @@ class Plugin(Generic[ConfigType]):
     def run(self, step: "Step") -> Out | Awaitable[Out]:
         """Do the node's work for one event; raise NodeError to fail it."""
         raise NotImplementedError
-
-
-class Reads(Protocol):
-    """What a step may look up; answers hold what this request did so far."""
-
-    async def find_profile(self, *, id: str | None = None, session: str | None = None) -> Doc | None:
-        """Return a stored profile, or None."""
-        ...
-
-    async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:
-        """Return earlier events of the event's profile, newest first."""
-        ...
-
-    async def count_events(self, *, type: str | None, within: timedelta | None) -> int:
-        """Count earlier events of the event's profile."""
-        ...
-
-
-class Passage(Protocol):
-    """What a step needs to know of the event on its way (`headrace.engine.passage` is the real one)."""
-
-    scope: Any
-    now: datetime
-    times: dict[str, tuple[float, float]]
-
-    @property
-    def reads(self) -> Reads:
-        """What the step may look up."""
-        ...
-
-    @property
-    def http(self) -> Http:
-        """The HTTP client."""
-        ...
-
-    @property
-    def zone(self) -> tzinfo:
-        """The time zone where none is named."""
-        ...
-
-    def secret(self, name: str) -> str:
-        """Return a secret's value; raises NodeError when it is not set."""
-        ...
 
 
 Entry = tuple[str, Any, Any]
@@ -307,6 +265,29 @@ class Step(msgspec.Struct, eq=False, gc=False):
         """
         self.journal.append(("attach", (profile, session, create), None))
 
+    async def identify(self, kind: str, value: Any) -> str:
+        """Say that a value of a kind, such as an e-mail address, is the profile's own; returns what it means.
+
+        Not every value is believed: one that nobody has is `kept`, or `noted` when the source has no key; `known`,
+        `merged`, `moved` and `attached` say that the profile, or the one that the event goes on with, has it;
+        `untrusted`, `full`, `outweighed` and `nobody` that nothing is done; `blank` that it is nobody's value.
+        """
+        found = await self._passage.ask(kind, value)
+        if found is None:
+            return "blank"
+        self.journal.append(("identify", *found))
+        return str(self._passage.decide(*found).value)
+
+    async def merge(self, profile: str) -> str:
+        """Merge the event's profile with another stored one: `merged`, `known` for the same one, `not_found`.
+
+        `refused` for a source without a key, and for two that somebody took apart.
+        """
+        outcome, other = await self._passage.may_merge(profile)
+        if outcome == "merged":
+            self.journal.append(("merge", other, None))
+        return outcome
+
     def effect(self, request: Mapping[str, Any], *, ordered: bool = False) -> None:
         """Record a call that the outbox sends after the commit: method, url, headers, body."""
         self.journal.append(("effect", ordered, dict(request)))
@@ -363,6 +344,11 @@ class Step(msgspec.Struct, eq=False, gc=False):
     async def find_profile(self, *, id: str | None = None, session: str | None = None) -> View | None:
         """Return a stored profile by its id or by a session's id, or None."""
         doc = await self._passage.reads.find_profile(id=id, session=session)
+        return None if doc is None else View(doc)
+
+    async def find_identified(self, kind: str, value: Any) -> View | None:
+        """Return the profile that has an identifying value; None when none has, or the source is not trusted."""
+        doc = await self._passage.find_identified(kind, value)
         return None if doc is None else View(doc)
 
     async def find_events(

@@ -1,9 +1,12 @@
 """What nodes may look up, in the request and the store."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.engine.draft import Draft, without_own
+from headrace.engine.identity.follow import find_living
+from headrace.engine.identity.values.weigh import Owner
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.store.protocol import Query, Ref, Store
 
@@ -30,6 +33,29 @@ class StoreReads:
         if draft.profile is not None and draft.profile["id"] == id:
             return draft.profile
         return None if id is None else await self._read("profile", id)
+
+    async def find_owners(self, keys: Sequence[str]) -> list[Owner | None]:
+        """Return whom each claim names, by way of merges; those that the draft makes come first."""
+        mine = {claim.key: claim.profile for claim in self._draft.claims}
+        left = [key for key in keys if key not in mine]
+        stored = await self._store.read([Ref("claim", key) for key in left]) if left else []
+        claims = {key: found.doc for key, found in zip(left, stored, strict=True) if found is not None}
+        return [
+            Owner(mine[key], self._draft.profile)
+            if key in mine
+            else await self._owner(claims[key])
+            if key in claims
+            else None
+            for key in keys
+        ]
+
+    async def _owner(self, claim: Doc) -> Owner:
+        doc = await find_living(self._store, self._draft.tenant, claim["profile"])
+        return Owner(claim["profile"] if doc is None else doc["id"], doc, str(claim.get("at") or ""))
+
+    async def find_living(self, id: str) -> Doc | None:
+        """Return the profile that an id means now, with what is the engine's own, or None."""
+        return await find_living(self._store, self._draft.tenant, id)
 
     async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:
         """Return earlier events of the profile, newest first."""

@@ -12,6 +12,8 @@ from headrace.engine.draft import Draft
 from headrace.engine.errors import BusyError, FieldError, InputError
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.identity.values.decide import Decision
+from headrace.engine.identity.values.weigh import Ground
 from headrace.engine.model import (
     Doc,
     EventError,
@@ -110,6 +112,9 @@ class Job:
     is_reshaped = False
     """Its event was checked and reshaped before: it is replayed as it was kept."""
 
+    may_detour = frozenset((Decision.MERGED, Decision.MOVED))
+    """What may be done between its attempts for the identity of its profile."""
+
     def __init__(self, request: TrackRequest, admission: Admission, workspace: Workspace) -> None:
         self.request = request
         self.admission = admission
@@ -127,8 +132,22 @@ class Job:
         self.attempts = 0
         # Whose claim an attempt lost to: the next goes on with that profile.
         self.adopt: str | None = None
+        # Whom an identifying value named: events without a stored session go on with that profile.
+        self.identified: str | None = None
+        # What was done for the identity of each event, by its key: the name of the kind, or node, and the decision.
+        self.detours: dict[str, list[tuple[str, Decision]]] = {}
         self.ends = inf
         self.committed: list[Attempt] = []
+
+    @property
+    def ground(self) -> Ground:
+        """What identifying stands on in this request."""
+        return Ground(
+            self.workspace.identifiers.kinds,
+            not self.source.is_public,
+            bool(self.may_detour),
+            self.may_detour,
+        )
 
     def check_deadline(self) -> None:
         """Raise BusyError when the request's time is over."""

@@ -9,8 +9,10 @@ from time import perf_counter
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
+from headrace.engine.identity.detour import go_round
+from headrace.engine.identity.follow import find_living
 from headrace.engine.locks import Held
-from headrace.engine.model import Answer, Doc, TrackRequest, doc_key
+from headrace.engine.model import Answer, Doc, TrackRequest
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Budget, Fault, Needs, StartAgain, Surroundings
@@ -21,7 +23,7 @@ from headrace.engine.steps.answer import answer
 from headrace.engine.steps.duplicates import is_new
 from headrace.engine.steps.process import process
 from headrace.engine.steps.resolve import resolve
-from headrace.engine.store.protocol import Committed, Ref, Stored, Taken
+from headrace.engine.store.protocol import Committed, Stored, Taken
 
 NODES_SHARE = 0.8
 """How much of a request's time its nodes may take; the rest is for the commit: a slow host fails its node only."""
@@ -76,6 +78,8 @@ async def commit_part(parts: Parts, job: Job, start: int, wants: Wants) -> tuple
             done = await (job.attempt or attempt_part)(parts, job, start, wants, held)
         except StartAgain as again:
             wants = next_wants(job, wants, again)
+            held.release()
+            await go_round(parts, job, again)
             continue
         finally:
             held.release()
@@ -98,6 +102,7 @@ async def attempt_part(parts: Parts, job: Job, start: int, wants: Wants, held: H
     around = Surroundings(
         reads, parts.http, parts.secret, job.admission.tracing, parts.zone, ends, parent, parts.versions
     )
+    around.ground = job.ground
     attempt = Attempt(draft, around)
     end = await process_events(job, attempt, start, events, seen)
     crash_point("track.ran")
@@ -157,7 +162,7 @@ async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
         # What a later part makes is another profile.
         job.adopt = None
         parts.wakes.tell(attempt.draft.effects, attempt.draft.timers)
-    if isinstance(outcome, Taken):
+    if isinstance(outcome, Taken) and not attempt.draft.claims_key(outcome.key):
         job.adopt = outcome.profile
     return attempt.written
 
@@ -186,13 +191,7 @@ async def visitor(parts: Parts, job: Job) -> Doc | None:
     for attempt in job.committed:
         # Nothing was written: a profile that the draft made does not exist.
         if attempt.duplicate_of is not None:
-            return await read_profile(parts, job.tenant, attempt.duplicate_of)
+            return await find_living(parts.store, job.tenant, attempt.duplicate_of)
         if attempt.draft.profile is not None and not attempt.draft.profile_is_new:
             return attempt.draft.profile
     return None
-
-
-async def read_profile(parts: Parts, tenant: str, profile_id: str) -> Doc | None:
-    """Return a stored profile, or None."""
-    (found,) = await parts.store.read([Ref("profile", doc_key("profile", tenant, profile_id))])
-    return None if found is None else found.doc

@@ -1,13 +1,15 @@
-"""Give the event a stored profile, by its id or a session.
+"""Give the event a stored profile, by id, session, or identifying value.
 
 Only for an event that has no profile. Whoever can send such an event can name any id: use it for sources with
-a secret key, or answer nothing about the profile. Nodes of the same wave do not see the profile yet; those
-that follow do.
+a secret key, or answer nothing about the profile. By a value it finds nothing unless the source has a key. Nodes
+of the same wave do not see the profile yet; those that follow do.
 """
 
-from pydantic import Field
+from typing import Annotated, Any
 
-from headrace.engine.plugin import Config, Example, NodeError, Out, Plugin, Step, Value
+from pydantic import Field, StringConstraints
+
+from headrace.engine.plugin import Config, Example, NodeError, Out, Plugin, Step, Value, View
 
 _BY_ID = {"id": "{{ event.properties.profile_id }}"}
 
@@ -18,6 +20,12 @@ class LoadProfileConfig(Config):
     )
     session: Value[str | None] | None = Field(
         None, description="The id of a session of the profile, instead of `id`."
+    )
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)] | None = Field(
+        None, description="The kind of a value that identifies the person, such as `email`, instead of `id`."
+    )
+    value: Value[Any] | None = Field(
+        None, description="The value of that kind.", examples=["{{ event.properties.email }}"]
     )
 
 
@@ -46,6 +54,26 @@ class LoadProfile(Plugin[LoadProfileConfig]):
             sessions=[{"id": "s-7", "profile": "p-7"}],
             changes={"profile.id": "p-7"},
         ),
+        Example(
+            {"kind": "email", "value": "{{ event.properties.email }}"},
+            "found",
+            "The source has a key.",
+            profile=None,
+            session=None,
+            event={"properties": {"email": "Ann@example.com"}},
+            profiles=[{"id": "p-7", "identities": {"email": ["ann@example.com"]}}],
+            changes={"profile.id": "p-7"},
+            trusted=True,
+        ),
+        Example(
+            {"kind": "email", "value": "{{ event.properties.email }}"},
+            "not_found",
+            "The source has no key, so nobody is found by an address.",
+            profile=None,
+            session=None,
+            event={"properties": {"email": "ann@example.com"}},
+            profiles=[{"id": "p-7", "identities": {"email": ["ann@example.com"]}}],
+        ),
         Example(_BY_ID, "not_found", profile=None, session=None, event={"properties": {"profile_id": "p-8"}}),
         Example(
             _BY_ID, "error", "The event has a profile.", profile={"id": "p-1"}, changes={"profile.id": "p-1"}
@@ -53,17 +81,31 @@ class LoadProfile(Plugin[LoadProfileConfig]):
     )
 
     def prepare(self) -> None:
-        if (self.config.id is None) == (self.config.session is None):
-            raise ValueError("give either id or session")
+        config = self.config
+        ways = [way for way in (config.id, config.session, config.kind) if way is not None]
+        if len(ways) != 1:
+            raise ValueError("give either id or session, or kind and value")
+        if (config.kind is None) != (config.value is None):
+            raise ValueError("kind and value belong together")
 
     async def run(self, step: Step) -> Out:
         if step.profile:
             raise NodeError("the event has a profile already")
-        by_id, by_session = self.config.id, self.config.session
-        id_ = step.value(by_id) if by_id is not None else None
-        session = step.value(by_session) if by_session is not None else None
-        profile = await step.find_profile(id=id_, session=session) if id_ or session else None
+        profile = await self._find(step)
         if profile is None:
             return Out("not_found")
         step.attach(profile=profile["id"])
         return Out("found", {"id": profile["id"]})
+
+    async def _find(self, step: Step) -> View | None:
+        by_id, by_session, kind, value = (
+            self.config.id,
+            self.config.session,
+            self.config.kind,
+            self.config.value,
+        )
+        if kind is not None and value is not None:
+            return await step.find_identified(kind, step.value(value))
+        id_ = step.value(by_id) if by_id is not None else None
+        session = step.value(by_session) if by_session is not None else None
+        return await step.find_profile(id=id_, session=session) if id_ or session else None

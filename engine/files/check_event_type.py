@@ -9,6 +9,7 @@ from headrace.engine import fields
 from headrace.engine.errors import PathError
 from headrace.engine.files.check_reads import check_read
 from headrace.engine.files.event_type import EventTypeFile, EventTypesFile, compile_schema, shapes_of
+from headrace.engine.files.identify import check_identify
 from headrace.engine.files.json_file import JsonFile, Place
 from headrace.engine.files.mapping import MappedFile, way_of
 from headrace.engine.files.problem import Problem
@@ -23,6 +24,7 @@ def check_event_types(model: EventTypesFile, file: JsonFile) -> Iterator[Problem
         yield from _check_reads(entry, file, ("event_types", name))
         yield from _check_map(entry, file, ("event_types", name, "map"))
         yield from _check_twice([w.path.text for w in entry.reshape], file, ("event_types", name, "reshape"))
+    yield from check_identify(model.event_types, file)
     yield from _check_twice([where.path.text for where in model.merge], file, ("merge",))
     for where in model.merge:
         if where.path.root != "profile":

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from headrace.engine import fields
 from headrace.engine.errors import FieldError
+from headrace.engine.files.identify import IdentifyFile, KindName
 from headrace.engine.files.mapping import Mapped, PropertyPath, compile_map, compile_reshape
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.trigger import FileModel
@@ -90,6 +91,12 @@ class EventTypeFile(FileModel):
             }
         ],
     )
+    identify: dict[KindName, IdentifyFile] = Field(
+        {},
+        max_length=20,
+        description="Values of the event that say who it is about, by kind.",
+        examples=[{"email": {"path": "event.properties.email", "per_profile": 3}}],
+    )
 
 
 class EventTypesFile(FileModel):
@@ -120,7 +127,7 @@ class EventType:
     """
 
     __slots__ = (
-        "_validator", "_versions", "about", "changes", "condition", "map", "name", "reshape", "schema",
+        "_validator", "_versions", "about", "changes", "condition", "identify", "map", "name", "reshape", "schema",
         "shapes", "tags", "versions",
     )  # fmt: skip
 
@@ -136,6 +143,7 @@ class EventType:
         self.tags = tuple(file.tags)
         self.changes = bool(self.reshape or self.tags)
         self.map = compile_map(file.map)
+        self.identify = file.identify
         self.shapes = shapes_of(file)
 
     def has_version(self, version: str) -> bool:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from headrace.engine.fields import ReadPath
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
-from headrace.engine.identity.kinds import MAILS, Kind, compared
+from headrace.engine.identity.values.kinds import MAILS, Kind, compared
 from headrace.engine.model import Doc
 from headrace.engine.path import MISSING
 from headrace.engine.trigger import FileModel
@@ -99,6 +99,9 @@ class Identifiers:
             if text is not None:
                 found.append((kind, text))
         return found
+
+
+NO_IDENTIFIERS = Identifiers({}, {})
 
 
 def compile_identifiers(types: Mapping[str, Identifies]) -> Identifiers:

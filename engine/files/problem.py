@@ -214,6 +214,16 @@ CODES: dict[str, Code] = {
         "A strategy for merging stands at a place that is no field of a profile.",
         "Name a field such as `profile.traits.age`.",
     ),
+    "I01": Code(
+        "error",
+        "Two event types say different things of one kind of identifying values.",
+        "Say the settings of a kind with one event type; others give only `path`.",
+    ),
+    "I02": Code(
+        "warning",
+        "Identifying values are believed of any source: who sends a value of somebody else becomes that person.",
+        'Take `"from": "any"` away, unless such values are secrets.',
+    ),
     "G01": Code(
         "error",
         "A segment or goal reads `nodes` or `vars`, which there are only while a workflow runs.",
@@ -231,5 +241,5 @@ CODES: dict[str, Code] = {
     "P01": Code("warning", "A plugin of another package cannot be used.", "Mend or uninstall the package."),
     "P02": Code("warning", "Two plugins have one name; the first is used.", "Uninstall one of the packages."),
 }
-"""Every code: F files, M members, N names, W workflows, X expressions, S sources, E schemas,
+"""Every code: F files, M members, N names, W workflows, X expressions, S sources, E schemas, I identifying values,
 G segments and goals, T tests, P plugins."""

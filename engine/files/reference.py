@@ -19,6 +19,8 @@ _GROUPS = {
     "X": "Expressions, templates and paths",
     "S": "Sources",
     "E": "Event types",
+    "I": "Identifying values",
+    "G": "Segments and goals",
     "T": "Tests",
     "P": "Plugins of other packages",
 }

@@ -13,6 +13,7 @@ from headrace.engine.files.check_workflow import Surroundings, check_workflow
 from headrace.engine.files.declared import FILES, SOURCES, Declared, read_declared
 from headrace.engine.files.event_type import EventType
 from headrace.engine.files.goal import Goal
+from headrace.engine.files.identify import NO_IDENTIFIERS, Identifiers, compile_identifiers
 from headrace.engine.files.json_file import read_json_file
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.source import Secrets, Source
@@ -47,6 +48,8 @@ class Workspace:
     texts: Mapping[str, bytes] = field(repr=False)
     merge_rules: Mapping[str, str] = field(default_factory=dict)
     """How fields become one when profiles are merged: strategies by path, such as `profile.traits.age`."""
+    identifiers: Identifiers = NO_IDENTIFIERS
+    """Which values of events say who it is."""
     watched: Watched = NOTHING
     """What its computed segments and its goals want to know of events."""
     _by_type: dict[str, tuple[Workflow, ...]] = field(default_factory=dict, repr=False, compare=False)
@@ -54,7 +57,7 @@ class Workspace:
     @property
     def timed(self) -> Mapping[str, str] | None:
         """The paths, beside traits, whose times of writing merges ask for; None when nobody is ever merged."""
-        return self.merge_rules or None
+        return self.merge_rules if self.merge_rules or self.identifiers else None
 
     @property
     def broken(self) -> tuple[str, ...]:
@@ -109,6 +112,7 @@ def load_workspace(
         problems=(*catalog.problems, *found.problems, *problems, *stray_files(path)),
         loaded=utc_now(),
         texts=texts,
+        identifiers=compile_identifiers(declared.event_types or {}),
         merge_rules=declared.merge_rules,
         watched=Watched(declared.segments or {}, declared.goals or {}),
     )

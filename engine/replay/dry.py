@@ -175,6 +175,9 @@ def past_job(source: Source, event: Doc, workspace: Workspace, received: datetim
     )
     admission = Admission(source, tracing=False, debugger=is_dry, debugger_refused=False, not_kept="")
     job = Job(request, admission, workspace)
+    if is_dry:
+        # Whose an event was is not found out again.
+        job.may_detour = frozenset()
     job.is_reshaped = "reshaped" in event
     if REFUSED not in event:
         happened = event["time"]["happened"]

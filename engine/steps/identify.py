@@ -1,7 +1,58 @@
 """Step 7: join, merge or move by identifying values."""
 
+from headrace.engine.errors import NodeError
+from headrace.engine.identity.values.decide import TRUSTED, Decision, Said
+from headrace.engine.identity.values.weigh import Owner, find_owners
+from headrace.engine.model import Doc
 from headrace.engine.passage import Passage
+from headrace.engine.request import Job
+
+SETTLES = frozenset((Decision.KEPT, Decision.KNOWN, Decision.ATTACHED))
+"""What ends the question who it is, for the values that follow."""
 
 
-def identify(passage: Passage) -> None:
-    """Do nothing yet: an event type cannot declare identifying values so far."""
+async def identify(job: Job, passage: Passage) -> None:
+    """Let the profile have the identifying values of the event, the most important first.
+
+    The event tells what each meant, never the value. Raises Detour when profiles are to be merged or the session moves;
+    the event starts again then. Raises Needs.
+    """
+    event = passage.event
+    if "replay_of" in event or not job.may_detour:
+        # Whose it is was found out when it came.
+        return
+    values = job.workspace.identifiers.values(event)
+    if not values:
+        return
+    trusted = passage.around.ground.is_trusted
+    asked = [Said(kind, value, trusted or kind.takes_any) for kind, value in values]
+    owners = await find_owners(passage.reads, passage.draft, asked)
+    is_settled = False
+    told: list[Doc] = []
+    for one, owner in zip(asked, owners, strict=True):
+        decision = _identify(passage, one._replace(is_settled=is_settled), owner)
+        is_settled = is_settled or (one.is_trusted and decision in SETTLES)
+        told.append({"kind": one.kind.name, "decision": decision.value})
+    event["identified"] = _with_detours(job, passage.key, told)
+
+
+def _identify(passage: Passage, asked: Said, owner: Owner | None) -> Decision:
+    profile = passage.draft.profile
+    if owner is not None and profile is not None and asked.value in _mine(profile, asked):
+        return Decision.KNOWN
+    try:
+        return passage.identify(asked, owner)
+    except NodeError:
+        # The profile that has the value was erased meanwhile.
+        return Decision.NOBODY
+
+
+def _mine(profile: Doc, asked: Said) -> list[str]:
+    values: list[str] = profile.get(TRUSTED, {}).get(asked.kind.name, [])
+    return values if asked.is_trusted else []
+
+
+def _with_detours(job: Job, key: str, told: list[Doc]) -> list[Doc]:
+    """Return what is told, with what was done before the event started again."""
+    done = dict(job.detours.get(key, ()))
+    return [one | {"decision": done[one["kind"]].value} if one["kind"] in done else one for one in told]

@@ -4,7 +4,7 @@ from headrace.engine.errors import HeadraceError
 from headrace.engine.files.event_type import EventType
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc, EventError, EventInput, iso_now
-from headrace.engine.passage import Emitted, Fault, Needs, Passage
+from headrace.engine.passage import Emitted, Fault, Passage, StartAgain
 from headrace.engine.request import Attempt, Incoming, Job
 from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
 from headrace.engine.steps.workflows import has_agreed, run_started, run_workflows
@@ -17,7 +17,8 @@ from headrace.engine.trace import run_record, skipped_record
 async def process(job: Job, attempt: Attempt, event: Incoming) -> None:
     """Process one event and what it emits, or keep it among the failed events.
 
-    Raises Needs when it wants more locks; Fault when the engine itself failed, with nothing of the attempt usable.
+    Raises Needs when it wants more locks, Detour when profiles are merged or the session moves first; Fault when the
+    engine itself failed, with nothing of the attempt usable.
     """
     if event.key in job.faults:
         message = "the engine failed on this event; it is kept and can be sent again"
@@ -32,7 +33,7 @@ async def process(job: Job, attempt: Attempt, event: Incoming) -> None:
         try:
             if kind is None or job.is_reshaped or check.holds(job, attempt, event, kind, passage):
                 await _go(job, attempt, passage, event, kind)
-        except (Needs, HeadraceError):
+        except (StartAgain, HeadraceError):
             raise
         except Exception as error:
             logger().error("engine fault", event_id=event.id, exc_info=True)
@@ -59,7 +60,8 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming, kin
             mapping.reshape(passage, kind)
         if kind.map and "replay_of" not in passage.event and has_agreed(passage):
             mapping.map_fields(passage, kind)
-    identify.identify(passage)
+    if job.workspace.identifiers:
+        await identify.identify(job, passage)
     stats.count_event(passage)
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
     if passage.starts:

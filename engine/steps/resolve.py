@@ -150,7 +150,16 @@ async def _settle(
 
 async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: ProfileReader) -> None:
     of_session = draft.session["profile"] if draft.session else None
-    for profile_id, by in ((of_session, "session"), (named, "client"), (job.adopt, "claim")):
+    ways: tuple[tuple[str | None, str], ...] = (
+        (of_session, "session"),
+        (named, "client"),
+        (job.adopt, "claim"),
+    )
+    if job.identified is not None:
+        # Whom an identifying value named goes before whom the client named; a session that is stored was moved.
+        of_session = None if draft.session_is_new else of_session
+        ways = ((of_session, "session"), (job.identified, "identified"))
+    for profile_id, by in ways:
         found = await reader.hold(profile_id) if profile_id is not None else None
         if found is not None:
             draft.use_profile(found.doc, found.version)
@@ -166,7 +175,7 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
     # An id that the server did not give out is not adopted, unless the source may choose ids (DESIGN §7).
     # An id that a session names, or that was claimed, for a profile nobody made is taken, so that all who want it make
     # one.
-    claimed = of_session or job.adopt
+    claimed = of_session or job.identified or job.adopt
     chosen = named if job.source.trust_profile_ids else None
     made = draft.create_profile(claimed or chosen)
     draft.profile_by = "chosen" if made["id"] == chosen else "new"

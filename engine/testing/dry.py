@@ -12,6 +12,8 @@ from headrace.engine.errors import NodeError
 from headrace.engine.files.json_file import json_type
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.identity.values.decide import CLAIMED, TRUSTED
+from headrace.engine.identity.values.kinds import claim_key, kind_of
 from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
@@ -171,6 +173,22 @@ class Dry:
         check_shape("profile", base, given)
         doc = filled(base, given)
         self.store.docs[Ref("profile", make_key("profile", tenant, doc["id"]))] = doc
+        for member in (TRUSTED, CLAIMED):
+            self._keep_claims(doc, member)
+
+    def _keep_claims(self, profile: Doc, member: str) -> None:
+        """Let the identifying values of a profile be its own. Raises ValueError for a wrong shape."""
+        check_shape(
+            f"profile.{member}", {name: [] for name in profile.get(member, {})}, profile.get(member, {})
+        )
+        for name, values in profile.get(member, {}).items():
+            kind = kind_of(self.workspace.identifiers.kinds, name)
+            for value in values:
+                text = kind.normalise(value)
+                if text is None:
+                    raise ValueError(f"profile.{member}.{name}: {value!r} identifies nobody.")
+                key = claim_key(profile["tenant"], name, text, is_trusted=member == TRUSTED)
+                self.store.docs[Ref("claim", key)] = {"profile": profile["id"]}
 
     def keep_session(self, source: Source, given: Doc) -> None:
         """Store a session. Raises ValueError for a wrong shape."""

@@ -9,6 +9,7 @@ from headrace.engine.calls.inline import noted
 from headrace.engine.catalog import find_plugins
 from headrace.engine.draft import Draft
 from headrace.engine.errors import CallError, NodeError
+from headrace.engine.identity.values.weigh import Ground
 from headrace.engine.model import Doc, from_iso, make_key, new_profile, new_session
 from headrace.engine.passage import Needs, Passage, Surroundings
 from headrace.engine.plugin import Example, Http, HttpAnswer, Out, Plugin
@@ -124,6 +125,8 @@ def _passage(example: Example, fresh: Mapping[str, Stored | None]) -> Passage:
     past = [filled(_event(example.at, draft), dict(event)) for event in example.past]
     reads = MemoryReads(draft, now, profiles=profiles, sessions=sessions, past=past)
     around = Surroundings(reads, MockHttp(iter(example.mocks)), example.secrets.get)
+    # Nothing is merged, and no session moves: there is one profile here, and no store.
+    around.ground = Ground({}, example.trusted, identifies=True)
     event = filled(_event(example.at, draft), example.event)
     source = {"id": "example", "tenant": "main", "about": ""}
     return Passage(draft, event, make_key("event", "main", "example", event["id"]), source, now, around)

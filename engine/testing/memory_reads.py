@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from headrace.engine.draft import Draft
+from headrace.engine.identity.values.decide import TRUSTED
+from headrace.engine.identity.values.kinds import claim_key
+from headrace.engine.identity.values.weigh import Owner
 from headrace.engine.model import Doc, iso
 
 
@@ -33,6 +36,20 @@ class MemoryReads:
         if session is not None:
             id = self._sessions.get(session, {}).get("profile")
         return None if id is None else self._profiles.get(id)
+
+    async def find_living(self, id: str) -> Doc | None:
+        """Return a profile by its id, or None."""
+        return self._profiles.get(id)
+
+    async def find_owners(self, keys: Sequence[str]) -> list[Owner | None]:
+        """Return whom each claim names: the profile whose `identities` have the value."""
+        owners = {
+            claim_key(self._draft.tenant, kind, value, is_trusted=True): Owner(id, profile)
+            for id, profile in self._profiles.items()
+            for kind, values in profile.get(TRUSTED, {}).items()
+            for value in values
+        }
+        return [owners.get(key) for key in keys]
 
     async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:
         """Return past events of the profile, newest first."""

@@ -9,6 +9,7 @@ from headrace.engine.draft import HIDDEN, Draft
 from headrace.engine.errors import BusyError
 from headrace.engine.files.source import Source, SourceFile, compile_source
 from headrace.engine.held import Left
+from headrace.engine.identity.values.decide import Decision
 from headrace.engine.locks import Held
 from headrace.engine.model import Doc, TrackRequest, doc_key, from_iso, is_consented, iso, iso_now, make_key
 from headrace.engine.note import note
@@ -63,6 +64,8 @@ class Resumption:
         admission = Admission(source, tracing, debugger=False, debugger_refused=False, not_kept="")
         self.job = Job(request, admission, workspace)
         self.job.tenant = timer["tenant"]
+        # A run that goes on is about its profile, and no session moves by it.
+        self.job.may_detour = frozenset((Decision.MERGED,))
         self.job.ends = perf_counter() + parts.settings.request_deadline_seconds
         self.job.alike = {name: timer["input"][name] for name in ALIKE if name in timer["input"]}
 
@@ -145,6 +148,7 @@ class Resumption:
             parts.zone,
             ends,
             versions=parts.versions,
+            ground=job.ground,
         )
 
     async def _leaving(self, entries: dict[str, Doc]) -> AsyncIterator[Left]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from headrace.engine.identity.kinds import Kind, kind_of
+from headrace.engine.identity.values.kinds import Kind, kind_of
 from headrace.engine.model import Doc
 
 TRUSTED, CLAIMED = "identities", "claimed"
@@ -39,7 +39,7 @@ class Decision(StrEnum):
     """The event has no profile, and none has the value."""
 
 
-class Asked(NamedTuple):
+class Said(NamedTuple):
     """A value of an event: its kind, whether its source is trusted to say it, whether a value before it was settled."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     is_settled: bool = False
 
 
-def decide(asked: Asked, mine: Doc | None, other: Doc | None, kinds: Mapping[str, Kind]) -> Decision:
+def decide(asked: Said, mine: Doc | None, other: Doc | None, kinds: Mapping[str, Kind]) -> Decision:
     """Return what a value means.
 
     `mine` is the profile of the event, or None; `other` the one that has the value now, maybe the same, or None.
@@ -60,7 +60,7 @@ def decide(asked: Asked, mine: Doc | None, other: Doc | None, kinds: Mapping[str
     return _trusted(asked, mine, other, kinds) if asked.is_trusted else _untrusted(asked, mine, other, kinds)
 
 
-def _trusted(asked: Asked, mine: Doc, other: Doc | None, kinds: Mapping[str, Kind]) -> Decision:
+def _trusted(asked: Said, mine: Doc, other: Doc | None, kinds: Mapping[str, Kind]) -> Decision:
     kind = asked.kind
     if other is None:
         fits = has_room(mine, TRUSTED, kind) and not is_doubtful(mine)
@@ -75,7 +75,7 @@ def _trusted(asked: Asked, mine: Doc, other: Doc | None, kinds: Mapping[str, Kin
     return Decision.OUTWEIGHED if asked.is_settled else moves
 
 
-def _untrusted(asked: Asked, mine: Doc, other: Doc | None, kinds: Mapping[str, Kind]) -> Decision:
+def _untrusted(asked: Said, mine: Doc, other: Doc | None, kinds: Mapping[str, Kind]) -> Decision:
     kind = asked.kind
     if is_identified(mine) or (other is not None and is_identified(other)):
         return Decision.UNTRUSTED

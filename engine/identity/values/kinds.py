@@ -18,7 +18,7 @@ NOBODY = frozenset(
 )
 """What programs send in place of a value that they do not have."""
 
-_FILLERS = "0-–—_.:,/ "
+_FILLERS = "0-_.:,/ "
 """A value of nothing else is a zero or a line: nobody's."""
 
 

@@ -1,0 +1,1 @@
+"""What identifying values mean."""

@@ -1,0 +1,1 @@
+"""Who is who: identifying values, moves and merges, end to end."""

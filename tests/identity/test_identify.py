@@ -1,0 +1,153 @@
+"""Identifying values: whose they become, and when the session goes to somebody else."""
+
+import pytest
+
+from headrace.engine.model import Caller, EventInput
+from tests.conftest import OpenLab
+from tests.identity.people import FILES, counted, files, living, session_of, sign_in, view, who
+from tests.makers import make_request
+
+
+async def test_the_first_who_has_a_value_keeps_it(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        anonymous = await view(lab, "s1")
+        assert who(await sign_in(lab, "s1", email=" Ann@Example.COM ")) == anonymous
+        profile = await living(lab, anonymous)
+        assert profile["identities"] == {"email": ["ann@example.com"]}
+        assert "claimed" not in profile
+        event = (await lab.all("event"))[-1]
+        assert event["identified"] == [{"kind": "email", "decision": "kept"}]
+        assert who(await sign_in(lab, "s1", email="ann@example.com")) == anonymous
+        assert (await lab.all("event"))[-1]["identified"] == [{"kind": "email", "decision": "known"}]
+
+
+async def test_a_new_visit_of_somebody_known_is_theirs_from_the_first_event(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        ann = who(await sign_in(lab, "s1", email="ann@example.com"))
+        assert who(await sign_in(lab, "s2", email="ANN@example.com")) == ann
+        assert len(await lab.all("profile")) == 1
+        assert (await lab.all("event"))[-1]["profile_by"] == "identified"
+        assert (await living(lab, ann))["stats"]["visits"] == 2
+
+
+async def test_another_person_on_the_device_gets_the_session(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        ann = who(await sign_in(lab, "s1", email="ann@example.com"))
+        bob = who(await sign_in(lab, "s1", email="bob@example.com"))
+        assert ann != bob
+        assert (await living(lab, bob))["identities"] == {"email": ["bob@example.com"]}
+        assert (await living(lab, ann))["identities"] == {"email": ["ann@example.com"]}
+        assert (await session_of(lab, "s1"))["profile"] == bob
+        assert await view(lab, "s1") == bob
+        # And back, when Ann signs in again.
+        assert who(await sign_in(lab, "s1", email="ann@example.com")) == ann
+        assert await view(lab, "s1") == ann
+        events = [(event["type"], event["profile"]) for event in await lab.all("event")]
+        assert events == [
+            ("sign-in", ann),
+            ("sign-in", bob),
+            ("page-view", bob),
+            ("sign-in", ann),
+            ("page-view", ann),
+        ]
+        assert await counted(lab) == (5, 5)
+        told = [event.get("identified") for event in await lab.all("event")]
+        assert told[1] == told[3] == [{"kind": "email", "decision": "moved"}]
+
+
+async def test_events_before_it_in_the_request_stay_with_the_one_before(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        ann = who(await sign_in(lab, "s1", email="ann@example.com"))
+        request = make_request(
+            "page-view",
+            EventInput("sign-in", {"email": "bob@example.com"}),
+            "page-view",
+            source="backend",
+            caller=Caller(secret="hush"),
+        )
+        bob = who(await lab.engine.track(request))
+        assert [event["profile"] for event in await lab.all("event")] == [ann, ann, bob, bob]
+        assert await counted(lab) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "  ", None, "null", "NULL", "undefined", "None", "nan", "N/A", "0", "0000", 0, 0.0, "-",
+              "00000000-0000-0000-0000-000000000000", "anonymous", "Guest", "unknown", True, {}, [], "x" * 257,
+              " Test@TEST.example ", "a\u200bb@example.com"],
+)  # fmt: skip
+async def test_values_that_are_nobodys_mean_nothing(open_lab: OpenLab, value: object) -> None:
+    async with open_lab(FILES) as lab:
+        first = who(await sign_in(lab, "s1", email=value))
+        assert who(await sign_in(lab, "s2", email=value)) != first
+        assert all("identities" not in profile for profile in await lab.all("profile"))
+        assert "identified" not in (await lab.all("event"))[0]
+
+
+async def test_case_counts_only_in_mails_and_numbers_are_texts(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        seven = who(await sign_in(lab, "s1", customer=7))
+        assert who(await sign_in(lab, "s2", customer=" 7 ")) == seven
+        assert who(await sign_in(lab, "s3", customer=7.0)) == seven
+        upper = who(await sign_in(lab, "s4", customer="Ab"))
+        assert who(await sign_in(lab, "s5", customer="ab")) != upper
+
+
+async def test_a_value_that_goes_first_says_who_it_is(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        ann = who(await sign_in(lab, "s1", customer=1, email="ann@example.com"))
+        bob = who(await sign_in(lab, "s2", customer=2, email="bob@example.com"))
+        # The customer's number goes before the address, whatever stands first in the file.
+        assert who(await sign_in(lab, "s3", customer=2, email="ann@example.com")) == bob
+        assert (await lab.all("event"))[-1]["identified"] == [
+            {"kind": "customer", "decision": "known"},
+            {"kind": "email", "decision": "outweighed"},
+        ]
+        # A third customer with Ann's address is a third person, and not sent to and fro.
+        carl = who(await sign_in(lab, "s1", customer=3, email="ann@example.com"))
+        assert carl not in (ann, bob)
+        assert (await living(lab, carl))["identities"] == {"customer": ["3"]}
+        assert len(await lab.all("profile")) == 3
+
+
+async def test_more_values_than_one_as_far_as_they_may_be(open_lab: OpenLab) -> None:
+    async with open_lab(files(email={"per_profile": 2})) as lab:
+        ann = who(await sign_in(lab, "s1", email="a1@example.com"))
+        assert who(await sign_in(lab, "s1", email="a2@example.com")) == ann
+        assert (await living(lab, ann))["identities"] == {"email": ["a1@example.com", "a2@example.com"]}
+        assert who(await sign_in(lab, "s1", email="a3@example.com")) != ann
+
+
+async def test_a_profile_less_event_gets_the_profile_that_has_the_value(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        ann = who(await sign_in(lab, "s1", email="ann@example.com"))
+        event = EventInput("sign-in", {"email": "ann@example.com"})
+        answer = await lab.collect(event, source="backend", caller=Caller(secret="hush"))
+        assert who(answer) == ann
+        event = EventInput("sign-in", {"email": "nobody@example.com"})
+        assert (await lab.collect(event, source="backend", caller=Caller(secret="hush"))).profile is None
+        events = await lab.all("event")
+        assert [event["profile"] for event in events] == [ann, ann, None]
+        assert [event["identified"][0]["decision"] for event in events] == ["kept", "attached", "nobody"]
+        assert (await living(lab, ann))["stats"]["counters"]["n"] == 2
+
+
+async def test_sessions_that_are_not_saved_move_too(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        caller = Caller(secret="hush")
+        answers = [
+            await lab.track(
+                EventInput("sign-in", {"email": mail}), source="backend", caller=caller, save_session=False
+            )
+            for mail in ("ann@example.com", "bob@example.com", "ann@example.com")
+        ]
+        ann, bob, again = (who(answer) for answer in answers)
+        assert ann == again != bob
+        assert await lab.all("session") == []
+        assert await counted(lab) == (3, 3)
+
+
+async def test_what_no_event_type_identifies_asks_for_nothing(open_lab: OpenLab) -> None:
+    async with open_lab({"count": FILES["count"]}) as lab:
+        await lab.track(EventInput("sign-in", {"email": "ann@example.com"}))
+        assert not (await lab.rows())["claims"]
+        assert "identified" not in await lab.one("event")
