@@ -22,6 +22,7 @@ from headrace.api.pages import Pages
 from headrace.api.problems import Reply, internal, method_not_allowed, not_found, problem, problem_for
 from headrace.api.reading import Reading
 from headrace.api.routes import ROUTES, Path
+from headrace.api.segments import Segments
 from headrace.api.timers import Timers
 from headrace.api.tokens import Level, Tokens
 from headrace.engine.errors import HeadraceError
@@ -48,7 +49,13 @@ def build_app(engine: EngineNeeds, tokens: Tokens, gate: Gate | None = None) -> 
 
 
 def _routes(engine: EngineNeeds, tokens: Tokens, gate: Gate) -> list[Route]:
-    owners = (Reading(engine), Effects(engine), Timers(engine), Operations(engine, gate, tokens))
+    owners = (
+        Reading(engine),
+        Effects(engine),
+        Timers(engine),
+        Segments(engine),
+        Operations(engine, gate, tokens),
+    )
     pages = Pages()
     endpoints: dict[tuple[str, str], Endpoint] = {
         ("/openapi.json", "GET"): pages.document,

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from headrace.engine.files.declared import Declared
 from headrace.engine.files.problem import Problem
+from headrace.engine.files.watched import Watched
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest
 from headrace.engine.settings import Settings
@@ -30,6 +32,16 @@ class WorkspaceNeeds(Protocol):
     @property
     def problems(self) -> Sequence[Problem]:
         """All that lint says of its files, warnings too."""
+        ...
+
+    @property
+    def declared(self) -> Declared:
+        """What its files declare."""
+        ...
+
+    @property
+    def watched(self) -> Watched:
+        """Its computed segments and its goals."""
         ...
 
 

@@ -19,6 +19,7 @@ from headrace.api.reading import (
     OfTenant,
     OfTimers,
 )
+from headrace.api.segments import OfMember
 from headrace.api.stories import Story
 from headrace.api.tokens import Level
 from headrace.engine.model import Doc
@@ -136,6 +137,7 @@ _EFFECT_GONE = _problems(_404="There is no such effect.")
 _EFFECT_ID = {"id": "The effect's id."}
 _TIMER_GONE = _problems(_404="There is no such timer.")
 _TIMER_ID = {"id": "The timer's id."}
+_SEGMENT_GONE = _problems(_404="There is no such segment with a condition, or no such profile.")
 _EVENT_ID = {"id": "The event's key, or the id that the client gave it."}
 
 
@@ -311,6 +313,25 @@ ROUTES: tuple[Path, ...] = (
         about="`held` are the nodes that it waits in; once it went on, `runs` say which way.",
     ),
     _read("/api/timers", "timers", "Runs that wait, or waited", OfTimers, Items),
+    _read(
+        "/api/segments/{name}/explain",
+        "explain_segment",
+        "Why a profile is in a segment, or is not",
+        OfMember,
+        Doc,
+        answers=_SEGMENT_GONE,
+        parts={"name": "The segment's name."},
+        about="`parts` are what `and` and `or` join, each with its value and with what it reads. `holds` is null where "
+        "the past of the profile is not known yet: then `unknown` says what is missing, until a rebuild.",
+    ),
+    _read(
+        "/api/segments",
+        "segments",
+        "Segments",
+        OfTenant,
+        Items,
+        about="`members` are profiles; `rebuild` is `due` for a condition that was not asked of all profiles yet.",
+    ),
     _read("/api/failed", "failed", "Events that were refused, with the reasons", OfFailed, Items),
     Path(
         "GET",

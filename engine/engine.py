@@ -25,6 +25,8 @@ from headrace.engine.outbox.worker import SENDING_SHARE, Outbox
 from headrace.engine.parts import Parts
 from headrace.engine.schedule import KIND as SCHEDULE
 from headrace.engine.schedule import Scheduler, fire_tick
+from headrace.engine.segments.sweep import KIND as SWEEP
+from headrace.engine.segments.sweep import Sweeper, fire_sweep
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
 from headrace.engine.story import story
@@ -79,7 +81,7 @@ class Engine:
             settings, store, live, secret, http, self.metrics, locks, Limiter(), Keeper(store), client
         )
         self._outbox = new_outbox(self.parts) if settings.outbox else None
-        kinds = {**KINDS, SCHEDULE: fire_tick}
+        kinds = {**KINDS, SCHEDULE: fire_tick, SWEEP: fire_sweep}
         self._timers = TimerWorker(self.parts, kinds) if settings.timers else None
         self._forever: list[asyncio.Task[None]] = []
 
@@ -114,6 +116,7 @@ class Engine:
             pending = Backlog(self.store, self.metrics, "timer")
             self._forever.append(asyncio.create_task(pending.run(), name="pending timers"))
             self._forever.append(asyncio.create_task(Scheduler(self.parts).run(), name="schedules"))
+            self._forever.append(asyncio.create_task(Sweeper(self.parts).run(), name="sweeps"))
         if self._outbox is not None:
             backlog = Backlog(self.store, self.metrics)
             self._outbox.start()

@@ -222,6 +222,12 @@ class Settings(BaseModel):
         _CALLS,
     )
 
+    segments_sweep_seconds: Annotated[float, Field(ge=60, le=86_400)] = _setting(
+        3600.0,
+        "How often profiles are looked through for segments that time alone changes, such as `within='30d'`.",
+        _CALLS,
+    )
+
     smtp: Annotated[str, BeforeValidator(_smtp)] = _setting(
         "",
         "The server that takes mails. `smtp://` means STARTTLS, `smtps://` TLS from the first byte, `smtp+plain://` no "

@@ -17,7 +17,10 @@ def draw(told: Doc) -> Tree:
     for error in told["errors"]:
         root.add(f"[red]{plain(error['event'])} was refused:[/] {plain(error['message'])}")
     for event in told["events"]:
-        _draw_event(root.add(f"[bold]{plain(event['type'])}[/] from {plain(event['source'])}"), event)
+        of = (
+            f"of [bold]{plain(event['about'])}[/]" if event.get("about") else f"from {plain(event['source'])}"
+        )
+        _draw_event(root.add(f"[bold]{plain(event['type'])}[/] {of}"), event)
     if told["effects"]:
         _draw_effects(root.add("[bold]would be sent[/]"), told["effects"])
     if told["timers"]:
@@ -33,7 +36,10 @@ def _draw_event(tree: Tree, event: Doc) -> None:
         draw_run(tree, run)
     for skipped in event["skipped"]:
         tree.add(f"[dim]- {plain(skipped['workflow'])}: {plain(skipped['skipped'])}[/]")
-    if not event["runs"] and not event["skipped"]:
+    for one in event.get("goals", ()):
+        worth = "" if one["value"] is None else f", worth {_value(one['value'])}"
+        tree.add(f"[green]goal[/] {plain(one['goal'])}{worth}")
+    if not event["runs"] and not event["skipped"] and not event.get("about"):
         tree.add("[yellow]no workflow takes this type of event[/]")
     for line in event["log"]:
         tree.add(f"[dim]log {plain(line['level'])}:[/] {plain(line['message'])}")

@@ -1,4 +1,4 @@
-"""What segments and goals want to know of an event, by its type."""
+"""What segments and goals want to know of events, by type."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple

@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 from headrace.engine.files.source import Source
+from headrace.engine.model import iso
 from headrace.engine.schedule import ticks_between
+from headrace.engine.segments.sweep import Look, differs
 from headrace.engine.testing.dry import Dry, Processed
 from headrace.engine.workflow import Workflow
 
@@ -11,7 +13,7 @@ from headrace.engine.workflow import Workflow
 async def advance(dry: Dry, source: Source, workflow: Workflow, length: timedelta) -> list[Processed]:
     """Move the clock on, tick by tick of the workflow's schedule, while runs that wait go on when their time comes.
 
-    Returns what was processed on the way.
+    At the end segments follow the time. Returns what was processed on the way.
 
     Raises ValueError for too many ticks.
     """
@@ -24,4 +26,18 @@ async def advance(dry: Dry, source: Source, workflow: Workflow, length: timedelt
             processed += await dry.tick(source, workflow, schedule)
     processed += await dry.fire(until)
     dry.now = until
+    return processed + await sweep(dry, source)
+
+
+async def sweep(dry: Dry, source: Source) -> list[Processed]:
+    """Take profiles in and out of segments that time alone changes, once; returns what came of it."""
+    segments, processed = dry.workspace.watched.timed, []
+    kept = [doc for ref, doc in dry.store.docs.items() if ref.kind == "profile"] if segments else []
+    for profile in kept:
+        if profile["tenant"] == source.tenant and differs(profile, segments, dry.now):
+            look = Look(dry.parts, source, segments, profile["id"], iso(dry.now), dry.now)
+            look.job.is_watched = True
+            await look.run()
+            passages = [passage for attempt in look.job.committed for passage in attempt.passages]
+            processed.append(Processed(passages, []))
     return processed

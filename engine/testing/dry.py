@@ -286,6 +286,11 @@ class Dry:
         return [doc["id"] for doc in kept if doc["tenant"] == tenant and segment in doc["segments"]]
 
     @property
+    def parts(self) -> Parts:
+        """What its requests share."""
+        return self._parts
+
+    @property
     def zone(self) -> tzinfo:
         """The time zone of wall clocks for which no other is named."""
         return self._parts.zone

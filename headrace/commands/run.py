@@ -14,10 +14,12 @@ from headrace.commands.lint import show_problems
 from headrace.compose import environment_secrets, load_settings, no_workspace
 from headrace.drawing import draw
 from headrace.engine.catalog import find_plugins
+from headrace.engine.draft import without_own
 from headrace.engine.errors import InputError
 from headrace.engine.files.json_file import MAX_BYTES, parse_json_file
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace, load_workspace
+from headrace.engine.language.past import OWN_TYPES
 from headrace.engine.model import Doc, EventInput, utc_now
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.testing.dry import Dry, Processed, read_clock
@@ -199,6 +201,12 @@ def read_time(text: str | None) -> datetime:
         raise wrong_use(f"--at {text}: is not a time such as 2026-01-15T12:00:00Z") from None
 
 
+def about(event: Doc) -> str:
+    """Return which segment or goal an internal event is of, or ""."""
+    properties = event["properties"]
+    return str(properties.get("segment") or properties.get("goal")) if event["type"] in OWN_TYPES else ""
+
+
 def tell(processed: Processed, dry: Dry) -> Doc:
     """Return everything that happened as one document."""
     events = []
@@ -210,6 +218,8 @@ def tell(processed: Processed, dry: Dry) -> Doc:
                 "type": passage.event["type"],
                 "id": passage.event["id"],
                 "source": passage.event["source"],
+                "about": about(passage.event),
+                "goals": passage.event.get("goals", []),
                 "runs": runs,
                 "skipped": skipped,
                 "log": passage.log,
@@ -222,7 +232,7 @@ def tell(processed: Processed, dry: Dry) -> Doc:
         "errors": [
             {"event": each.event, "code": each.code, "message": each.message} for each in processed.errors
         ],
-        "profile": last.profile if last else None,
+        "profile": without_own(last.profile) if last and last.profile else None,
         "session": last.session if last else None,
         "effects": dry.store.effects,
         "timers": [shown_timer(timer) for timer in dry.store.timers],
