@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from headrace.engine.crash import crash_point
+from headrace.engine.draft import PAST
 from headrace.engine.errors import BusyError
 from headrace.engine.identity.follow import MERGED, MERGING, find_living, follow
 from headrace.engine.identity.merge import merge
@@ -14,6 +15,7 @@ from headrace.engine.model import Doc, doc_key, from_iso, new_id, new_profile, u
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Detour, StartAgain
 from headrace.engine.request import Job
+from headrace.engine.segments.past import fresh
 from headrace.engine.store.protocol import CLAIMED as UNBEGUN
 from headrace.engine.store.protocol import Change, Committed, Ref, Stored, Write
 
@@ -82,7 +84,10 @@ async def _make_named(parts: Parts, job: Job, profile: str) -> bool:
 
 
 async def _make(parts: Parts, profile: Doc) -> None:
-    """Write a new profile; one that is there already is left as it is."""
+    """Write a new profile, which has no past; one that is there already is left as it is."""
+    watched = parts.live.current.watched
+    if watched.past:
+        profile = {**profile, PAST: fresh(watched.past)}
     key = doc_key("profile", profile["tenant"], profile["id"])
     await parts.store.commit(Change(new_id(), profile["tenant"], profile=Write(key, profile, None)))
 

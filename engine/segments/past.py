@@ -153,6 +153,11 @@ def empty(aggregate: Aggregate) -> Any:
     return {} if aggregate.of == "distinct" else []
 
 
+def fresh(aggregates: Iterable[Aggregate]) -> Doc:
+    """Return the past of a profile that has no events."""
+    return {aggregate.key: empty(aggregate) for aggregate in aggregates}
+
+
 def unknown(past: Mapping[str, Any], aggregates: Iterable[Aggregate]) -> list[Aggregate]:
     """Return the aggregates that a profile's past does not have."""
     return [aggregate for aggregate in aggregates if aggregate.key not in past]

@@ -14,7 +14,7 @@ from headrace.engine.language.past import Aggregate
 from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc, doc_key, from_iso, iso, make_key, new_id, utc_now
 from headrace.engine.segments.known import keep_known
-from headrace.engine.segments.past import add_event, empty
+from headrace.engine.segments.past import add_event, fresh
 from headrace.engine.steps.segments import LAG, counts
 from headrace.engine.store.protocol import Change, Committed, Query, Ref, Row, Store, Stored, Write
 
@@ -171,7 +171,7 @@ class Rebuild:
         if not self._past or not found:
             return {}
         owner = {other: one for one, kept in found.items() for other in {one, *kept.doc["ids"]}}
-        pasts: dict[str, Doc] = {one: {each.key: empty(each) for each in self._past} for one in found}
+        pasts: dict[str, Doc] = {one: fresh(self._past) for one in found}
         query = self._events(tuple(owner), now)
         while True:
             page = await self._store.find(query)

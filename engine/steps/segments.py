@@ -9,7 +9,7 @@ from headrace.engine.files.workspace import Workspace
 from headrace.engine.journal import MAX_EMIT_DEPTH
 from headrace.engine.model import Doc, from_iso, make_key
 from headrace.engine.passage import Emitted, Passage
-from headrace.engine.segments.past import add_event, empty, unknown
+from headrace.engine.segments.past import add_event, fresh, unknown
 
 ENTERED, LEFT = "segment-entered", "segment-left"
 """The types of the internal events that a computed segment makes."""
@@ -93,7 +93,7 @@ async def _look_back(passage: Passage, watched: Watched) -> None:
         return
     known = {key: kept for key, kept in past.items() if key in watched.keys}
     if draft.profile_is_new:
-        known |= {each.key: empty(each) for each in unknown(known, watched.past)}
+        known |= fresh(unknown(known, watched.past))
     else:
         known |= await _learn(passage, known, watched)
     if known.keys() != past.keys():
@@ -114,7 +114,7 @@ async def _learn(passage: Passage, past: Doc, watched: Watched) -> Doc:
     found = await reads.find_events(type=alone, within=None, limit=MOST_LEARNED)
     if len(found) >= MOST_LEARNED:
         return {}
-    learned: Doc = {each.key: empty(each) for each in wanted}
+    learned = fresh(wanted)
     for event in found:
         count_stored(learned, watched, event, passage.now)
     return learned
