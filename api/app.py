@@ -16,6 +16,7 @@ from headrace.api.doors.call import App, Receive, Scope, Send
 from headrace.api.doors.doors import Doors
 from headrace.api.doors.gate import Gate
 from headrace.api.effects import Effects
+from headrace.api.failed import Failed
 from headrace.api.needs import EngineNeeds
 from headrace.api.operations import Operations
 from headrace.api.pages import Pages
@@ -54,6 +55,7 @@ def _routes(engine: EngineNeeds, tokens: Tokens, gate: Gate) -> list[Route]:
         Effects(engine),
         Timers(engine),
         Segments(engine),
+        Failed(engine),
         Operations(engine, gate, tokens),
     )
     pages = Pages()

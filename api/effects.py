@@ -3,8 +3,8 @@
 from starlette.requests import Request
 
 from headrace.api.needs import EngineNeeds
-from headrace.api.problems import Reply, json_reply, not_found, problem
-from headrace.api.reading import Items, OfEffects, OfTenant, read_query, spanned
+from headrace.api.problems import Reply, json_reply, problem
+from headrace.api.reading import Items, OfEffects, OfTenant, one_doc, read_query, spanned
 from headrace.engine.outbox.effects import Deed, Refused, do, shown
 
 
@@ -24,11 +24,9 @@ class Effects:
 
     async def effect(self, request: Request) -> Reply:
         """Return one effect with its attempts."""
-        query, _ = read_query(request, OfTenant)
-        doc = await self._engine.store.get("effect", request.path_params["id"])
-        if doc is None or doc["tenant"] != query.tenant:
-            return not_found("There is no such effect.", "no_effect")
-        return json_reply(shown(doc))
+        return json_reply(
+            shown(await one_doc(self._engine.store, request, "effect", "There is no such effect."))
+        )
 
     async def resend_effect(self, request: Request) -> Reply:
         """Send an effect again."""

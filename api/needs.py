@@ -8,8 +8,9 @@ from headrace.engine.files.problem import Problem
 from headrace.engine.files.watched import Watched
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest
+from headrace.engine.parts import Parts
 from headrace.engine.settings import Settings
-from headrace.engine.store.protocol import Ask, DueKind, State
+from headrace.engine.store.protocol import AmendKind, Ask, State
 
 
 class SourceNeeds(Protocol):
@@ -52,8 +53,8 @@ class StoreNeeds(State, Ask, Protocol):
         """Return "" when the store can take writes, else a short code."""
         ...
 
-    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
-        """Change one effect or timer as it is now and return it."""
+    async def amend(self, kind: AmendKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+        """Change one effect, timer or failed event as it is now and return it."""
         ...
 
     def describe(self) -> Doc:
@@ -72,6 +73,11 @@ class EngineNeeds(Protocol):
     @property
     def store(self) -> StoreNeeds:
         """The store."""
+        ...
+
+    @property
+    def parts(self) -> Parts:
+        """What a request needs to go through the steps."""
         ...
 
     @property

@@ -15,7 +15,7 @@ from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, json_reply, not_found
 from headrace.engine.errors import FieldError, InputError
 from headrace.engine.model import Doc, make_key
-from headrace.engine.store.protocol import AskKind, Query
+from headrace.engine.store.protocol import Ask, AskKind, Query
 from headrace.engine.story import story_of_refused
 from headrace.engine.suggest import did_you_mean
 
@@ -91,6 +91,7 @@ class OfFailed(Span):
 
     type: Annotated[Word | None, Meta(description="Of this type.")] = None
     source: Annotated[Word | None, Meta(description="From this source.")] = None
+    all: Annotated[bool, Meta(description="Also those that were sent again.")] = False
 
 
 class Items(msgspec.Struct):
@@ -232,11 +233,6 @@ class Reading:
             replace(span, type=query.type, source=query.source, profile=query.profile, session=query.session)
         )
 
-    async def failed(self, request: Request) -> Reply:
-        """Return events that were refused, with the reasons."""
-        query, _ = read_query(request, OfFailed)
-        return await self._list(replace(spanned(query, "failed"), type=query.type, source=query.source))
-
     async def _list(self, query: Query) -> Reply:
         page = await self._store.find(query)
         return json_reply(Items(page.items, page.cursor))
@@ -248,6 +244,15 @@ class Reading:
         if not any(gone.values()):
             return not_found("There is no such profile.", "no_profile")
         return json_reply(Erased(gone))
+
+
+async def one_doc(store: Ask, request: Request, kind: AskKind, missing: str) -> Doc:
+    """Return the document that a path names by its key. Raises InputError 404, which says what is `missing`."""
+    query, _ = read_query(request, OfTenant)
+    doc = await store.get(kind, request.path_params["id"])
+    if doc is None or doc["tenant"] != query.tenant:
+        raise InputError(404, f"no_{kind}", missing)
+    return doc
 
 
 def spanned(query: Span, kind: AskKind, **more: str | None) -> Query:

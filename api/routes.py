@@ -138,6 +138,8 @@ _EFFECT_ID = {"id": "The effect's id."}
 _TIMER_GONE = _problems(_404="There is no such timer.")
 _TIMER_ID = {"id": "The timer's id."}
 _SEGMENT_GONE = _problems(_404="There is no such segment with a condition, or no such profile.")
+_FAILED_GONE = _problems(_404="There is no such failed event.")
+_FAILED_ID = {"id": "The failed event's own id, `id`; `event` is that of the event."}
 _EVENT_ID = {"id": "The event's key, or the id that the client gave it."}
 
 
@@ -150,6 +152,7 @@ def _read(path: str, name: str, summary: str, query: Any, body: Any, **more: Any
         summary,
         answers,
         query=query,
+        body=more.pop("sent", None),
         token=more.pop("token", "read"),
         **more,
     )
@@ -331,6 +334,35 @@ ROUTES: tuple[Path, ...] = (
         OfTenant,
         Items,
         about="`members` are profiles; `rebuild` is `due` for a condition that was not asked of all profiles yet.",
+    ),
+    _read(
+        "/api/failed/{id}/resend",
+        "resend_failed",
+        "Send a refused event again, mended or as it was",
+        OfTenant,
+        Doc,
+        method="POST",
+        token="admin",  # noqa: S106
+        sent=Doc,
+        answers=_FAILED_GONE
+        | _problems(
+            _400="The body is not strict JSON.",
+            _403="A read token may not do that.",
+            _409="It was refused again, and `detail` says why; or its source is gone.",
+            _413="The body is above the limit.",
+        ),
+        parts=_FAILED_ID,
+        about="The body, if there is one, has the members that are changed: `type`, `properties`, `context`, `time`, "
+        "`version`. The event keeps its id, so it is never taken twice. `resent` then says when it was sent again.",
+    ),
+    _read(
+        "/api/failed/{id}",
+        "failed_event",
+        "One event that was refused, with the reasons and what was sent",
+        OfTenant,
+        Doc,
+        answers=_FAILED_GONE,
+        parts=_FAILED_ID,
     ),
     _read("/api/failed", "failed", "Events that were refused, with the reasons", OfFailed, Items),
     Path(

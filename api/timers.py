@@ -3,8 +3,8 @@
 from starlette.requests import Request
 
 from headrace.api.needs import EngineNeeds
-from headrace.api.problems import Reply, json_reply, not_found, problem
-from headrace.api.reading import Items, OfTenant, OfTimers, read_query, spanned
+from headrace.api.problems import Reply, json_reply, problem
+from headrace.api.reading import Items, OfTenant, OfTimers, one_doc, read_query, spanned
 from headrace.engine.timers.cancel import Refused, cancel
 from headrace.engine.timers.waiting import shown_timer
 
@@ -27,10 +27,7 @@ class Timers:
 
     async def timer(self, request: Request) -> Reply:
         """Return one timer."""
-        query, _ = read_query(request, OfTenant)
-        doc = await self._engine.store.get("timer", request.path_params["id"])
-        if doc is None or doc["tenant"] != query.tenant:
-            return not_found("There is no such timer.", "no_timer")
+        doc = await one_doc(self._engine.store, request, "timer", "There is no such timer.")
         return json_reply(shown_timer(doc))
 
     async def cancel_timer(self, request: Request) -> Reply:

@@ -139,7 +139,10 @@ async def refusals(store: Ask | Looking, tenant: str, id: str, source: str | Non
     query = Query("failed", tenant=tenant, event=id, source=source, limit=MOST)
     members = ("id", "source", "type", "door", "received", "code", "reasons")
     found = (await store.find(query)).items
-    return [{name: doc.get(name) for name in members} for doc in reversed(found)]
+    return [
+        {name: doc.get(name) for name in members} | {name: doc[name] for name in ("resent",) if name in doc}
+        for doc in reversed(found)
+    ]
 
 
 def _named(event: Doc) -> Doc:

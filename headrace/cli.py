@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "events": "Bring events in from a file.",
     "effects": "See what is sent, send it again, or drop it.",
     "segments": "See who is in which segment and why, or ask all profiles again.",
+    "failed": "See which events were refused, mend them, and send them again.",
     "timers": "See which runs wait and which waited, or cancel one.",
     "profiles": "See who is known.",
     "store": "Check, copy and migrate what is kept.",

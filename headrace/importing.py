@@ -136,8 +136,7 @@ class Import:
             raise InputError(413, "too_large", f"The line is longer than {LONGEST_LINE} bytes.")
         value, find = strict_json.decode(data), Findings()
         value = find.object(value if value is not None else [], "")
-        for name in value.keys() - set(MEMBERS):
-            find.bad(f"/{name}", f"is not known ({did_you_mean(name, MEMBERS).rstrip('.')})")
+        find.only(value, MEMBERS)
         source = self.source or find.id(value.get("source"), "/source")
         if source and source not in self.engine.workspace.sources:
             hint = did_you_mean(source, self.engine.workspace.sources).rstrip(".")

@@ -526,6 +526,21 @@ class StoreContract:
         assert await store.claim_due("effect", 9, 30, NOW + timedelta(hours=1)) == []
         assert await store.amend("effect", key_of("effect", "none"), lambda doc: doc) is None
 
+    async def test_a_failed_event_is_amended_and_its_status_can_be_asked_for(self, store: Store) -> None:
+        rows = [effect_row(f"x{n}", NOW - timedelta(days=40 * n), status="failed") for n in range(3)]
+        await store.commit(change(failed=rows))
+        # One of long ago is found by a search.
+        await eventually(lambda: store.count(Query("failed")), 3)
+        for key, _ in rows[1:]:
+            amended = await store.amend("failed", key, lambda doc: doc | {"status": "resent", "n": 1})
+            assert amended is not None
+            assert await store.get("failed", key) == amended
+        assert await store.amend("failed", rows[0].key, lambda _: None) is None
+        assert await store.amend("failed", key_of("failed", "none"), lambda doc: doc) is None
+        await eventually(lambda: store.count(Query("failed", status="resent")), 2)
+        (left,) = (await store.find(Query("failed", status="failed"))).items
+        assert left["id"] == "x0"
+
     async def test_what_waits_is_counted(self, store: Store) -> None:
         assert await store.waiting("effect") == Waiting(0, None)
         rows = [effect_row(f"f{n}", NOW + timedelta(hours=n)) for n in range(3)]

@@ -1,10 +1,12 @@
 """The parts of a request, checked, with every bad place named."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from headrace.engine.errors import FieldError, InputError
 from headrace.engine.model import Doc, EventInput
+from headrace.engine.suggest import did_you_mean
 
 MAX_ID = 256
 MAX_TYPE = 128
@@ -97,6 +99,11 @@ class Findings:
         if text is not None and len(text) > MAX_VERSION:
             self.bad(pointer, f"should have at most {MAX_VERSION} characters")
         return text
+
+    def only(self, value: Doc, known: Sequence[str]) -> None:
+        """Note every member of an object that is not one of these."""
+        for name in sorted(value.keys() - set(known)):
+            self.bad(f"/{name}", f"is not known ({did_you_mean(name, known).rstrip('.')})")
 
     def flag(self, options: Doc, name: str, pointer: str, *, default: bool) -> bool:
         """Return an option, which is true or false or not there."""

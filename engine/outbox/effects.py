@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from headrace.engine.model import Doc, iso, utc_now
 from headrace.engine.outbox.sending import host_of
-from headrace.engine.store.protocol import DueKind
+from headrace.engine.store.protocol import AmendKind
 
 STATUSES = ("pending", "sent", "dead", "dropped")
 """What an effect may be: it waits or is tried again, it arrived, it was given up, somebody dropped it."""
@@ -16,7 +16,7 @@ Deed = Literal["resend", "drop"]
 class Amends(Protocol):
     """The part of a store that this needs."""
 
-    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+    async def amend(self, kind: AmendKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
         """Change one effect as it is now and return it."""
         ...
 

@@ -1,17 +1,19 @@
 """Replays events for good, each at most once."""
 
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple, cast
 
 from headrace.engine.files.workspace import Workspace
-from headrace.engine.model import Doc, make_key, utc_now
+from headrace.engine.model import Doc, iso, make_key, utc_now
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.replay.dry import is_tick, past_job
 from headrace.engine.replay.overlay import Through
 from headrace.engine.replay.past import REFUSED
 from headrace.engine.request import Incoming, Job
+from headrace.engine.steps.failed import RESENT
 from headrace.engine.store.protocol import Store
 from headrace.engine.story import REPLAY
 from headrace.engine.track import commit_all
@@ -28,15 +30,26 @@ class Applied(NamedTuple):
 
 
 async def apply_failed(parts: Parts, workspace: Workspace, event: Doc) -> Applied:
-    """Send a failed event again under its own id, through all steps and workflows. Raises StoreError, BusyError.
+    """Send a failed event again under its own id, through all steps and workflows.
 
-    Its key is that of the event, so that one which is accepted, now or by its client, is never taken twice.
+    Its key is that of the event, so that one which is accepted, now or by its client, is never taken twice. Unless it
+    is refused again as the same failed event, that is marked as sent again. Raises InputError, StoreError, BusyError.
     """
     source = workspace.sources.get(event["source"])
     if source is None:
         return Applied(event, "", "left out", f"the workspace has no source '{event['source']}'")
-    job = past_job(source, event, workspace, utc_now())
-    return _told(event, "", await _commit(parts, job))
+    job = await _commit(parts, past_job(source, event, workspace, utc_now()))
+    key = event[REFUSED]["key"]
+    if all(row.key != key for attempt in job.committed for row in attempt.draft.failed):
+        await parts.store.amend("failed", key, partial(marked, event["key"]))
+    return _told(event, "", job)
+
+
+def marked(event: str, doc: Doc) -> Doc | None:
+    """Return a failed event that says when it was sent again, as the event with that key; None: it says so already."""
+    if "resent" in doc:
+        return None
+    return doc | {"status": RESENT, "resent": {"at": iso(utc_now()), "event": event}}
 
 
 async def apply_workflow(parts: Parts, workspace: Workspace, workflow: Workflow, event: Doc) -> Applied:

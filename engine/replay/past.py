@@ -6,6 +6,7 @@ from typing import Any
 
 from headrace.engine.model import Doc, make_key
 from headrace.engine.replay.scratch import Scratch
+from headrace.engine.steps.failed import RESENT
 from headrace.engine.store.looking import Looking
 from headrace.engine.store.protocol import Query
 
@@ -37,14 +38,15 @@ async def gather(
 ) -> Gathered:
     """Put the newest events that fit into `scratch`; `said` hears how many there are so far.
 
-    Failed events are asked for with a query of that kind, and narrowed by their `code` unless it is "".
+    Failed events are asked for with a query of that kind, and narrowed by their `code` unless it is ""; those that
+    were sent again are left out.
     """
     found, cursor = Gathered(), query.cursor
     while True:
         page = await look.find(replace(query, cursor=cursor, limit=PAGE))
         for doc in page.items:
             if query.kind == "failed":
-                if code and doc["code"] != code:
+                if (code and doc["code"] != code) or doc.get("status") == RESENT:
                     continue
                 doc = event_of(doc)  # noqa: PLW2901 - what is replayed is the event
             elif "emitted_by" in doc or "replay_of" in doc:

@@ -22,6 +22,7 @@ profile, if there is none yet, is made with the id that it names."""
 
 StateKind = Literal["profile", "session", "seen", "claim", "workflow"]
 DueKind = Literal["effect", "timer"]
+AmendKind = Literal["effect", "timer", "failed"]
 AskKind = Literal["profile", "session", "event", "failed", "effect", "timer", "trace"]
 
 
@@ -222,10 +223,11 @@ class Due(Protocol):
         """Do `done` for several documents, each for itself, with few writes."""
         ...
 
-    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+    async def amend(self, kind: AmendKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
         """Change one document as it is now and return it; None when it is not there, or `change` returns None.
 
-        Whoever holds a lease on it loses it. `change` may be called again, or in another thread.
+        Of a failed event its `status` and what is not asked for may change. Whoever holds a lease on it loses it.
+        `change` may be called again, or in another thread.
         """
         ...
 

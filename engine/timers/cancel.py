@@ -8,7 +8,7 @@ from headrace.engine.errors import BusyError
 from headrace.engine.identity.follow import follow
 from headrace.engine.identity.merge import MERGE, UNMERGE
 from headrace.engine.model import Doc, doc_key, iso, utc_now
-from headrace.engine.store.protocol import Ask, Committed, DueKind, Ref, State
+from headrace.engine.store.protocol import AmendKind, Ask, Committed, Ref, State
 from headrace.engine.timers.outcome import Ending, Outcome, ended, mark_of
 from headrace.engine.timers.waiting import take_waits
 
@@ -19,7 +19,7 @@ RUN = "run"
 class Kept(State, Ask, Protocol):
     """The part of a store that this needs."""
 
-    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+    async def amend(self, kind: AmendKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
         """Change one timer as it is now and return it."""
         ...
 

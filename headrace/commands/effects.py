@@ -19,7 +19,7 @@ from headrace.engine.errors import BusyError, StoreError, StoreRefused
 from headrace.engine.model import Doc
 from headrace.engine.outbox.effects import STATUSES, Deed, Refused, do, shown
 from headrace.engine.store.open import open_store, sqlite_path
-from headrace.engine.store.protocol import Query, Store
+from headrace.engine.store.protocol import AskKind, Query, Store
 from headrace.engine.suggest import did_you_mean
 from headrace.terminal import CANNOT_START, PROBLEMS, WRONG_USE, err, fail, out, plain, say
 
@@ -93,14 +93,7 @@ def show(
     Example: headrace effects show 0f3c8a54d1b2c6e79a8b4c5d6e7f8091
     """
 
-    async def read(store: Store) -> Doc | None:
-        doc = await store.get("effect", key)
-        return None if doc is None or doc["tenant"] != tenant else shown(doc)
-
-    found = working(url, data, read)
-    if found is None:
-        fail(f"There is no effect {key}.")
-        raise typer.Exit(WRONG_USE)
+    found = shown(the_one(url, data, "effect", key, tenant, "effect"))
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
@@ -153,6 +146,19 @@ def asked(tenant: str, status: str | None, event: str | None, hours: float | Non
         raise typer.Exit(WRONG_USE)
     since = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
     return Query("effect", tenant, status=status, event=event, since=since, limit=PAGE)
+
+
+def the_one(url: str | None, data: Path | None, kind: AskKind, key: str, tenant: str, what: str) -> Doc:
+    """Return a document by its key; ends the command when there is none, or the store cannot be used."""
+
+    async def read(store: Store) -> Doc | None:
+        return await store.get(kind, key)
+
+    found = working(url, data, read)
+    if found is None or found["tenant"] != tenant:
+        fail(f"There is no {what} {key}.")
+        raise typer.Exit(WRONG_USE)
+    return found
 
 
 def working(url: str | None, data: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.tree import Tree
 
-from headrace.commands.effects import Event, Hours, Tenant, working
+from headrace.commands.effects import Event, Hours, Tenant, the_one, working
 from headrace.commands.store import AsJson, Data, Url
 from headrace.engine.model import Doc, iso, utc_now
 from headrace.engine.store.protocol import Query, Store
@@ -82,14 +82,7 @@ def show(
     Example: headrace timers show 0f3c8a54d1b2c6e79a8b4c5d6e7f8091
     """
 
-    async def read(store: Store) -> Doc | None:
-        doc = await store.get("timer", key)
-        return None if doc is None or doc["tenant"] != tenant else shown_timer(doc)
-
-    found = working(url, data, read)
-    if found is None:
-        fail(f"There is no timer {key}.")
-        raise typer.Exit(WRONG_USE)
+    found = shown_timer(the_one(url, data, "timer", key, tenant, "timer"))
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:

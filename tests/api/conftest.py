@@ -95,11 +95,14 @@ class Server:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.client.post("/track", content=content, **more)
 
-    async def read(self, path: str, token: str = ADMIN, method: str = "GET") -> httpx.Response:
+    async def read(
+        self, path: str, token: str = ADMIN, method: str = "GET", json: Any = None
+    ) -> httpx.Response:
         """Ask the read API, once it sees what was written."""
         await written(self.engine.parts.store)
         self.place.show()
-        return await self.client.request(method, path, headers={"authorization": f"Bearer {token}"})
+        headers = {"authorization": f"Bearer {token}"}
+        return await self.client.request(method, path, headers=headers, json=json)
 
 
 def body_of(*types: str, source: str = "web", session: str = "s1", **more: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_flags_have_no_value_and_help_breaks_where_the_terminal_does(words: list
         assert "\n" not in paragraph
 
 
-GROUPS = ("new", "events", "store", "effects", "timers")
+GROUPS = ("new", "events", "store", "effects", "timers", "failed", "profiles", "segments")
 """Commands that have commands in them."""
 
 

@@ -29,6 +29,7 @@ from headrace.engine.store.elastic.settle import THERE, WRITTEN, Settler
 from headrace.engine.store.elastic.setup import Setup
 from headrace.engine.store.elastic.sweep import Sweeper
 from headrace.engine.store.protocol import (
+    AmendKind,
     AskKind,
     Change,
     DueKind,
@@ -152,12 +153,13 @@ class ElasticStore:
         async with self._working():
             return await self._leases.done_many(kind, done)
 
-    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+    async def amend(self, kind: AmendKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
         """Change one document as it is now and return it; None when it is not there, or `change` returns None."""
         async with self._working():
             if self._backlog.holds([doc_id(key)]):
                 await self._backlog.flush()
-            return await self._leases.amend(kind, key, change)
+            where = await self._questions.where(kind, key)
+            return None if where is None else await self._leases.amend(kind, where, key, change)
 
     # Questions
 

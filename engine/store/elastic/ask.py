@@ -11,7 +11,7 @@ from headrace.engine.model import Doc, iso, make_key, utc_now
 from headrace.engine.store.elastic.cluster import Cluster
 from headrace.engine.store.elastic.documents import HIDDEN, doc_id
 from headrace.engine.store.elastic.facets import asked
-from headrace.engine.store.elastic.gets import Get, Gets
+from headrace.engine.store.elastic.gets import Get, Gets, Got
 from headrace.engine.store.elastic.layout import INDEX_OF, MONTHLY, alias, months_known
 from headrace.engine.store.elastic.reading import shown_doc
 from headrace.engine.store.elastic.search import Body, Found, search
@@ -48,19 +48,34 @@ class Questions:
         self._gets = gets
         self._dedup_days = dedup_days
 
+    async def where(self, kind: AskKind, key: str) -> str | None:
+        """Return the index of a document; a kind with one index may not have it, for others it is None then."""
+        if INDEX_OF[kind] not in MONTHLY:
+            return alias(self._cluster.place, INDEX_OF[kind])
+        found = await self._of_a_month(kind, doc_id(key))
+        return None if found is None else found[0]
+
     async def get(self, kind: AskKind, key: str) -> Doc | None:
         """Return one document by its key, as it is now. Raises InputError, StoreError."""
         place, id, index = self._cluster.place, doc_id(key), INDEX_OF[kind]
         if index not in MONTHLY:
             (got,) = await self._gets.read([Get(alias(place, index), id)])
             return None if got is None else shown_doc(got.source)
-        months = months_known(place, index, utc_now(), self._dedup_days)
-        for got in await self._gets.read([Get(month, id) for month in months]):
+        found = await self._of_a_month(kind, id)
+        return None if found is None else shown_doc(found[1].source)
+
+    async def _of_a_month(self, kind: AskKind, id: str) -> tuple[str, Got] | None:
+        """Return a document of a kind that is kept by the month, with its index, as it is now."""
+        months = months_known(self._cluster.place, INDEX_OF[kind], utc_now(), self._dedup_days)
+        for month, got in zip(months, await self._gets.read([Get(one, id) for one in months]), strict=True):
             if got is not None:
-                return shown_doc(got.source)
-        # What came earlier can be seen by searches for long.
-        found = await self._search(kind, {"size": 1, "query": {"ids": {"values": [id]}}})
-        return shown_doc(found.hits.hits[0].source) if found.hits.hits else None
+                return month, got
+        # What came earlier can be seen by searches for long; what it is now, it may be since a moment only.
+        hits = await self._search(kind, {"size": 1, "_source": False, "query": {"ids": {"values": [id]}}})
+        for hit in hits.hits.hits:
+            (got,) = await self._gets.read([Get(hit.where, id)])
+            return None if got is None else (hit.where, got)
+        return None
 
     async def find(self, query: Query) -> Page:
         """Return the newest documents that fit, a page at a time. Raises InputError for a bad cursor or question."""

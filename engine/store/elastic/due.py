@@ -17,7 +17,7 @@ from headrace.engine.store.elastic.parts import replace_line
 from headrace.engine.store.elastic.reading import Members, doc_of, encode_members, members_of, put_doc, raw
 from headrace.engine.store.elastic.search import Hit, refresh, search
 from headrace.engine.store.encoding import due_at, text_or_none
-from headrace.engine.store.protocol import MOST_COUNTED, OLDEST, DueKind, Leased, Waiting
+from headrace.engine.store.protocol import MOST_COUNTED, OLDEST, AmendKind, DueKind, Leased, Waiting
 
 ROUNDS = 3
 """How often a claim looks again when others were faster."""
@@ -128,9 +128,11 @@ class Leases:
             for one, result in zip(done, results, strict=True)
         ]
 
-    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
-        """Change one document as it is now and return it; None when it is not there, or `change` returns None."""
-        where, id, mine = self._where(kind), doc_id(key), new_id()
+    async def amend(
+        self, kind: AmendKind, where: str, key: str, change: Callable[[Doc], Doc | None]
+    ) -> Doc | None:
+        """Change one document of an index as it is now; None when it is not there, or `change` returns None."""
+        id, mine = doc_id(key), new_id()
         while (found := await self._read(where, id)) is not None:
             doc = doc_of(found.source)
             if found.held.change == mine:
@@ -140,7 +142,8 @@ class Leases:
                 return None
             members = members_of(found.source)
             _finish(members, mine, doc, iso(utc_now()))
-            self._unseen.add(kind)
+            if kind != "failed":
+                self._unseen.add(kind)
             if (await self._replace(where, id, found, encode_members(members))).status in _WRITTEN:
                 return doc
         return None

@@ -15,6 +15,7 @@ import structlog
 from headrace.engine.errors import BusyError, InputError, StoreError
 from headrace.engine.model import Doc, iso, utc_now
 from headrace.engine.store.protocol import (
+    AmendKind,
     AskKind,
     Change,
     DueKind,
@@ -136,7 +137,7 @@ class SqliteStore:
         """Do `done` for several documents in one transaction."""
         return await self._writer.run(finishing(kind, done, utc_now()), beside=True)
 
-    async def amend(self, kind: DueKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+    async def amend(self, kind: AmendKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
         """Change one document as it is now and return it; None when it is not there, or `change` returns None."""
         return await self._writer.run(amending(kind, key, change, utc_now()), beside=True)
 

@@ -1,4 +1,4 @@
-"""Leases on effects and timers."""
+"""Leases on effects and timers, and changes of single documents."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from headrace.engine.model import Doc, iso, new_id
 from headrace.engine.store.encoding import decode_doc, due_at, encode_doc, text_or_none
-from headrace.engine.store.protocol import MOST_COUNTED, OLDEST, DueKind, Leased, Waiting
+from headrace.engine.store.protocol import MOST_COUNTED, OLDEST, AmendKind, DueKind, Leased, Waiting
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 
-_TABLES = {"effect": "effects", "timer": "timers"}
+_TABLES: dict[AmendKind, str] = {"effect": "effects", "timer": "timers", "failed": "failed"}
 
 
 def anything_due(connection: sqlite3.Connection, kind: DueKind, now: datetime) -> bool:
@@ -54,7 +54,7 @@ def finishing(
 
 
 def amending(
-    kind: DueKind, key: str, change: Callable[[Doc], Doc | None], now: datetime
+    kind: AmendKind, key: str, change: Callable[[Doc], Doc | None], now: datetime
 ) -> Callable[[sqlite3.Connection], Doc | None]:
     """Return the job that changes one document as it is now."""
     table, packed = _TABLES[kind], pack_key(key)
@@ -64,7 +64,8 @@ def amending(
         doc = change(decode_doc(row[0])) if row else None
         if doc is not None:
             sql = f"UPDATE {table} SET {_COLUMNS} WHERE key = ?"  # noqa: S608
-            connection.execute(sql, (*_columns(doc, iso(now)), packed))
+            content, status, due = _columns(doc, iso(now))
+            connection.execute(sql, (content, status, None if kind == "failed" else due, packed))
         return doc
 
     return job
