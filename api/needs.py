@@ -99,6 +99,10 @@ class EngineNeeds(Protocol):
         """Take a request; returns after the durable write. Raises InputError, StoreError, BusyError."""
         ...
 
+    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
+        """Erase a person by any id that they ever had; returns how many documents of each kind went."""
+        ...
+
     async def story(self, tenant: str, key: str) -> Doc | None:
         """Return what happened to an event, or None."""
         ...

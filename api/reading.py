@@ -1,7 +1,7 @@
 """The read API: profiles, sessions, events, what happened to them, and erasing."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
@@ -9,12 +9,15 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from headrace.api.doors.body import query_pairs
 from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, json_reply, not_found
 from headrace.engine.errors import FieldError, InputError
+from headrace.engine.identity import person
 from headrace.engine.model import Doc, make_key
+from headrace.engine.store.encoding import encode_doc
 from headrace.engine.store.protocol import Ask, AskKind, Query
 from headrace.engine.story import story_of_refused
 from headrace.engine.suggest import did_you_mean
@@ -25,6 +28,8 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FILTER = "traits."
 _MAX_FILTERS = 20
+NDJSON = "application/x-ndjson"
+"""A JSON value a line."""
 
 
 class OfTenant(msgspec.Struct, forbid_unknown_fields=True):
@@ -237,10 +242,19 @@ class Reading:
         page = await self._store.find(query)
         return json_reply(Items(page.items, page.cursor))
 
-    async def erase(self, request: Request) -> Reply:
-        """Erase a profile and everything that belongs to it."""
+    async def export(self, request: Request) -> Reply | Response:
+        """Return all that is kept of a person, a line each."""
         query, _ = read_query(request, OfTenant)
-        gone = await self._store.erase(query.tenant, request.path_params["id"])
+        docs = person.export(self._store, query.tenant, request.path_params["id"])
+        first = await anext(docs, None)
+        if first is None:
+            return not_found("There is no such profile.", "no_profile")
+        return StreamingResponse(_lines(first, docs), media_type=NDJSON)
+
+    async def erase(self, request: Request) -> Reply:
+        """Erase a person and everything that belongs to them."""
+        query, _ = read_query(request, OfTenant)
+        gone = await self._engine.erase(query.tenant, request.path_params["id"])
         if not any(gone.values()):
             return not_found("There is no such profile.", "no_profile")
         return json_reply(Erased(gone))
@@ -253,6 +267,13 @@ async def one_doc(store: Ask, request: Request, kind: AskKind, missing: str) -> 
     if doc is None or doc["tenant"] != query.tenant:
         raise InputError(404, f"no_{kind}", missing)
     return doc
+
+
+async def _lines(first: Doc, docs: AsyncIterator[Doc]) -> AsyncIterator[bytes]:
+    """Yield documents as lines of JSON."""
+    yield encode_doc(first) + b"\n"
+    async for doc in docs:
+        yield encode_doc(doc) + b"\n"
 
 
 def spanned(query: Span, kind: AskKind, **more: str | None) -> Query:

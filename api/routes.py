@@ -9,6 +9,7 @@ from headrace.api.doors.track import TrackAnswer, TrackBody
 from headrace.api.operations import Health, Ready
 from headrace.api.problems import Problem
 from headrace.api.reading import (
+    NDJSON,
     Erased,
     Items,
     OfEffects,
@@ -205,6 +206,18 @@ ROUTES: tuple[Path, ...] = (
         headers=_DOOR_HEADERS,
     ),
     _read(
+        "/api/profiles/{id}/export",
+        "export",
+        "All that is kept of a person",
+        OfTenant,
+        str,
+        answers={200: Given("Lines of JSON, each an object with `kind` and `doc`.", str, NDJSON)}
+        | _PROFILE_GONE,
+        parts={"id": "Any id that the person ever had."},
+        about="The profile first (`profile`), then those that were merged into it (`merged`), then its documents: "
+        "`event`, `mark`, `session`, `claim`, `failed`, `effect`, `timer`, `trace`.",
+    ),
+    _read(
         "/api/profiles/{id}",
         "profile",
         "One profile",
@@ -216,13 +229,13 @@ ROUTES: tuple[Path, ...] = (
     _read(
         "/api/profiles/{id}",
         "erase",
-        "Erase a profile with all that belongs to it",
+        "Erase a person with all that belongs to them",
         OfTenant,
         Erased,
         answers=_PROFILE_GONE | _problems(_403="A read token may not erase."),
         method="DELETE",
         token="admin",  # noqa: S106
-        parts={"id": "The profile's id."},
+        parts={"id": "Any id that the person ever had."},
     ),
     _read(
         "/api/profiles",

@@ -12,6 +12,7 @@ from headrace.engine.calls.mail import Mailer
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.identity import person
 from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
@@ -98,6 +99,11 @@ class Engine:
     async def track(self, request: TrackRequest) -> Answer:
         """Take a request; see `headrace.engine.track`."""
         return await track(self.parts, request)
+
+    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
+        """Erase a person by any id that they ever had; returns how many documents of each kind went."""
+        await self.parts.keeper.flush()
+        return await person.erase(self.parts.store, tenant, profile)
 
     async def story(self, tenant: str, key: str) -> Doc | None:
         """Return all that is known of an event of a tenant, by its key, or None."""

@@ -6,7 +6,7 @@ everything from one store to another.
 Every store passes the suites in tests/store_contract.py and tests/moving_contract.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
@@ -24,6 +24,10 @@ StateKind = Literal["profile", "session", "seen", "claim", "workflow"]
 DueKind = Literal["effect", "timer"]
 AmendKind = Literal["effect", "timer", "failed"]
 AskKind = Literal["profile", "session", "event", "failed", "effect", "timer", "trace"]
+OwnedKind = Literal["event", "mark", "session", "claim", "failed", "effect", "timer", "trace"]
+
+OWNED: tuple[OwnedKind, ...] = (*("event", "mark", "session", "claim", "failed", "effect", "timer", "trace"),)
+"""Every kind of what belongs to a profile, in the order in which it is erased and exported."""
 
 
 class Ref(NamedTuple):
@@ -262,8 +266,18 @@ class Ask(Protocol):
         """Count events and distinct profiles by type, day (UTC) or source: `{"bucket", "events", "profiles"}`."""
         ...
 
-    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
-        """Delete a profile and all that belongs to it; returns how many documents of each kind went."""
+    async def erase(self, tenant: str, profile: str | Sequence[str]) -> dict[str, int]:
+        """Delete a profile, or several, by all ids, and all that belongs to them; returns how many of each kind went.
+
+        Nothing of it is left in the file, or found in an index. A second time nothing is left to do.
+        """
+        ...
+
+    def owned(self, kind: OwnedKind, tenant: str, profiles: Sequence[str]) -> AsyncIterator[Doc]:
+        """Yield what belongs to some profiles, as `erase` deletes it: with what came before its session had a profile.
+
+        A mark is `{"key", "id", "received"}`, a claim has its `key` and `profile`.
+        """
         ...
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:

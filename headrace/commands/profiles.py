@@ -1,6 +1,9 @@
 """The command `profiles`: who is known."""
 
 import json
+import sys
+from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,11 +11,13 @@ from rich.tree import Tree
 
 from headrace.commands.effects import Tenant, working
 from headrace.commands.store import AsJson, Data, Url
+from headrace.engine.identity import person
 from headrace.engine.identity.follow import find_living
 from headrace.engine.model import Doc
 from headrace.engine.store.protocol import Store
 from headrace.engine.testing.expectation import shown
-from headrace.terminal import WRONG_USE, fail, out, plain
+from headrace.exporting import counted, write_export
+from headrace.terminal import CANNOT_START, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -77,3 +82,69 @@ def drawn(doc: Doc, asked: str) -> Tree:
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else shown(value)
     return plain(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
+
+
+@app.command("export")
+def export_person(
+    profile: ProfileId,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write. Without it: standard output.")
+    ] = None,
+    tenant: Tenant = "main",
+    url: Url = None,
+    data: Data = None,
+) -> None:
+    """Write all that is kept of a person, by any id that they ever had: lines of JSON, each with `kind` and `doc`.
+
+    The profile comes first, then what was merged into it, events, sessions, claims, failed events, effects, timers,
+    traces. Only its owner may read the file. Ends with 2 when there is no such profile.
+
+    Example: headrace profiles export 8c1f6f5e-2f1b-4c55-9a3e-0d6f1f0c2b7a --output person.ndjson
+    """
+    try:
+        with err().status("reading") as status:
+
+            def tell(counts: Counter[str]) -> None:
+                status.update(f"{counted(counts)}")
+
+            counts = working(
+                url, data, lambda store: write_export(person.export(store, tenant, profile), output, tell)
+            )
+    except OSError as error:
+        fail(f"{output}: {error.strerror}")
+        raise typer.Exit(CANNOT_START) from None
+    if not counts:
+        fail(f"There is no profile {profile}.")
+        raise typer.Exit(WRONG_USE)
+    if output is not None:
+        say(f"{counted(counts)}: [bold]{plain(output)}[/]")
+
+
+@app.command("erase")
+def erase_person(
+    profile: ProfileId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before.")] = False,
+    tenant: Tenant = "main",
+    url: Url = None,
+    data: Data = None,
+) -> None:
+    """Erase a person, by any id that they ever had: the profile, what was merged into it, and all that belongs to them.
+
+    It cannot be undone: export first what is still wanted. A server may run meanwhile. Backups, logs and what was sent
+    to others are yours to look after. Ends with 2 when there is no such profile.
+
+    Example: headrace profiles erase 8c1f6f5e-2f1b-4c55-9a3e-0d6f1f0c2b7a --yes
+    """
+    ids = working(url, data, lambda store: person.ids_of(store, tenant, profile))
+    if not yes:
+        err().print(f"Ids of this person: {', '.join(map(plain, ids))}")
+        if not sys.stdin.isatty():
+            fail("There is nobody to ask: say --yes.")
+            raise typer.Exit(WRONG_USE)
+        typer.confirm("Erase all that is kept of them?", abort=True, err=True)
+    with err().status("erasing"):
+        gone = working(url, data, lambda store: person.erase(store, tenant, profile))
+    if not any(gone.values()):
+        fail(f"There is no profile {profile}.")
+        raise typer.Exit(WRONG_USE)
+    say(f"Erased: {counted(gone)}.")

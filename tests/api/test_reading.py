@@ -1,5 +1,6 @@
 """The read API: who may ask, and what is answered."""
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -213,6 +214,20 @@ async def test_erasing_needs_the_admin_and_erases_everywhere(server: Server) -> 
         assert (await server.read(f"/api/{path}")).status_code == 404
     assert (await server.read("/api/events")).json()["items"] == []
     assert (await server.read(f"/api/profiles/{profile}", method="DELETE")).status_code == 404
+
+
+async def test_a_person_is_exported_line_by_line(server: Server) -> None:
+    profile = (await server.track(body_of("a", "b"))).json()["profile"]["id"]
+    await server.track(body_of("a", session="s2"))
+    answer = await server.read(f"/api/profiles/{profile}/export", READ)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["kind"] for line in lines] == ["profile", "event", "event", "session"]
+    assert lines[0]["doc"]["id"] == profile
+    for path in ("/api/profiles/nobody/export", f"/api/profiles/{profile}/export?tenant=other"):
+        gone = await server.read(path)
+        assert (gone.status_code, gone.json()["code"]) == (404, "no_profile")
+    assert (await server.read(f"/api/profiles/{profile}/export", "")).status_code == 401
 
 
 async def test_answers_are_not_for_caches(server: Server) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from headrace.engine.errors import BusyError
 from headrace.engine.model import Doc
-from headrace.engine.store.elastic import ElasticStore, backlog, commit, keeping, recent
+from headrace.engine.store.elastic import ElasticStore, backlog, commit, erasing, recent
 from headrace.engine.store.elastic.cluster import AwayError, RefusedError
 from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.sweep import Sweeper
@@ -101,11 +101,11 @@ async def test_erasing_does_not_wait_for_a_server_that_died(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody writes its documents any more once the profile that holds them is gone."""
-    monkeypatch.setattr(keeping, "ON_THE_WAY_MS", 500)
+    monkeypatch.setattr(erasing, "ON_THE_WAY_MS", 500)
     fail(rig.store, AwayError("it is dead"), of_events)
     assert has_committed(await rig.store.commit(visit("p", "e")))
     began = monotonic()
-    gone = await keeping.erase(rig.cluster, rig.bulk, rig.gets, "main", "p")
+    gone = await erasing.erase(rig.cluster, rig.bulk, rig.gets, "main", ["p"])
     assert monotonic() - began < 5
     assert gone["profile"] == 1
 

@@ -18,8 +18,9 @@ from headrace.engine.store.elastic.cluster import AwayError, Cluster
 from headrace.engine.store.elastic.commit import Committer
 from headrace.engine.store.elastic.documents import doc_id, listed_source, workflow_source
 from headrace.engine.store.elastic.due import Leases
+from headrace.engine.store.elastic.erasing import Expunger, erase, owned
 from headrace.engine.store.elastic.gets import PATIENCE_SECONDS, Gets
-from headrace.engine.store.elastic.keeping import erase, give_back, reown
+from headrace.engine.store.elastic.keeping import give_back, reown
 from headrace.engine.store.elastic.layout import INDEX_OF, alias, month_index
 from headrace.engine.store.elastic.parts import create_line
 from headrace.engine.store.elastic.place import Place
@@ -35,6 +36,7 @@ from headrace.engine.store.protocol import (
     DueKind,
     Leased,
     Outcome,
+    OwnedKind,
     Page,
     Query,
     Ref,
@@ -79,6 +81,7 @@ class ElasticStore:
         self._questions = Questions(self._cluster, self._gets, dedup_days)
         self._leases = Leases(self._cluster, self._bulk, self._gets)
         self._setup = Setup(self._cluster)
+        self._expunger = Expunger(self._cluster)
         self._tried = asyncio.Event()
         self._forever: list[asyncio.Task[None]] = []
         self._waiting = 0
@@ -190,12 +193,23 @@ class ElasticStore:
         await self._ask()
         return await self._questions.report(query, by)
 
-    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
-        """Delete a profile and all that belongs to it; returns how many of each kind went."""
+    async def erase(self, tenant: str, profile: str | Sequence[str]) -> dict[str, int]:
+        """Delete profiles and all that belongs to them; returns how many of each kind went."""
+        profiles = [profile] if isinstance(profile, str) else profile
         async with self._working():
             await self._backlog.flush()
             self._records.copies.clear()
-            return await erase(self._cluster, self._bulk, self._gets, tenant, profile)
+            gone = await erase(self._cluster, self._bulk, self._gets, tenant, profiles)
+            if any(gone.values()):
+                self._expunger.ask()
+            return gone
+
+    async def owned(self, kind: OwnedKind, tenant: str, profiles: Sequence[str]) -> AsyncIterator[Doc]:
+        """Yield what belongs to some profiles, as `erase` deletes it."""
+        await self._ask()
+        await self._backlog.flush()
+        async for doc in owned(self._cluster, kind, tenant, profiles):
+            yield doc
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
         """Give the events, sessions and timers of one profile to another; returns how many."""
@@ -299,6 +313,7 @@ class ElasticStore:
         while self._waiting and asyncio.get_running_loop().time() < ends:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.01)
         await self._backlog.close(FLUSH_SECONDS)
+        await self._expunger.close()
         self._tried.set()
         for task in self._forever:
             task.cancel()

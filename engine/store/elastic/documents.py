@@ -95,7 +95,8 @@ def profile_source(write: Write, tenant: str, change: str, now: str, data: bytes
         "facets": facets(doc, _FACETS_OF_A_PROFILE),
     }
     if doc.get("hidden") is True:
-        fields |= {"hidden": True, "facets": [HIDDEN]}
+        # By the one that it lives on in it is found when that one is erased.
+        fields |= {"hidden": True, "facets": [HIDDEN], "ids": _names([doc.get("merged_into")])}
     return source(fields, doc, data)
 
 

@@ -1,8 +1,8 @@
-"""What is erased, and what is given to another profile."""
+"""What a question deletes, and what is given to another profile."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from time import time_ns
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -10,11 +10,11 @@ import msgspec
 from headrace.engine.errors import StoreError
 from headrace.engine.model import make_key
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
-from headrace.engine.store.elastic.cluster import Cluster
+from headrace.engine.store.elastic.cluster import AwayError, Cluster
 from headrace.engine.store.elastic.documents import as_text, doc_id
-from headrace.engine.store.elastic.gets import Get, Gets, Got
+from headrace.engine.store.elastic.gets import Get, Gets
 from headrace.engine.store.elastic.layout import INDEX_OF, SESSION_VERSIONS, alias
-from headrace.engine.store.elastic.parts import Part, Planned, delete_line, replace_line
+from headrace.engine.store.elastic.parts import Part, replace_line
 from headrace.engine.store.elastic.place import Place
 from headrace.engine.store.elastic.reading import (
     Members,
@@ -24,9 +24,8 @@ from headrace.engine.store.elastic.reading import (
     raw,
     set_in_doc,
 )
-from headrace.engine.store.elastic.search import ANY_INDEX, Body, Hit, refresh, scan
+from headrace.engine.store.elastic.search import ANY_INDEX, PATIENCE_SECONDS, Body, Hit, refresh, scan
 from headrace.engine.store.encoding import given_back
-from headrace.engine.store.protocol import AskKind
 from headrace.engine.store.question import bad_text
 
 ROUNDS = 5
@@ -36,12 +35,8 @@ BATCH = 5_000
 """Documents that one request deletes or changes at most, so that each is over in seconds."""
 
 BATCH_SECONDS = 60.0
+AGAIN_SECONDS = 0.1
 MOVED_AT_ONCE = 200
-
-ON_THE_WAY_MS = 12_000
-"""After this nobody writes any more what stood in a profile that is gone."""
-
-LOOK_SECONDS = 0.05
 
 _WRITTEN = (200, 201)
 _encode = msgspec.json.Encoder().encode
@@ -49,20 +44,10 @@ _encode = msgspec.json.Encoder().encode
 EVENT: Body = {"exists": {"field": "type"}}
 """Tells an event from a mark."""
 
-_OWNED = ("session", "claim", "failed", "effect", "timer", "trace")
-
 
 def indices_of(place: Place, *kinds: str) -> str:
     """Return the names of kinds in a request's path."""
     return ",".join(sorted({alias(place, INDEX_OF[kind]) for kind in kinds}))
-
-
-class _Ids(msgspec.Struct):
-    ids: list[str] = []
-
-
-class _Number(msgspec.Struct):
-    n: int = 0
 
 
 class _Pending(msgspec.Struct):
@@ -76,91 +61,8 @@ class _Said(msgspec.Struct):
 
 
 _decode_said = msgspec.json.Decoder(_Said).decode
-_decode_number = msgspec.json.Decoder(_Number).decode
 _decode_then = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_ids = msgspec.json.Decoder(_Ids).decode
 _decode_pending = msgspec.json.Decoder(_Pending).decode
-
-
-async def erase(cluster: Cluster, bulk: Bulk, gets: Gets, tenant: str, profile: str) -> dict[str, int]:
-    """Delete a profile, by all ids that it ever had, and all that belongs to it; returns how many of each kind went.
-
-    The profile goes first, so that no change that is under way can still be committed for it; what one committed
-    just before is looked for again. Raises InputError, StoreError; then erase again.
-    """
-    place = cluster.place
-    gone = dict.fromkeys(("profile", "event", "mark", *_OWNED), 0)
-    ids, gone["profile"] = await _erase_profile(bulk, gets, place, tenant, profile)
-    mine: list[Body] = [{"term": {"tenant": tenant}}, {"terms": {"profile": ids}}]
-    wanted: list[tuple[str, AskKind | str, Body]] = [
-        ("event", "event", {"bool": {"filter": [*mine, EVENT]}}),
-        ("mark", "event", {"bool": {"filter": mine, "must_not": [EVENT]}}),
-        *((kind, kind, {"bool": {"filter": mine}}) for kind in _OWNED),
-    ]
-    names = indices_of(place, "event", *_OWNED)
-    for _ in range(ROUNDS):
-        await refresh(cluster, names)
-        found = 0
-        for name, kind, query in wanted:
-            deleted = await delete_all(cluster, indices_of(place, kind), query)
-            gone[name] += deleted
-            found += deleted
-        if not found:
-            break
-    return gone
-
-
-async def _erase_profile(
-    bulk: Bulk, gets: Gets, place: Place, tenant: str, profile: str
-) -> tuple[list[str], int]:
-    """Delete the documents of a profile's ids; returns the ids and how many documents there were."""
-    try:
-        key = make_key("profile", tenant, profile)
-    except UnicodeEncodeError:
-        raise bad_text() from None
-    where = alias(place, "profiles")
-    (got,) = await gets.read([Get(where, doc_id(key))])
-    ids = sorted({profile, *(_decode_ids(got.source).ids if got is not None else ())})
-    names = [doc_id(make_key("profile", tenant, id)) for id in ids]
-    gone, waiting = 0, list[Planned]()
-    for name in names:
-        if (got := await _delete(bulk, gets, where, name)) is not None:
-            gone += 1
-            waiting += _young(_decode_pending(got.source).pending)
-    await _wait_for(gets, waiting)
-    return ids, gone
-
-
-async def _delete(bulk: Bulk, gets: Gets, where: str, id: str) -> Got | None:
-    """Delete a document and return it as it was at that moment; None when it is not there."""
-    while (got := (await gets.read([Get(where, id)]))[0]) is not None:
-        (done,) = await bulk.write([Operation(delete_line(where, id, got.seq_no, got.term), None)])
-        if done.status in _WRITTEN:
-            return got
-        # 409: it was written since it was read.
-        raise_refused([done] if done.status not in (404, 409) else [])
-    return None
-
-
-def _young(parts: Sequence[Part]) -> list[Planned]:
-    """Return what a server may be about to write."""
-    since = time_ns() // 1_000_000 - ON_THE_WAY_MS
-    return [one for part in parts if part.at > since for one in part.planned()]
-
-
-async def _wait_for(gets: Gets, planned: Sequence[Planned]) -> None:
-    """Wait until documents are there that a server is about to write: what comes later nobody would erase."""
-    ends = time_ns() // 1_000_000 + ON_THE_WAY_MS
-    while planned and time_ns() // 1_000_000 < ends:
-        found = await gets.read([Get(one.where, one.id) for one in planned])
-        planned = [one for one, got in zip(planned, found, strict=True) if not _is_written(one, got)]
-        if planned:
-            await asyncio.sleep(LOOK_SECONDS)
-
-
-def _is_written(one: Planned, got: Got | None) -> bool:
-    """Say whether a planned document is there, or a newer one."""
-    return got is not None and (one.kind == "create" or _decode_number(got.source).n >= one.n)
 
 
 def raise_refused(refused: Sequence[Done]) -> None:
@@ -193,12 +95,23 @@ async def _by_query(cluster: Cluster, where: str, path: str, body: Body) -> int:
             data = _encode(body)
         except UnicodeEncodeError:
             raise bad_text() from None
-        answer = await cluster.ask("POST", f"/{where}/{path}?{options}", data, seconds=BATCH_SECONDS)
-        said = _decode_said(answer)
+        said = _decode_said(await _asked(cluster, f"/{where}/{path}?{options}", data))
         changed = said.deleted + said.updated
         total += changed
         if not changed or changed + said.version_conflicts < BATCH:
             return total
+
+
+async def _asked(cluster: Cluster, path: str, data: bytes) -> bytes:
+    """Ask, and again for a while when the cluster is busy or an index is being made: a second time is harmless."""
+    ends = monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await cluster.ask("POST", path, data, seconds=BATCH_SECONDS)
+        except AwayError:
+            if cluster.is_away or monotonic() > ends:
+                raise
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 Rewrites = Callable[[Hit], Operation | None]

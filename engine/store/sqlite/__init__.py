@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from headrace.engine.store.protocol import (
     DueKind,
     Leased,
     Outcome,
+    OwnedKind,
     Page,
     Query,
     Ref,
@@ -31,10 +32,10 @@ from headrace.engine.store.protocol import (
 from headrace.engine.store.sqlite.apply import insert_rows
 from headrace.engine.store.sqlite.ask import count_docs, find_page, get_doc, report_events
 from headrace.engine.store.sqlite.due import amending, anything_due, claiming, count_waiting, finishing
+from headrace.engine.store.sqlite.erasing import PARTS, belonging, empty_log, erasing, owned_page
 from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, file_id, open_file
 from headrace.engine.store.sqlite.keeping import (
     dropping,
-    erasing,
     giving_back,
     old_rows,
     reowning,
@@ -53,6 +54,8 @@ ASK_SECONDS = 20.0
 ASK_THREADS = 2
 WRITER_KIB = 8192
 READER_KIB = 4096
+EMPTY_SECONDS = 15.0
+"""How long the log is tried to be cut after something was erased."""
 
 _log = structlog.get_logger(__name__)
 
@@ -161,11 +164,28 @@ class SqliteStore:
         """Count events and distinct profiles by type, day (UTC) or source."""
         return await self._ask(report_events, query, by)
 
-    async def erase(self, tenant: str, profile: str) -> dict[str, int]:
-        """Delete a profile and all that belongs to it, at once; returns how many of each kind went."""
-        gone = await self._writer.run(erasing(tenant, profile))
-        await self._ask(_empty_log)
+    async def erase(self, tenant: str, profile: str | Sequence[str]) -> dict[str, int]:
+        """Delete profiles and all that belongs to them, at once; returns how many of each kind went."""
+        gone = await self._writer.run(erasing(tenant, [profile] if isinstance(profile, str) else profile))
+        ends = time.monotonic() + EMPTY_SECONDS
+        while not await self._ask(empty_log):
+            # Somebody reads an old state; while one does, the log cannot be cut.
+            if time.monotonic() > ends:
+                raise BusyError(
+                    f"What was erased still stands in {self._path}-wal, which is in use. Erase again."
+                )
+            await asyncio.sleep(0.05)
         return gone
+
+    async def owned(self, kind: OwnedKind, tenant: str, profiles: Sequence[str]) -> AsyncIterator[Doc]:
+        """Yield what belongs to some profiles, as `erase` deletes it."""
+        values = await self._ask(belonging, tenant, profiles)
+        for part in PARTS[kind]:
+            docs, after = await self._ask(owned_page, part, values, 0)
+            while docs:
+                for doc in docs:
+                    yield doc
+                docs, after = await self._ask(owned_page, part, values, after)
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
         """Give the events, sessions and timers of one profile to another, some at a time; returns how many."""
@@ -292,8 +312,3 @@ def _probe(connection: sqlite3.Connection) -> None:
     """Write as much as a few events are, in new pages."""
     connection.execute("DELETE FROM about WHERE name = 'probe'")
     connection.execute("INSERT INTO about (name, value) VALUES ('probe', zeroblob(32768))")
-
-
-def _empty_log(connection: sqlite3.Connection) -> None:
-    """Move the write-ahead log into the file and cut it, so that nothing erased stays in it."""
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

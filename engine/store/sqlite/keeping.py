@@ -1,55 +1,17 @@
-"""What is erased, given to another profile, or grown too old."""
+"""What is given to another profile, or grown too old."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from headrace.engine.model import Doc, iso, make_key
+from headrace.engine.model import Doc, iso
 from headrace.engine.store.encoding import decode_doc, encode_doc, given_back
-from headrace.engine.store.sqlite.rows import pack_key
 
 BATCH = 500
 """How many documents one transaction changes at most, so that commits come in between."""
 
 Job = Callable[[sqlite3.Connection], int]
-
-_OWNED = {
-    "session": "sessions",
-    "claim": "claims",
-    "failed": "failed",
-    "effect": "effects",
-    "timer": "timers",
-    "trace": "traces",
-}
-
-
-def erasing(tenant: str, profile: str) -> Callable[[sqlite3.Connection], dict[str, int]]:
-    """Return the job that deletes a profile, by all ids that it ever had, and all that belongs to it."""
-
-    def job(connection: sqlite3.Connection) -> dict[str, int]:
-        key = pack_key(make_key("profile", tenant, profile))
-        row = connection.execute("SELECT doc FROM profiles WHERE key = ?", (key,)).fetchone()
-        others = decode_doc(row[0]).get("ids") if row else None
-        ids = {profile, *(one for one in others or () if isinstance(one, str))}
-        gone = dict.fromkeys(("profile", "event", "mark", *_OWNED), 0)
-        for one in sorted(ids):
-            _erase_one(connection, tenant, one, gone)
-        return gone
-
-    return job
-
-
-def _erase_one(connection: sqlite3.Connection, tenant: str, profile: str, gone: dict[str, int]) -> None:
-    key = pack_key(make_key("profile", tenant, profile))
-    gone["profile"] += connection.execute("DELETE FROM profiles WHERE key = ?", (key,)).rowcount
-    # Counted by the presence of a type: events and marks are in one table.
-    owned = "DELETE FROM events WHERE tenant = ? AND profile = ? AND type IS"
-    gone["event"] += connection.execute(f"{owned} NOT NULL", (tenant, profile)).rowcount
-    gone["mark"] += connection.execute(f"{owned} NULL", (tenant, profile)).rowcount
-    for kind, table in _OWNED.items():
-        sql = f"DELETE FROM {table} WHERE tenant = ? AND profile = ?"  # noqa: S608 - a name of ours
-        gone[kind] += connection.execute(sql, (tenant, profile)).rowcount
 
 
 def reowning(tenant: str, loser: str, survivor: str) -> Iterator[Job]:

@@ -1,0 +1,267 @@
+"""A person is erased: nothing of theirs is left anywhere; and exported before."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headrace.engine.identity import person
+from headrace.engine.identity.follow import MERGING
+from headrace.engine.identity.merge import merge
+from headrace.engine.model import Doc, EventInput, doc_key, make_key, new_id
+from headrace.engine.store.protocol import Change, Claim, Committed, Ref, Row, Write
+from tests.conftest import OpenLab
+from tests.makers import Files, Lab, chain, sources
+from tests.stores import ElasticPlace, written
+
+MARK = "zqx"
+"""Begins every value of the person, and nothing else."""
+
+FILES: Files = {
+    "sources.json": sources(shop={"trace": True, "answers_profile": True}),
+    "event_types.json": {
+        "event_types": {
+            "order": {"schema": {"type": "object", "properties": {"total": {"type": "number"}}}},
+            **{name: {} for name in ("view", "buy", "later", "join", "keep")},
+        }
+    },
+    "profile": chain(
+        "view",
+        ("set_fields", {"fields": {"profile.traits.mail": "{{ event.properties.mail }}"}}),
+        ("add_interest", {"interest": "{{ event.properties.mail }}"}),
+        ("update_session", {"properties": {"cart": "{{ event.properties.mail }}"}}),
+        ("hash_value", {"value": "{{ event.properties.mail }}"}),
+    ),
+    "buy": {
+        "on": {"event": ["buy"]},
+        "nodes": {
+            "keep": {
+                "plugin": "set_fields",
+                "config": {"fields": {"vars.mail": "{{ event.properties.mail }}"}},
+                "then": {"done": ["told", "until", "wait"]},
+            },
+            "told": {
+                "plugin": "webhook",
+                "config": {"url": "https://crm.example/", "body": {"m": "{{ event.properties.mail }}"}},
+            },
+            "wait": {"plugin": "wait", "config": {"period": "30d"}},
+            "until": {
+                "plugin": "wait_for_event",
+                "config": {
+                    "event": ["later"],
+                    "timeout": "30d",
+                    "where": {"properties.m": "{{ vars.mail }}"},
+                },
+            },
+        },
+    },
+    "join": chain("join", ("attach_session", {"id": "{{ event.properties.session }}"})),
+    "join-order": chain("order", ("attach_session", {"id": "{{ event.properties.session }}"})),
+}
+QUIET: dict[str, Any] = {"outbox": False, "timers": False}
+
+
+def value(place: str) -> str:
+    return f"{MARK}-{place}"
+
+
+async def live(lab: Lab, who: str, session: str) -> str:
+    """Let somebody do everything that leaves a value somewhere; returns the profile's id."""
+    mail = value(f"{who}-mail@example.org")
+
+    async def send(*events: EventInput, **more: Any) -> Any:
+        return await lab.track(*events, session_id=session, **more)
+
+    # Before anybody knows whose session it is.
+    await send(EventInput("keep", {"early": value(f"{who}-early")}), profile_less=True)
+    answer = await send(
+        EventInput("view", {"mail": mail, "long": value(f"{who}-long") * 4000}, id=value(f"{who}-id")),
+        context={"page": {"url": value(f"{who}-page")}},
+    )
+    await send(EventInput("buy", {"mail": mail}), EventInput("order", {"total": value(f"{who}-refused")}))
+    await send(EventInput("view", {"mail": mail}, id=value(f"{who}-unsaved")), save_events=False)
+    # Refused without a profile, sent again, and then attached.
+    once = value(f"{who}-once")
+    await lab.collect(EventInput("order", {"total": value(f"{who}-raw"), "session": session}, id=once))
+    await lab.collect(EventInput("order", {"total": 1, "session": session}, id=once))
+    await lab.collect(EventInput("join", {"session": session, "note": value(f"{who}-note")}))
+    profile = str(answer.profile["id"])
+    claims = [Claim(make_key("claim", who), profile, {"value": value(f"{who}-claim")})]
+    traces = [Row(make_key("trace", who), {"profile": profile, "result": value(f"{who}-trace")})]
+    assert await lab.store.commit(Change(new_id(), "main", claims=claims)) == Committed()
+    await lab.store.keep_traces(traces)
+    return profile
+
+
+def texts(lab: Lab) -> Iterator[tuple[str, bytes]]:
+    """Yield everything that is kept anywhere, by its place: files whole, or every document of every index."""
+    if isinstance(lab.place, ElasticPlace):
+        lab.place.show()
+        status, said = lab.place.node.ask(
+            "POST", f"/{lab.place.prefix}-*/_search?expand_wildcards=all", {"size": 10_000}
+        )
+        assert status == 200
+        assert said["hits"]["total"]["value"] < 10_000
+        yield from ((hit["_index"], json.dumps(hit).encode()) for hit in said["hits"]["hits"])
+    else:
+        folder: Path = lab.engine.settings.data
+        yield from ((file.name, file.read_bytes()) for file in folder.rglob("*") if file.is_file())
+
+
+async def found(lab: Lab, text: str) -> list[str]:
+    """Return the places where a text stands."""
+    await written(lab.store)
+    await lab.engine.parts.keeper.flush()
+    return sorted({where for where, data in texts(lab) if text.encode() in data})
+
+
+async def crowd(lab: Lab, number: int) -> None:
+    """Let others come and write, so that what is there is moved about in pages and segments."""
+    for one in range(number):
+        events = [
+            EventInput("view", {"mail": f"other-{one}", "long": "x" * (97 * one % 3000)}) for _ in range(3)
+        ]
+        await lab.track(*events, session_id=f"crowd-{one % 40}")
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(person, "LATE_SECONDS", 0.2)
+
+
+async def test_nothing_is_left_of_a_person(open_lab: OpenLab) -> None:
+    async with open_lab(FILES, **QUIET) as lab:
+        await crowd(lab, 30)
+        ann = await live(lab, "ann", "s-ann")
+        await crowd(lab, 30)
+        anna = await live(lab, "anna", "s-anna")
+        bob = await live(lab, "bob", "s-bob")
+        await crowd(lab, 30)
+        gone = await merge(lab.engine.parts, "main", ann, anna, "test")
+        # Pages are written anew: of what grows, and what is written again and again.
+        await lab.track(
+            *[EventInput("view", {"mail": value("ann-second")}) for _ in range(20)], session_id="s-ann"
+        )
+        await crowd(lab, 30)
+        before = {kind: len(rows) for kind, rows in (await lab.rows()).items()}
+        for who in ("ann", "anna"):
+            for place in (
+                "mail",
+                "early",
+                "long",
+                "id",
+                "page",
+                "refused",
+                "unsaved",
+                "once",
+                "raw",
+                "note",
+                "claim",
+                "trace",
+            ):
+                assert await found(lab, value(f"{who}-{place}")), place
+        # By an id that was merged.
+        erased = await lab.engine.erase("main", ann if gone == anna else anna)
+        assert erased["profile"] == 2
+        assert all(
+            erased[kind]
+            for kind in ("event", "session", "claim", "failed", "effect", "timer", "trace", "mark")
+        )
+        await written(lab.store)
+        for text in (value("ann"), ann, anna):
+            assert await found(lab, text) == [], text
+        assert await found(lab, value("bob-mail"))
+        profile = await lab.store.get("profile", doc_key("profile", "main", bob))
+        assert profile is not None
+        assert (await lab.engine.erase("main", ann)) == dict.fromkeys(erased, 0)
+        after = {kind: len(rows) for kind, rows in (await lab.rows()).items()}
+        assert after["profiles"] == before["profiles"] - 2
+        # Whoever comes back with old ids is somebody new.
+        answer = await lab.track("view", session_id="s-ann", profile_id=ann, profile=True)
+        assert answer.profile is not None
+        assert answer.profile["id"] not in (ann, anna)
+        assert answer.profile["traits"] == {}
+
+
+async def test_an_export_has_everything(open_lab: OpenLab) -> None:
+    async with open_lab(FILES, **QUIET) as lab:
+        ann, anna = await live(lab, "ann", "s-ann"), await live(lab, "anna", "s-anna")
+        await live(lab, "bob", "s-bob")
+        kept = await merge(lab.engine.parts, "main", ann, anna, "test")
+        await written(lab.store)
+        await lab.engine.parts.keeper.flush()
+        lab.place.show()
+        for id in (ann, anna):
+            lines = [line async for line in person.export(lab.store, "main", id)]
+            assert [line["kind"] for line in lines[:2]] == ["profile", "merged"]
+            assert lines[0]["doc"]["id"] == kept
+            text = json.dumps(lines)
+            for who in ("ann", "anna"):
+                for place in (
+                    "mail",
+                    "early",
+                    "long",
+                    "id",
+                    "page",
+                    "refused",
+                    "unsaved",
+                    "once",
+                    "raw",
+                    "note",
+                    "claim",
+                    "trace",
+                ):
+                    assert value(f"{who}-{place}") in text, place
+            assert value("bob") not in text
+            counts: dict[str, int] = dict.fromkeys(("profile", "merged"), 0) | {
+                line["kind"]: 0 for line in lines
+            }
+            for line in lines:
+                counts[line["kind"]] += 1
+        erased = await lab.store.erase("main", await person.ids_of(lab.store, "main", ann))
+        # What is exported is what is erased.
+        assert erased == {**{kind: counts.get(kind, 0) for kind in erased}, "profile": 2}
+        assert [line async for line in person.export(lab.store, "main", ann)] == []
+
+
+async def test_two_whose_merge_is_half_done_are_one_person(open_lab: OpenLab) -> None:
+    async with open_lab(FILES, **QUIET) as lab:
+        ann, anna = await live(lab, "ann", "s-ann"), await live(lab, "anna", "s-anna")
+        ref = Ref("profile", doc_key("profile", "main", anna))
+        (stored,) = await lab.store.read([ref])
+        assert stored is not None
+        half: Doc = stored.doc | {MERGING: ann}
+        timer = {
+            "id": "t" * 32,
+            "kind": "merge",
+            "tenant": "main",
+            "profile": ann,
+            "loser": anna,
+            "status": "pending",
+        }
+        change = Change(
+            new_id(), "main", profile=Write(ref.key, half, stored.version), timers=[Row("t" * 32, timer)]
+        )
+        assert await lab.store.commit(change) == Committed()
+        await lab.settle()
+        for id in (ann, anna):
+            assert await person.ids_of(lab.store, "main", id) == sorted({ann, anna})
+        await lab.engine.erase("main", ann)
+        assert await found(lab, MARK) == []
+
+
+async def test_a_server_that_was_at_work_writes_nothing_back(open_lab: OpenLab) -> None:
+    async with open_lab(FILES, **QUIET) as lab, open_lab(FILES, **QUIET) as other:
+        ann = await live(lab, "ann", "s-ann")
+        await live(other, "bob", "s-bob")
+        # Its copies are warm.
+        await other.track("view", session_id="s-ann")
+        assert (await lab.engine.erase("main", ann))["profile"] == 1
+        for one in (lab, other):
+            answer = await one.track("view", session_id="s-ann", profile_id=ann, profile=True)
+            assert answer.profile is not None
+            assert answer.profile["id"] != ann
+            assert answer.profile["traits"] == {}
+        assert await found(lab, value("ann")) == []
