@@ -19,14 +19,24 @@ from tests.stores import ElasticPlace, written
 MARK = "zqx"
 """Begins every value of the person, and nothing else."""
 
+EMAIL = {"path": "event.properties.mail", "from": "any", "per_profile": 99, "most_profiles": 99}
+
 FILES: Files = {
     "sources.json": sources(shop={"trace": True, "answers_profile": True}),
     "event_types.json": {
         "event_types": {
             "order": {"schema": {"type": "object", "properties": {"total": {"type": "number"}}}},
-            **{name: {} for name in ("view", "buy", "later", "join", "keep")},
+            "view": {
+                "identify": {"email": EMAIL},
+                "map": {"profile.traits.last": "{{ event.properties.mail }}"},
+            },
+            **{name: {} for name in ("buy", "later", "join", "keep")},
         }
     },
+    "segments.json": {
+        "segments": {"mails": {"when": "events('view', within='9d').distinct('properties.mail') >= 2"}}
+    },
+    "goals.json": {"goals": {"seen": {"event": ["view"], "value": "{{ 1 }}"}}},
     "profile": chain(
         "view",
         ("set_fields", {"fields": {"profile.traits.mail": "{{ event.properties.mail }}"}}),
