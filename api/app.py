@@ -20,9 +20,11 @@ from headrace.api.failed import Failed
 from headrace.api.needs import EngineNeeds
 from headrace.api.operations import Operations
 from headrace.api.pages import Pages
+from headrace.api.paths import Path
 from headrace.api.problems import Reply, internal, method_not_allowed, not_found, problem, problem_for
+from headrace.api.profiles import Profiles
 from headrace.api.reading import Reading
-from headrace.api.routes import ROUTES, Path
+from headrace.api.routes import ROUTES
 from headrace.api.segments import Segments
 from headrace.api.timers import Timers
 from headrace.api.tokens import Level, Tokens
@@ -54,6 +56,7 @@ def _routes(engine: EngineNeeds, tokens: Tokens, gate: Gate) -> list[Route]:
         Reading(engine),
         Effects(engine),
         Timers(engine),
+        Profiles(engine),
         Segments(engine),
         Failed(engine),
         Operations(engine, gate, tokens),

@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, json_reply, problem
-from headrace.api.reading import Items, OfEffects, OfTenant, one_doc, read_query, spanned
+from headrace.api.reading import Items, OfEffects, OfTenant, one_doc, owner_of, read_query, spanned
 from headrace.engine.outbox.effects import Deed, Refused, do, shown
 
 
@@ -17,16 +17,16 @@ class Effects:
     async def effects(self, request: Request) -> Reply:
         """Return effects, newest first."""
         query, _ = read_query(request, OfEffects)
+        owner = await owner_of(self._engine.store, query.tenant, query.profile)
         page = await self._engine.store.find(
-            spanned(query, "effect", status=query.status, profile=query.profile, event=query.event)
+            spanned(query, "effect", status=query.status, profile=owner, event=query.event)
         )
         return json_reply(Items([shown(doc) for doc in page.items], page.cursor))
 
     async def effect(self, request: Request) -> Reply:
         """Return one effect with its attempts."""
-        return json_reply(
-            shown(await one_doc(self._engine.store, request, "effect", "There is no such effect."))
-        )
+        doc = await one_doc(self._engine.store, request, "effect", "There is no such effect.")
+        return json_reply(shown(doc))
 
     async def resend_effect(self, request: Request) -> Reply:
         """Send an effect again."""

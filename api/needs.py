@@ -6,6 +6,8 @@ from typing import Protocol
 from headrace.engine.files.declared import Declared
 from headrace.engine.files.problem import Problem
 from headrace.engine.files.watched import Watched
+from headrace.engine.identity.merge import Refused
+from headrace.engine.identity.unmerge import Apart
 from headrace.engine.metrics import Metrics
 from headrace.engine.model import Answer, Doc, TrackRequest
 from headrace.engine.parts import Parts
@@ -24,6 +26,11 @@ class SourceNeeds(Protocol):
 
 class WorkspaceNeeds(Protocol):
     """The workspace that is live."""
+
+    @property
+    def merge_rules(self) -> Mapping[str, str]:
+        """Strategies by paths, for profiles that are merged."""
+        ...
 
     @property
     def sources(self) -> Mapping[str, SourceNeeds]:
@@ -105,6 +112,14 @@ class EngineNeeds(Protocol):
 
     async def story(self, tenant: str, key: str) -> Doc | None:
         """Return what happened to an event, or None."""
+        ...
+
+    async def merge(self, tenant: str, one: str, other: str, by: str) -> str:
+        """Make one profile of two and return its id. Raises StoreError, BusyError."""
+        ...
+
+    async def unmerge(self, tenant: str, profile: str) -> Apart | Refused:
+        """Take a profile out of the one that it was merged into. Raises StoreError, BusyError."""
         ...
 
     async def start(self) -> None:

@@ -7,8 +7,9 @@ import msgspec
 
 import headrace
 from headrace.api.doors.fields import ID_SCHEMA, MAX_ID, TYPE_SCHEMA
+from headrace.api.paths import Given, Path
 from headrace.api.problems import Problem
-from headrace.api.routes import DOOR_RULES, ROUTES, Given, Path
+from headrace.api.routes import DOOR_RULES, ROUTES
 from headrace.engine.model import Doc
 
 Json = dict[str, Any]

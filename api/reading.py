@@ -16,9 +16,10 @@ from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, json_reply, not_found
 from headrace.engine.errors import FieldError, InputError
 from headrace.engine.identity import person
+from headrace.engine.identity.follow import find_living, ids_of
 from headrace.engine.model import Doc, make_key
 from headrace.engine.store.encoding import encode_doc
-from headrace.engine.store.protocol import Ask, AskKind, Query
+from headrace.engine.store.protocol import Ask, AskKind, Query, State
 from headrace.engine.story import story_of_refused
 from headrace.engine.suggest import did_you_mean
 
@@ -73,6 +74,13 @@ class OfEvents(Span):
     source: Annotated[Word | None, Meta(description="From this source.")] = None
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
     session: Annotated[Word | None, Meta(description="Of the session with this id.")] = None
+
+
+class OfSessions(Span):
+    """Which sessions."""
+
+    source: Annotated[Word | None, Meta(description="From this source.")] = None
+    profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
 
 
 class OfEffects(Span):
@@ -159,8 +167,10 @@ class Reading:
         self._store = engine.store
 
     async def profile(self, request: Request) -> Reply:
-        """Return one profile."""
-        return await self._one(request, "profile")
+        """Return the profile that an id means, be it one of a profile that was merged."""
+        query, _ = read_query(request, OfTenant)
+        doc = await find_living(self._store, query.tenant, request.path_params["id"])
+        return not_found("There is no such profile.", "no_profile") if doc is None else json_reply(doc)
 
     async def session(self, request: Request) -> Reply:
         """Return one session."""
@@ -234,9 +244,16 @@ class Reading:
         """Return events."""
         query, _ = read_query(request, OfEvents)
         span = spanned(query, "event")
+        owner = await owner_of(self._store, query.tenant, query.profile)
         return await self._list(
-            replace(span, type=query.type, source=query.source, profile=query.profile, session=query.session)
+            replace(span, type=query.type, source=query.source, profile=owner, session=query.session)
         )
+
+    async def sessions(self, request: Request) -> Reply:
+        """Return sessions."""
+        query, _ = read_query(request, OfSessions)
+        owner = await owner_of(self._store, query.tenant, query.profile)
+        return await self._list(replace(spanned(query, "session"), source=query.source, profile=owner))
 
     async def _list(self, query: Query) -> Reply:
         page = await self._store.find(query)
@@ -276,7 +293,12 @@ async def _lines(first: Doc, docs: AsyncIterator[Doc]) -> AsyncIterator[bytes]:
         yield encode_doc(doc) + b"\n"
 
 
-def spanned(query: Span, kind: AskKind, **more: str | None) -> Query:
+async def owner_of(store: State, tenant: str, profile: str | None) -> tuple[str, ...] | None:
+    """Return the ids under which the documents of a profile stand; None when none is asked for."""
+    return None if profile is None else await ids_of(store, tenant, profile)
+
+
+def spanned(query: Span, kind: AskKind, **more: str | tuple[str, ...] | None) -> Query:
     """Return the question of a list; `more` are members of `Query`."""
     return Query(
         kind,

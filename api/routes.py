@@ -1,13 +1,10 @@
 """Every path, declared once: what it takes, what it answers, and why."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
 from headrace.api.doors.collect import CollectAnswer
 from headrace.api.doors.track import TrackAnswer, TrackBody
 from headrace.api.operations import Health, Ready
-from headrace.api.problems import Problem
+from headrace.api.paths import Given, Path, problems, read
+from headrace.api.profiles import Merged, TakenApart, WithWhom
 from headrace.api.reading import (
     NDJSON,
     Erased,
@@ -16,50 +13,16 @@ from headrace.api.reading import (
     OfEvents,
     OfFailed,
     OfProfiles,
+    OfSessions,
     OfSource,
     OfTenant,
     OfTimers,
 )
 from headrace.api.segments import OfMember
 from headrace.api.stories import Story
-from headrace.api.tokens import Level
 from headrace.engine.model import Doc
 
-JSON, PROBLEM = "application/json", "application/problem+json"
-
-
-@dataclass(frozen=True)
-class Given:
-    """One answer: when it is given and why, and what its body is."""
-
-    about: str
-    body: Any = None
-    media: str = JSON
-
-
-@dataclass(frozen=True)
-class Path:
-    """One method of one path. `name` is also the name of its endpoint, where the router has one."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    answers: Mapping[int, Given]
-    about: str = ""
-    group: str = "Reading"
-    body: Any = None
-    query: Any = None
-    parts: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    token: Level | None = None
-
-
-def _problems(**abouts: str) -> dict[int, Given]:
-    return {int(code[1:]): Given(about, Problem, PROBLEM) for code, about in abouts.items()}
-
-
-_DOOR = _problems(
+_DOOR = problems(
     _400="The body is not strict JSON, or not packed as its Content-Encoding says; the place is named.",
     _401="The source is unknown or disabled, or the key is wrong. The answer does not say which, so that nobody "
     "can find out what sources there are.",
@@ -124,39 +87,19 @@ _COLLECTED = {
     **_DOOR,
 }
 
-_READ = _problems(
-    _401="No token, or a wrong one.",
-    _422="A query parameter is unknown or cannot be used.",
-    _500="A fault of ours; the log has it under the request's id.",
-    _503="No token is set at all, or the store cannot be read now.",
-)
-_PROFILE_GONE = _problems(_404="There is no such profile.")
-_EVENT_GONE = _problems(
+_PROFILE_GONE = problems(_404="There is no such profile.")
+_EVENT_GONE = problems(
     _404="There is no such event.", _409="More than one source used this id; `source` decides."
 )
-_EFFECT_GONE = _problems(_404="There is no such effect.")
+_EFFECT_GONE = problems(_404="There is no such effect.")
 _EFFECT_ID = {"id": "The effect's id."}
-_TIMER_GONE = _problems(_404="There is no such timer.")
+_TIMER_GONE = problems(_404="There is no such timer.")
 _TIMER_ID = {"id": "The timer's id."}
-_SEGMENT_GONE = _problems(_404="There is no such segment with a condition, or no such profile.")
-_FAILED_GONE = _problems(_404="There is no such failed event.")
+_SEGMENT_GONE = problems(_404="There is no such segment with a condition, or no such profile.")
+_FAILED_GONE = problems(_404="There is no such failed event.")
 _FAILED_ID = {"id": "The failed event's own id, `id`; `event` is that of the event."}
+_ANY_ID = {"id": "The profile's id, or that of one that was merged into it."}
 _EVENT_ID = {"id": "The event's key, or the id that the client gave it."}
-
-
-def _read(path: str, name: str, summary: str, query: Any, body: Any, **more: Any) -> Path:
-    answers = {200: Given("What was asked for.", body), **more.pop("answers", {}), **_READ}
-    return Path(
-        more.pop("method", "GET"),
-        path,
-        name,
-        summary,
-        answers,
-        query=query,
-        body=more.pop("sent", None),
-        token=more.pop("token", "read"),
-        **more,
-    )
 
 
 ROUTES: tuple[Path, ...] = (
@@ -205,7 +148,7 @@ ROUTES: tuple[Path, ...] = (
         parts=_COLLECT_PARTS,
         headers=_DOOR_HEADERS,
     ),
-    _read(
+    read(
         "/api/profiles/{id}/export",
         "export",
         "All that is kept of a person",
@@ -217,27 +160,54 @@ ROUTES: tuple[Path, ...] = (
         about="The profile first (`profile`), then those that were merged into it (`merged`), then its documents: "
         "`event`, `mark`, `session`, `claim`, `failed`, `effect`, `timer`, `trace`.",
     ),
-    _read(
-        "/api/profiles/{id}",
-        "profile",
-        "One profile",
+    read(
+        "/api/profiles/{id}/merge",
+        "merge",
+        "Make one profile of two",
         OfTenant,
-        Doc,
-        answers=_PROFILE_GONE,
-        parts={"id": "The profile's id."},
+        Merged,
+        method="POST",
+        token="admin",  # noqa: S106
+        sent=WithWhom,
+        answers=_PROFILE_GONE
+        | problems(
+            _400="The body is not strict JSON.",
+            _403="A read token may not do that.",
+            _409="They are one profile already.",
+            _413="The body is too large.",
+        ),
+        parts=_ANY_ID,
+        about="The older one lives on; the id of the other finds it from now on. `dry_run` changes nothing.",
     ),
-    _read(
+    read(
+        "/api/profiles/{id}/unmerge",
+        "unmerge",
+        "Take a profile out of the one that it was merged into",
+        OfTenant,
+        TakenApart,
+        method="POST",
+        token="admin",  # noqa: S106
+        answers=_PROFILE_GONE
+        | problems(
+            _403="A read token may not do that.",
+            _409="It was not merged, or its survivor was merged on: un-merge that one first.",
+        ),
+        parts={"id": "The id of the profile that was merged."},
+        about="What nobody wrote since is as it was; what came since stays with the survivor.",
+    ),
+    read("/api/profiles/{id}", "profile", "One profile", OfTenant, Doc, answers=_PROFILE_GONE, parts=_ANY_ID),
+    read(
         "/api/profiles/{id}",
         "erase",
         "Erase a person with all that belongs to them",
         OfTenant,
         Erased,
-        answers=_PROFILE_GONE | _problems(_403="A read token may not erase."),
+        answers=_PROFILE_GONE | problems(_403="A read token may not erase."),
         method="DELETE",
         token="admin",  # noqa: S106
         parts={"id": "Any id that the person ever had."},
     ),
-    _read(
+    read(
         "/api/profiles",
         "profiles",
         "Profiles by traits and segment",
@@ -245,16 +215,17 @@ ROUTES: tuple[Path, ...] = (
         Items,
         about="`traits.<name>=<value>` may be added any number of times: all must be equal.",
     ),
-    _read(
+    read("/api/sessions", "sessions", "Sessions", OfSessions, Items),
+    read(
         "/api/sessions/{id}",
         "session",
         "One session",
         OfTenant,
         Doc,
-        answers=_problems(_404="There is no such session, or it was not to be saved."),
+        answers=problems(_404="There is no such session, or it was not to be saved."),
         parts={"id": "The session's id."},
     ),
-    _read(
+    read(
         "/api/events/{id}/story",
         "story",
         "What happened to an event",
@@ -265,10 +236,10 @@ ROUTES: tuple[Path, ...] = (
         about="Its door, whose it is and why, its runs and which way they went, why other workflows did not run, "
         "what was sent and what came back, timers, the events that it caused, replays; or why it was refused.",
     ),
-    _read("/api/events/{id}", "event", "One event", OfSource, Doc, answers=_EVENT_GONE, parts=_EVENT_ID),
-    _read("/api/events", "events", "Events", OfEvents, Items),
+    read("/api/events/{id}", "event", "One event", OfSource, Doc, answers=_EVENT_GONE, parts=_EVENT_ID),
+    read("/api/events", "events", "Events", OfEvents, Items),
     *(
-        _read(
+        read(
             f"/api/effects/{{id}}/{deed}",
             f"{deed}_effect",
             summary,
@@ -276,7 +247,7 @@ ROUTES: tuple[Path, ...] = (
             Doc,
             method="POST",
             token="admin",  # noqa: S106
-            answers=_EFFECT_GONE | _problems(_403="A read token may not do that.") | more,
+            answers=_EFFECT_GONE | problems(_403="A read token may not do that.") | more,
             parts=_EFFECT_ID,
             about=about,
         )
@@ -290,12 +261,12 @@ ROUTES: tuple[Path, ...] = (
             (
                 "drop",
                 "Drop an effect",
-                _problems(_409="It was sent already."),
+                problems(_409="It was sent already."),
                 "Nobody sends it any more. A call that is under way is not stopped.",
             ),
         )
     ),
-    _read(
+    read(
         "/api/effects/{id}",
         "effect",
         "One outgoing call, with its attempts",
@@ -304,8 +275,8 @@ ROUTES: tuple[Path, ...] = (
         answers=_EFFECT_GONE,
         parts=_EFFECT_ID,
     ),
-    _read("/api/effects", "effects", "Outgoing calls", OfEffects, Items),
-    _read(
+    read("/api/effects", "effects", "Outgoing calls", OfEffects, Items),
+    read(
         "/api/timers/{id}/cancel",
         "cancel_timer",
         "Cancel a run that waits",
@@ -314,11 +285,11 @@ ROUTES: tuple[Path, ...] = (
         method="POST",
         token="admin",  # noqa: S106
         answers=_TIMER_GONE
-        | _problems(_403="A read token may not do that.", _409="It went on, or was cancelled, already."),
+        | problems(_403="A read token may not do that.", _409="It went on, or was cancelled, already."),
         parts=_TIMER_ID,
         about="It surely never goes on, nor does anything else for which the run waits.",
     ),
-    _read(
+    read(
         "/api/timers/{id}",
         "timer",
         "One run that waits",
@@ -328,8 +299,8 @@ ROUTES: tuple[Path, ...] = (
         parts=_TIMER_ID,
         about="`held` are the nodes that it waits in; once it went on, `runs` say which way.",
     ),
-    _read("/api/timers", "timers", "Runs that wait, or waited", OfTimers, Items),
-    _read(
+    read("/api/timers", "timers", "Runs that wait, or waited", OfTimers, Items),
+    read(
         "/api/segments/{name}/explain",
         "explain_segment",
         "Why a profile is in a segment, or is not",
@@ -340,7 +311,7 @@ ROUTES: tuple[Path, ...] = (
         about="`parts` are what `and` and `or` join, each with its value and with what it reads. `holds` is null where "
         "the past of the profile is not known yet: then `unknown` says what is missing, until a rebuild.",
     ),
-    _read(
+    read(
         "/api/segments",
         "segments",
         "Segments",
@@ -348,7 +319,7 @@ ROUTES: tuple[Path, ...] = (
         Items,
         about="`members` are profiles; `rebuild` is `due` for a condition that was not asked of all profiles yet.",
     ),
-    _read(
+    read(
         "/api/failed/{id}/resend",
         "resend_failed",
         "Send a refused event again, mended or as it was",
@@ -358,7 +329,7 @@ ROUTES: tuple[Path, ...] = (
         token="admin",  # noqa: S106
         sent=Doc,
         answers=_FAILED_GONE
-        | _problems(
+        | problems(
             _400="The body is not strict JSON.",
             _403="A read token may not do that.",
             _409="It was refused again, and `detail` says why; or its source is gone.",
@@ -368,7 +339,7 @@ ROUTES: tuple[Path, ...] = (
         about="The body, if there is one, has the members that are changed: `type`, `properties`, `context`, `time`, "
         "`version`. The event keeps its id, so it is never taken twice. `resent` then says when it was sent again.",
     ),
-    _read(
+    read(
         "/api/failed/{id}",
         "failed_event",
         "One event that was refused, with the reasons and what was sent",
@@ -377,7 +348,7 @@ ROUTES: tuple[Path, ...] = (
         answers=_FAILED_GONE,
         parts=_FAILED_ID,
     ),
-    _read("/api/failed", "failed", "Events that were refused, with the reasons", OfFailed, Items),
+    read("/api/failed", "failed", "Events that were refused, with the reasons", OfFailed, Items),
     Path(
         "GET",
         "/healthz",

@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, json_reply, problem
-from headrace.api.reading import Items, OfTenant, OfTimers, one_doc, read_query, spanned
+from headrace.api.reading import Items, OfTenant, OfTimers, one_doc, owner_of, read_query, spanned
 from headrace.engine.timers.cancel import Refused, cancel
 from headrace.engine.timers.waiting import shown_timer
 
@@ -20,8 +20,9 @@ class Timers:
     async def timers(self, request: Request) -> Reply:
         """Return timers, newest first."""
         query, _ = read_query(request, OfTimers)
+        owner = await owner_of(self._engine.store, query.tenant, query.profile)
         page = await self._engine.store.find(
-            spanned(query, "timer", status=query.status, profile=query.profile, event=query.event)
+            spanned(query, "timer", status=query.status, profile=owner, event=query.event)
         )
         return json_reply(Items([shown_timer(doc) for doc in page.items], page.cursor))
 

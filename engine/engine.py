@@ -13,6 +13,8 @@ from headrace.engine.files.problem import Problem
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity import person
+from headrace.engine.identity.merge import Refused, merge
+from headrace.engine.identity.unmerge import Apart, unmerge
 from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
 from headrace.engine.locks import Locks
@@ -109,6 +111,14 @@ class Engine:
         """Return all that is known of an event of a tenant, by its key, or None."""
         await self.parts.keeper.flush()
         return await story(self.store, tenant, key)
+
+    async def merge(self, tenant: str, one: str, other: str, by: str) -> str:
+        """Make one profile of two and return its id; see `headrace.engine.identity.merge`."""
+        return await merge(self.parts, tenant, one, other, by)
+
+    async def unmerge(self, tenant: str, profile: str) -> Apart | Refused:
+        """Take a profile out of the one that it was merged into; see `headrace.engine.identity.unmerge`."""
+        return await unmerge(self.store, self.parts.locks, tenant, profile)
 
     async def start(self) -> None:
         """Begin the work beside the requests: follow the files, and delete what is older than its time.

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from headrace.engine.draft import Draft, without_own
 from headrace.engine.identity.follow import find_living
@@ -28,11 +27,14 @@ class StoreReads:
         draft = self._draft
         if session is not None:
             mine = draft.session is not None and draft.session["id"] == session
-            found = draft.session if mine else await self._read("session", session)
+            found = draft.session if mine else await self._read_session(session)
             id = None if found is None else found["profile"]
         if draft.profile is not None and draft.profile["id"] == id:
             return draft.profile
-        return None if id is None else await self._read("profile", id)
+        if id is None:
+            return None
+        found = await find_living(self._store, draft.tenant, id)
+        return None if found is None else without_own(found)
 
     async def find_owners(self, keys: Sequence[str]) -> list[Owner | None]:
         """Return whom each claim names, by way of merges; those that the draft makes come first."""
@@ -77,20 +79,21 @@ class StoreReads:
             return None
         since = None if within is None else self._now - within
         tenant = self._draft.tenant
-        return Query(
-            "event", tenant=tenant, type=type, profile=profile["id"], happened_since=since, limit=limit
-        )
+        # What was a merged profile's is still under its id, until it is re-owned.
+        ids: list[str] = profile["ids"]
+        owner = profile["id"] if len(ids) == 1 else tuple(ids)
+        return Query("event", tenant=tenant, type=type, profile=owner, happened_since=since, limit=limit)
 
     def _mine(self, query: Query) -> list[Doc]:
         since = iso(query.happened_since) if query.happened_since else ""
         return [
             row.doc
             for row in self._draft.events
-            if row.doc["profile"] == query.profile
+            if row.doc["profile"] in (query.owners or ())
             and query.type in (None, row.doc["type"])
             and row.doc["time"]["happened"] >= since
         ]
 
-    async def _read(self, kind: Any, id: str) -> Doc | None:
-        (found,) = await self._store.read([Ref(kind, make_key(kind, self._draft.tenant, id))])
-        return None if found is None else without_own(found.doc)
+    async def _read_session(self, id: str) -> Doc | None:
+        (found,) = await self._store.read([Ref("session", make_key("session", self._draft.tenant, id))])
+        return None if found is None else found.doc

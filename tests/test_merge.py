@@ -103,6 +103,15 @@ async def test_a_session_stays_known_across_merges(open_lab: OpenLab) -> None:
         assert [one["id"] for one in made["absorbed"]] == [b]
 
 
+async def test_an_event_sent_again_is_answered_with_the_survivor(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a = await visit(lab, "s-a", "view")
+        b = await visit(lab, "s-b", EventInput("view", id="e1"))
+        await join(lab, a, b)
+        assert await visit(lab, "s-b", EventInput("view", id="e1")) == a
+        assert (await living(lab, b))["stats"]["counters"]["n"] == 2
+
+
 RINGS = {
     "both ways": [("a", "b"), ("b", "a")],
     "a ring": [("a", "b"), ("b", "c"), ("c", "a"), ("b", "a"), ("c", "b"), ("a", "c")],
@@ -191,7 +200,9 @@ async def test_reports_count_one_visitor_once_events_are_reowned(open_lab: OpenL
 
 
 async def test_a_run_that_waited_goes_on_with_the_survivor(open_lab: OpenLab) -> None:
-    files = workspace(waiting=chain("later", ("wait", {"period": "1s"}), count("profile.stats.counters.waited")))
+    files = workspace(
+        waiting=chain("later", ("wait", {"period": "1s"}), count("profile.stats.counters.waited"))
+    )
     async with open_lab(files, **QUIET) as lab:
         a = await visit(lab, "s-a", "view")
         b = await visit(lab, "s-b", "later")

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from headrace.engine.identity.follow import follow, read_stored
-from headrace.engine.identity.merge import UNMERGE, Merging, timer_of
-from headrace.engine.identity.unmerge import Apart, Refused, _take_out, fire_unmerge, unmerge
+from headrace.engine.identity.merge import UNMERGE, Merging, Refused, timer_of
+from headrace.engine.identity.unmerge import Apart, _take_out, fire_unmerge, unmerge
 from headrace.engine.model import Doc, EventInput, iso_now, utc_now
 from headrace.engine.store.protocol import Leased, Query
 from tests.conftest import OpenLab

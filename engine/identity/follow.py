@@ -56,6 +56,15 @@ async def follow(store: Reads, tenant: str, profile: str) -> str:
     return profile if found is None else str(found["id"])
 
 
+async def ids_of(store: Reads, tenant: str, profile: str) -> tuple[str, ...]:
+    """Return the ids under which the documents of a profile stand, the one that was asked for among them.
+
+    What was a merged profile's stands under its id until it is re-owned.
+    """
+    found = await find_living(store, tenant, profile)
+    return tuple(dict.fromkeys((profile, *_all_ids(found or {}))))
+
+
 def _all_ids(doc: Doc) -> list[str]:
     """Return the ids of a profile, of one that was merged since as it was before."""
     whole = doc.get("frozen") or doc

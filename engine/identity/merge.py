@@ -4,11 +4,21 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from math import inf
+from typing import NamedTuple
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
 from headrace.engine.identity.fold import ABSORBED, compiled_rules, fold, survives
-from headrace.engine.identity.follow import MERGED, MERGING, follow, is_merged, read_stored
+from headrace.engine.identity.follow import (
+    MERGED,
+    MERGING,
+    Reads,
+    find_living,
+    follow,
+    ids_of,
+    is_merged,
+    read_stored,
+)
 from headrace.engine.locks import Held, Locks
 from headrace.engine.model import Doc, doc_key, iso, iso_now, make_key, new_id
 from headrace.engine.parts import Parts
@@ -38,6 +48,42 @@ async def merge(parts: Parts, tenant: str, one: str, other: str, by: str) -> str
     made = await Merging(parts.store, parts.locks).merge(tenant, one, other, by, rules)
     parts.wakes.timers.set()
     return made
+
+
+class Refused(NamedTuple):
+    """Why nothing is done: a code word and a sentence."""
+
+    code: str
+    reason: str
+
+
+class Folded(NamedTuple):
+    """What a merge would make of two profiles: the one that lives on as it is and as it would be, and the other."""
+
+    survivor: Doc
+    loser: Doc
+    result: Doc
+
+    @property
+    def changes(self) -> list[Doc]:
+        """What becomes of each field that the loser has."""
+        changes: list[Doc] = self.result[ABSORBED][-1]["changes"]
+        return changes
+
+
+async def preview(store: Reads, tenant: str, one: str, other: str, rules: Declared) -> Folded | Refused:
+    """Return what a merge would make of two profiles, or why there is nothing to merge. Raises StoreError."""
+    docs = []
+    for profile in (one, other):
+        found = await find_living(store, tenant, profile)
+        if found is None:
+            return Refused("no_profile", f"There is no profile {profile}.")
+        docs.append({name: value for name, value in found.items() if name not in (MERGING, SAID)})
+    mine, theirs = docs
+    if mine["id"] == theirs["id"]:
+        return Refused("is_one", f"They are one profile already: {mine['id']}.")
+    survivor, loser = (mine, theirs) if survives(mine, theirs) else (theirs, mine)
+    return Folded(survivor, loser, fold(survivor, loser, compiled_rules(rules), iso_now(), ""))
 
 
 def alias_of(frozen: Doc, survivor: str) -> Doc | None:
@@ -72,6 +118,10 @@ async def fire_merge(parts: Parts, leased: Leased, now: datetime) -> Doc:
     tenant, loser = doc["tenant"], doc["loser"]
     await Merging(parts.store, parts.locks).finish(tenant, loser)
     moved = await reown(parts.store, tenant, loser)
+    if await follow(parts.store, tenant, loser) == loser:
+        # It was taken out again meanwhile: nothing of it may stay behind.
+        ids = await ids_of(parts.store, tenant, loser)
+        await parts.store.give_back(tenant, [doc["profile"]], ids, loser)
     return {**doc, "status": "fired", "ended": iso(now), "moved": moved}
 
 

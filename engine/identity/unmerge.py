@@ -7,19 +7,12 @@ from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
 from headrace.engine.identity.fold import ABSORBED
 from headrace.engine.identity.follow import MERGED, follow, is_merged, read_stored
-from headrace.engine.identity.merge import ATTEMPTS, UNMERGE, Merging, reown, timer_of
+from headrace.engine.identity.merge import ATTEMPTS, UNMERGE, Merging, Refused, reown, timer_of
 from headrace.engine.identity.unfold import restored, unfold, waits_of
 from headrace.engine.locks import Locks
 from headrace.engine.model import Doc, iso, iso_now
 from headrace.engine.parts import Parts
 from headrace.engine.store.protocol import Leased, Store
-
-
-class Refused(NamedTuple):
-    """Why nothing was done: a code word and a sentence."""
-
-    code: str
-    reason: str
 
 
 class Apart(NamedTuple):
