@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "segments": "See who is in which segment and why, or ask all profiles again.",
     "failed": "See which events were refused, mend them, and send them again.",
     "timers": "See which runs wait and which waited, or cancel one.",
-    "profiles": "See who is known.",
+    "profiles": "See who is known; merge, take apart, export or erase people.",
     "store": "Check, copy and migrate what is kept.",
     "config": "Show every setting, its value and where it came from.",
 }

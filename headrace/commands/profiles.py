@@ -10,13 +10,18 @@ import typer
 from rich.tree import Tree
 
 from headrace.commands.effects import Tenant, working
+from headrace.commands.run import open_workspace
 from headrace.commands.store import AsJson, Data, Url
 from headrace.engine.identity import person
 from headrace.engine.identity.follow import find_living
+from headrace.engine.identity.merge import Folded, Merging, Refused, preview, reown
+from headrace.engine.identity.unmerge import unmerge as take_apart
+from headrace.engine.locks import Locks
 from headrace.engine.model import Doc
 from headrace.engine.store.protocol import Store
 from headrace.engine.testing.expectation import shown
 from headrace.exporting import counted, write_export
+from headrace.merging import result_doc, result_table
 from headrace.terminal import CANNOT_START, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -26,7 +31,7 @@ LONGEST = 200
 
 @app.callback()
 def profiles() -> None:
-    """See who is known: profiles, and what was merged into them."""
+    """See who is known, make one profile of two or two of one, give out or erase all of a person."""
 
 
 ProfileId = Annotated[
@@ -58,6 +63,82 @@ def show(
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         out().print(drawn(found, profile))
+
+
+BY = "command line"
+"""What the record of a merge by this command says."""
+
+MOST_WAITERS = 100
+
+
+@app.command()
+def merge(
+    profile: ProfileId,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The id of the other profile.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; only show what would come of it.")
+    ] = False,
+    workspace: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The workspace, whose strategies decide.")
+    ] = None,
+    tenant: Tenant = "main",
+    url: Url = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one profile of two that are one person, and show what became of each field.
+
+    The older one lives on, and the id of the other finds it from now on. The workspace's `merge` says how fields become
+    one; by default the value that was written last stays, numbers that count are added, and lists are joined. Events
+    and sessions are given to the one that lives on. A server may run meanwhile. It can be undone: headrace profiles
+    unmerge. Ends with 2 when there is nothing to merge.
+
+    Example: headrace profiles merge --dry-run 8c1f6f5e-2f1b-4c55-9a3e-0d6f1f0c2b7a 5d0b6c1e-77d1-4a06-8f54-9a1f4f0b9f10
+    """
+    rules = open_workspace(workspace).merge_rules
+
+    async def work(store: Store) -> tuple[Folded | Refused, int]:
+        folded = await preview(store, tenant, profile, other, rules)
+        if dry_run or isinstance(folded, Refused):
+            return folded, 0
+        await Merging(store, Locks(MOST_WAITERS)).merge(tenant, profile, other, BY, rules)
+        return folded, await reown(store, tenant, folded.loser["id"])
+
+    folded, moved = working(url, data, work)
+    if isinstance(folded, Refused):
+        fail(folded.reason)
+        raise typer.Exit(WRONG_USE)
+    if as_json:
+        typer.echo(json.dumps(result_doc(folded), indent=2, ensure_ascii=False))
+        return
+    survivor, loser = plain(folded.survivor["id"]), plain(folded.loser["id"])
+    words = "would be" if dry_run else "is"
+    say(f"[bold]{loser}[/] {words} merged into the older [bold]{survivor}[/]:")
+    out().print(result_table(folded))
+    if not dry_run:
+        say(f"{moved} events, sessions and timers were given to it.")
+
+
+@app.command()
+def unmerge(
+    profile: Annotated[str, typer.Argument(metavar="ID", help="The id of a profile that was merged.")],
+    tenant: Tenant = "main",
+    url: Url = None,
+    data: Data = None,
+) -> None:
+    """Take a profile out of the one that it was merged into.
+
+    What nobody wrote since is as it was before, and what came since stays where it is. The profile gets its events,
+    sessions and timers back, and the two are never merged again but by your word. Where the other one was merged on
+    since, un-merge that one first. A server may run meanwhile. Ends with 2 when it was not merged.
+
+    Example: headrace profiles unmerge 5d0b6c1e-77d1-4a06-8f54-9a1f4f0b9f10
+    """
+    done = working(url, data, lambda store: take_apart(store, Locks(MOST_WAITERS), tenant, profile))
+    if isinstance(done, Refused):
+        fail(done.reason)
+        raise typer.Exit(WRONG_USE)
+    say(f"[bold]{plain(done.profile)}[/] is a profile of its own again, apart from {plain(done.survivor)}.")
 
 
 def drawn(doc: Doc, asked: str) -> Tree:
