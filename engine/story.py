@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from headrace.engine.draft import PROFILE_BY
+from headrace.engine.identity.values.decide import WHY
 from headrace.engine.model import Doc, from_iso, make_key
 from headrace.engine.store.looking import Looking
 from headrace.engine.store.protocol import Ask, AskKind, Query
@@ -74,7 +75,7 @@ def identity(event: Doc) -> Doc:
     """Return which profile the event belongs to, how it came to it (`by`), and that in words (`why`).
 
     `by` is one of `PROFILE_BY`, or `workflow`, `cause`, `engine`, or None for an event without a profile. `asked` is an
-    id that the client named and did not get.
+    id that the client named and did not get; `identified` tells what each identifying value meant, without the value.
     """
     by: str | None = event.get("profile_by")
     if event["profile"] is None:
@@ -88,6 +89,8 @@ def identity(event: Doc) -> Doc:
     else:
         why = PROFILE_BY[by]
     told = {"profile": event["profile"], "session": event["session"], "by": by, "why": why}
+    if "identified" in event:
+        told["identified"] = [one | {"why": WHY.get(one["decision"], "")} for one in event["identified"]]
     asked = event.get("profile_asked")
     return told if asked is None else told | {"asked": asked}
 

@@ -63,6 +63,8 @@ def _identity(tree: Tree, identity: Doc) -> None:
         tree.add(f"profile [bold]{plain(identity['profile'])}[/]: {plain(identity['why'])}")
     else:
         tree.add(plain(identity["why"]))
+    for one in identity.get("identified", ()):
+        tree.add(f"{plain(one['kind'])} {plain(one['decision'])}: {plain(one['why'])}")
     if identity["session"] is not None:
         tree.add(f"session {plain(identity['session'])}")
     if "asked" in identity:

@@ -1,8 +1,13 @@
 """Identifying values: whose they become, and when the session goes to somebody else."""
 
+from datetime import timedelta
 from typing import Any
 
-from headrace.engine.model import Caller, EventInput
+import pytest
+
+from headrace.engine.identity.values.kinds import claim_key
+from headrace.engine.model import Caller, EventInput, iso, make_key, new_id, utc_now
+from headrace.engine.store.protocol import Change, Claim
 from tests.conftest import OpenLab
 from tests.identity.people import FILES, counted, files, living, session_of, sign_in, view, who
 from tests.makers import make_request
@@ -152,8 +157,39 @@ async def test_sessions_that_are_not_saved_move_too(open_lab: OpenLab) -> None:
         assert await counted(lab) == (3, 3)
 
 
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_claim_of_somebody_who_died_before_the_commit(open_lab: OpenLab, *, stored: bool) -> None:
+    async with open_lab(FILES) as lab:
+        mine = await view(lab, "s1") if stored else ""
+        key = claim_key("main", "email", "ann@example.com", is_trusted=True)
+        claim = Claim(key, "ghost", {"kind": "email", "at": iso(utc_now() - timedelta(minutes=1))})
+        await lab.store.commit(Change(new_id(), "main", claims=[claim]))
+        ann = await living(lab, who(await sign_in(lab, "s1", email="ann@example.com")))
+        assert ann["identities"] == {"email": ["ann@example.com"]}
+        assert "ghost" in ann["ids"]
+        assert (await living(lab, "ghost"))["id"] == ann["id"]
+        assert not stored or mine in ann["ids"]
+        assert (await living(lab, ann["id"]))["stats"]["counters"]["n"] == 1 + stored
+
+
 async def test_what_no_event_type_identifies_asks_for_nothing(open_lab: OpenLab) -> None:
     async with open_lab({"count": FILES["count"]}) as lab:
         await lab.track(EventInput("sign-in", {"email": "ann@example.com"}))
         assert not (await lab.rows())["claims"]
         assert "identified" not in await lab.one("event")
+
+
+async def test_the_story_tells_what_each_value_meant_and_no_value(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        await sign_in(lab, "s1", email="ann@example.com")
+        caller = Caller(secret="hush")
+        event = EventInput("sign-in", {"email": "bob@example.com", "customer": None}, id="e1")
+        await lab.track(event, source="backend", caller=caller)
+        await lab.settle()
+        told = await lab.engine.story("main", make_key("event", "main", "backend", "e1"))
+        assert told is not None
+        assert told["identity"]["by"] == "new"
+        (said,) = told["identity"]["identified"]
+        assert (said["kind"], said["decision"]) == ("email", "moved")
+        assert "somebody else" in said["why"]
+        assert "bob" not in repr(told["identity"])

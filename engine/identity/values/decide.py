@@ -39,6 +39,21 @@ class Decision(StrEnum):
     """The event has no profile, and none has the value."""
 
 
+WHY: Mapping[str, str] = {
+    Decision.KEPT: "nobody had the value, and it is the profile's own from now on",
+    Decision.NOTED: "nobody had claimed the value; its source is not trusted, so it is only noted",
+    Decision.KNOWN: "the profile has the value",
+    Decision.MERGED: "another profile had the value, and the two became one",
+    Decision.MOVED: "it is somebody else's, or a second person's, so the session went to that one",
+    Decision.ATTACHED: "the event had no profile, and got the one that has the value",
+    Decision.UNTRUSTED: "its source is not trusted, and this would be about somebody who is known",
+    Decision.OUTWEIGHED: "a value that goes first says who it is",
+    Decision.FULL: "the profile has as many values of the kind as it may have",
+    Decision.NOBODY: "the event has no profile, and nobody has the value",
+}
+"""The same in words, for who asks what happened to an event."""
+
+
 class Said(NamedTuple):
     """A value of an event: its kind, whether its source is trusted to say it, whether a value before it was settled."""
 
