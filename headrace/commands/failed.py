@@ -14,13 +14,14 @@ from rich.tree import Tree
 
 from headrace.api.failed import mended
 from headrace.api.logs import set_up_logs
-from headrace.commands.effects import Hours, Tenant, the_one, working
+from headrace.commands.effects import Hours, Tenant, working
 from headrace.commands.store import AsJson, Data, Url
 from headrace.compose import load_settings, make_engine, no_workspace
 from headrace.engine import strict_json
 from headrace.engine.engine import Engine
 from headrace.engine.errors import BusyError, InputError, StoreError
 from headrace.engine.model import Doc, utc_now
+from headrace.engine.replay.past import find_failed
 from headrace.engine.replay.resend import NONE, Refused, resend
 from headrace.engine.steps.failed import FAILED
 from headrace.engine.store.protocol import Query, Store
@@ -34,8 +35,13 @@ def failed() -> None:
     """See which events were refused and why, mend them, and send them again."""
 
 
-Key = Annotated[str, typer.Argument(metavar="ID", help="The id of a failed event, as the list has it.")]
-Keys = Annotated[list[str], typer.Argument(metavar="ID...", help="The ids of failed events.")]
+Key = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The id of a failed event, as the list has it, or that of its event."),
+]
+Keys = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="The ids of failed events, or of their events.")
+]
 Type = Annotated[str | None, typer.Option("--type", help="Only those of this type.")]
 Source = Annotated[str | None, typer.Option(help="Only those from this source.")]
 Every = Annotated[bool, typer.Option("--all", help="Also those that were sent again.")]
@@ -100,7 +106,10 @@ def show(
 
     Example: headrace failed show 0f3c8a54d1b2c6e79a8b4c5d6e7f8091 --raw > event.json
     """
-    found = the_one(url, data, "failed", key, tenant, "failed event")
+    found = working(url, data, lambda store: find_one(store, tenant, key))
+    if found is None:
+        fail(f"There is no failed event {key}.")
+        raise typer.Exit(WRONG_USE)
     if raw or as_json:
         typer.echo(json.dumps(found["raw"] if raw else found, indent=2, ensure_ascii=False))
     else:
@@ -176,13 +185,19 @@ async def send_all(engine: Engine, tenant: str, keys: list[str], changes: object
 
 async def send(engine: Engine, tenant: str, key: str, changes: object) -> Doc | Refused:
     """Send one event again, with what is changed. Raises InputError when that cannot be sent."""
-    raw = None
-    if changes is not None:
-        doc = await engine.store.get("failed", key)
-        if doc is None or doc["tenant"] != tenant:
-            return NONE
-        raw = mended(doc, changes)
-    return await resend(engine.parts, tenant, key, raw)
+    doc = await find_one(engine.store, tenant, key)
+    if doc is None:
+        return NONE
+    return await resend(engine.parts, tenant, doc["id"], None if changes is None else mended(doc, changes))
+
+
+async def find_one(store: Store, tenant: str, key: str) -> Doc | None:
+    """Return the failed event of an id; of an event's id the newest that was not sent again, else the newest."""
+    doc = await store.get("failed", key)
+    if doc is not None:
+        return doc if doc["tenant"] == tenant else None
+    found = await find_failed(store, tenant, key)
+    return next((one for one in found if one.get("status") == FAILED), found[0] if found else None)
 
 
 def told(reason: Doc) -> str:

@@ -30,6 +30,8 @@ def test_they_are_listed_and_shown(call: Call, kept: dict[str, str]) -> None:
         assert part in shown, shown
     assert json.loads(call("failed", "show", kept["o1"], "--json").stdout)["event"] == "o1"
     assert json.loads(call("failed", "show", kept["o1"], "--raw").stdout)["properties"] == {"total": "much"}
+    # By the id of its event too.
+    assert json.loads(call("failed", "show", "o1", "--json").stdout)["id"] == kept["o1"]
     assert call("failed", "show", "nothing").exit_code == 2
     assert call("failed", "show", kept["o1"], "--tenant", "other").exit_code == 2
 
@@ -41,7 +43,7 @@ def test_one_is_mended_and_sent_again(call: Call, shop: Path, kept: dict[str, st
     assert again.output.count("It was refused again.") == 2
     raw = json.loads(call("failed", "show", kept["o1"], "--raw").stdout)
     (tmp_path / "event.json").write_text(json.dumps(raw | {"properties": {"total": 150}}))
-    sent = call("failed", "resend", kept["o1"], "--with", "event.json", "--workspace", shop)
+    sent = call("failed", "resend", "o1", "--with", "event.json", "--workspace", shop)
     assert (sent.exit_code, "1 events taken." in sent.output) == (0, True), sent.output
     left = json.loads(call("failed", "list", "--json").stdout)
     assert [doc["event"] for doc in left] == ["o2"]
