@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from headrace.engine.errors import BusyError
 from headrace.engine.identity import person
 from headrace.engine.identity.follow import MERGING
-from headrace.engine.identity.merge import merge
-from headrace.engine.model import Doc, EventInput, doc_key, make_key, new_id
+from headrace.engine.identity.merge import merge, timer_of
+from headrace.engine.identity.unmerge import Apart, unmerge
+from headrace.engine.model import Caller, Doc, EventInput, doc_key, make_key, new_id
 from headrace.engine.store.protocol import Change, Claim, Committed, Ref, Row, Write
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, sources
@@ -71,6 +73,11 @@ FILES: Files = {
     "join-order": chain("order", ("attach_session", {"id": "{{ event.properties.session }}"})),
 }
 QUIET: dict[str, Any] = {"outbox": False, "timers": False}
+
+
+PLACES = (
+    *("mail", "early", "long", "id", "page", "refused", "unsaved", "once", "raw", "note", "claim", "trace"),
+)
 
 
 def value(place: str) -> str:
@@ -143,34 +150,21 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_nothing_is_left_of_a_person(open_lab: OpenLab) -> None:
     async with open_lab(FILES, **QUIET) as lab:
-        await crowd(lab, 30)
+        await crowd(lab, 20)
         ann = await live(lab, "ann", "s-ann")
-        await crowd(lab, 30)
+        await crowd(lab, 20)
         anna = await live(lab, "anna", "s-anna")
         bob = await live(lab, "bob", "s-bob")
-        await crowd(lab, 30)
+        await crowd(lab, 20)
         gone = await merge(lab.engine.parts, "main", ann, anna, "test")
         # Pages are written anew: of what grows, and what is written again and again.
         await lab.track(
             *[EventInput("view", {"mail": value("ann-second")}) for _ in range(20)], session_id="s-ann"
         )
-        await crowd(lab, 30)
+        await crowd(lab, 20)
         before = {kind: len(rows) for kind, rows in (await lab.rows()).items()}
         for who in ("ann", "anna"):
-            for place in (
-                "mail",
-                "early",
-                "long",
-                "id",
-                "page",
-                "refused",
-                "unsaved",
-                "once",
-                "raw",
-                "note",
-                "claim",
-                "trace",
-            ):
+            for place in PLACES:
                 assert await found(lab, value(f"{who}-{place}")), place
         # By an id that was merged.
         erased = await lab.engine.erase("main", ann if gone == anna else anna)
@@ -209,20 +203,7 @@ async def test_an_export_has_everything(open_lab: OpenLab) -> None:
             assert lines[0]["doc"]["id"] == kept
             text = json.dumps(lines)
             for who in ("ann", "anna"):
-                for place in (
-                    "mail",
-                    "early",
-                    "long",
-                    "id",
-                    "page",
-                    "refused",
-                    "unsaved",
-                    "once",
-                    "raw",
-                    "note",
-                    "claim",
-                    "trace",
-                ):
+                for place in PLACES:
                     assert value(f"{who}-{place}") in text, place
             assert value("bob") not in text
             counts: dict[str, int] = dict.fromkeys(("profile", "merged"), 0) | {
@@ -262,6 +243,34 @@ async def test_two_whose_merge_is_half_done_are_one_person(open_lab: OpenLab) ->
         assert await found(lab, MARK) == []
 
 
+async def test_who_was_taken_apart_stays(open_lab: OpenLab) -> None:
+    async with open_lab(FILES, **QUIET) as lab:
+        ann, anna = await live(lab, "ann", "s-ann"), await live(lab, "anna", "s-anna")
+        parts = lab.engine.parts
+        kept = await merge(parts, "main", ann, anna, "test")
+        loser = anna if kept == ann else ann
+        assert isinstance(await unmerge(parts.store, parts.locks, "main", loser), Apart)
+        await lab.settle()
+        assert await person.ids_of(lab.store, "main", kept) == [kept]
+        await lab.engine.erase("main", loser)
+        mine, theirs = ("ann", "anna") if kept == ann else ("anna", "ann")
+        for place in PLACES:
+            assert await found(lab, value(f"{mine}-{place}")), place
+            assert await found(lab, value(f"{theirs}-{place}")) == [], place
+
+
+async def test_who_is_just_being_taken_apart_is_not_erased_yet(open_lab: OpenLab) -> None:
+    async with open_lab(FILES, **QUIET) as lab:
+        ann, anna = await live(lab, "ann", "s-ann"), await live(lab, "anna", "s-anna")
+        kept = await merge(lab.engine.parts, "main", ann, anna, "test")
+        loser = anna if kept == ann else ann
+        row = timer_of("unmerge", "main", loser, kept, "2026-01-15T12:00:00.000Z")
+        assert await lab.store.commit(Change(new_id(), "main", timers=[row])) == Committed()
+        await lab.settle()
+        with pytest.raises(BusyError, match="taken out"):
+            await lab.engine.erase("main", kept)
+
+
 async def test_a_server_that_was_at_work_writes_nothing_back(open_lab: OpenLab) -> None:
     async with open_lab(FILES, **QUIET) as lab, open_lab(FILES, **QUIET) as other:
         ann = await live(lab, "ann", "s-ann")
@@ -275,3 +284,24 @@ async def test_a_server_that_was_at_work_writes_nothing_back(open_lab: OpenLab) 
             assert answer.profile["id"] != ann
             assert answer.profile["traits"] == {}
         assert await found(lab, value("ann")) == []
+
+
+async def test_nothing_stays_with_who_had_the_session_before(open_lab: OpenLab) -> None:
+    login = {"identify": {"customer": {"path": "event.properties.customer"}}}
+    keyed = sources(backend={"keys": [{"secret": "SHOP_KEY"}]})
+    kept = chain("login", ("update_session", {"properties": {"who": "{{ event.properties.customer }}"}}))
+    files = {"sources.json": keyed, "event_types.json": {"event_types": {"login": login}}, "keep": kept}
+    async with open_lab(files, **QUIET) as lab:
+
+        async def sign_in(customer: str) -> Doc:
+            event = EventInput("login", {"customer": customer})
+            answer = await lab.track(event, source="backend", caller=Caller(secret="hush"), profile=True)
+            assert answer.profile is not None
+            return answer.profile
+
+        bob = await sign_in("bob")
+        ann = await sign_in(value("ann"))
+        assert ann["id"] != bob["id"]
+        assert (await lab.engine.erase("main", ann["id"]))["session"] == 1
+        assert await found(lab, MARK) == []
+        assert [doc["id"] for doc in await lab.all("profile")] == [bob["id"]]

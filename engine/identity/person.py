@@ -1,14 +1,14 @@
 """All that is kept of a person: exported, erased."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from headrace.engine.errors import InputError
+from headrace.engine.errors import BusyError, InputError
 from headrace.engine.identity.follow import MERGED, MERGING, find_living, read_stored
 from headrace.engine.model import Doc
-from headrace.engine.store.protocol import OWNED, OwnedKind, Page, Query, Ref, Stored
+from headrace.engine.store.protocol import OWNED, AmendKind, OwnedKind, Page, Query, Ref, Stored
 
 LATE_SECONDS = 1.0
 """How long after an erasure it is looked again: a server may have been about to write a trace."""
@@ -29,15 +29,19 @@ class Keeps(Protocol):
         """Delete profiles and all that belongs to them."""
         ...
 
+    async def amend(self, kind: AmendKind, key: str, change: Callable[[Doc], Doc | None]) -> Doc | None:
+        """Change one document as it is now."""
+        ...
+
     def owned(self, kind: OwnedKind, tenant: str, profiles: Sequence[str]) -> AsyncIterator[Doc]:
         """Yield what belongs to some profiles."""
         ...
 
 
 async def ids_of(store: Keeps, tenant: str, profile: str) -> list[str]:
-    """Return every id of the person whose profile has an id, the id itself too; it may be nobody's. Raises StoreError.
+    """Return every id of the person whose profile has an id, the id itself too; it may be nobody's.
 
-    Two profiles of which a merge is half done are one person.
+    Two profiles of which a merge is half done are one person. Raises StoreError; BusyError while one is taken apart.
     """
     known: set[str] = set()
     left = [profile]
@@ -67,17 +71,41 @@ async def _read(store: Keeps, tenant: str, profile: str) -> Stored | None:
 
 async def _merging(store: Keeps, tenant: str, survivor: str) -> list[str]:
     """Return the profiles that are being merged into one: only the timers that finish it say so."""
-    query: Query | None = Query("timer", tenant, profile=survivor, status="pending")
-    losers: list[str] = []
-    while query is not None:
+    merging = []
+    async for timer in _timers(store, Query("timer", tenant, profile=survivor, status="pending")):
+        loser = timer["loser"]
+        found = await _read(store, tenant, loser)
+        if found is not None and timer["kind"] == "unmerge" and found.doc.get(MERGED) == survivor:
+            raise BusyError(f"{loser} is just being taken out of {survivor}: a server does it within seconds")
+        if found is not None and found.doc.get(MERGING) == survivor:
+            merging.append(loser)
+    return merging
+
+
+async def _timers(store: Keeps, query: Query) -> AsyncIterator[Doc]:
+    """Yield the timers of merges and of their undoing."""
+    while True:
         page = await store.find(query)
-        losers += [doc["loser"] for doc in page.items if doc.get("kind") == "merge"]
-        query = None if page.cursor is None else replace(query, cursor=page.cursor)
-    return [
-        loser
-        for loser in losers
-        if (found := await _read(store, tenant, loser)) and found.doc.get(MERGING) == survivor
-    ]
+        for doc in page.items:
+            if doc.get("kind") in ("merge", "unmerge"):
+                yield doc
+        if page.cursor is None:
+            return
+        query = replace(query, cursor=page.cursor)
+
+
+async def _forget_apart(store: Keeps, tenant: str, ids: Sequence[str]) -> None:
+    """Take what they waited for out of the timers of those that they were taken apart from."""
+    for one in ids:
+        found = await _read(store, tenant, one)
+        for other in found.doc.get("apart", ()) if found is not None else ():
+            async for timer in _timers(store, Query("timer", tenant, profile=other)):
+                if timer["loser"] in ids and "waits" in timer:
+                    await store.amend("timer", timer["id"], _without_waits)
+
+
+def _without_waits(timer: Doc) -> Doc:
+    return timer | {"waits": []}
 
 
 async def export(store: Keeps, tenant: str, profile: str) -> AsyncIterator[Doc]:
@@ -106,6 +134,7 @@ async def erase(store: Keeps, tenant: str, profile: str) -> dict[str, int]:
     erase again.
     """
     ids = await ids_of(store, tenant, profile)
+    await _forget_apart(store, tenant, ids)
     gone = await store.erase(tenant, ids)
     if any(gone.values()):
         await asyncio.sleep(LATE_SECONDS)
