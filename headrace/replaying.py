@@ -199,7 +199,7 @@ async def _apply(parts: Any, workspace: Workspace, workflows: list[Workflow], ev
 
 def chosen_workflows(asked: Asked, scratch: Scratch) -> list[Workflow]:
     """Return the workflows that were named. Raises ValueError when there are none, or too many, for the events."""
-    refused = any(REFUSED in event for event in scratch.oldest_first())
+    refused = asked.wanted.query.kind == "failed" or any(REFUSED in event for event in scratch.oldest_first())
     if refused and asked.workflows:
         raise ValueError("A failed event was never processed: it goes through all workflows, so name none.")
     if not refused and not asked.workflows:

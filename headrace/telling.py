@@ -55,7 +55,16 @@ def _event(root: Tree, story: Doc) -> None:
     if story["replay_of"] is not None:
         root.add(f"a replay of the event with the key [bold]{story['replay_of']}[/]")
     if event["properties"]:
-        root.add(f"properties {_value(event['properties'])}")
+        root.add(
+            f"properties {_value(event['properties'])}" + (" [dim]reshaped[/]" if "reshaped" in event else "")
+        )
+    for name in ("version", "tags"):
+        if name in event:
+            root.add(f"{name} {_value(event[name])}")
+    of_runs = {run.get("error") for run in story["runs"]}
+    for error in event["errors"]:
+        if error not in of_runs:
+            root.add(f"[red]{plain(error)}[/]")
 
 
 def _identity(tree: Tree, identity: Doc) -> None:
@@ -129,6 +138,8 @@ def _caused(tree: Tree, events: list[Doc]) -> None:
 def _refused(tree: Tree, refused: list[Doc]) -> None:
     for one in refused:
         branch = tree.add(f"[red]{plain(one['code'])}[/] {plain(one['type'])} {plain(one['received'])}")
+        if "resent" in one:
+            branch.add(f"[green]sent again {plain(one['resent']['at'])}[/]")
         for reason in one["reasons"]:
             branch.add(plain(f"{reason['pointer']}: {reason['message']}".removeprefix(": ")))
 

@@ -11,6 +11,8 @@ from headrace.engine.errors import HeadraceError
 from headrace.engine.files.event_type import EventType, EventTypeFile
 from headrace.engine.model import EventInput
 from headrace.engine.passage import Passage
+from headrace.engine.replay.apply import apply_workflow
+from headrace.engine.replay.dry import past_job
 from headrace.engine.steps.mapping import map_fields, reshape
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, count, make_passage
@@ -347,3 +349,42 @@ def test_no_mapping_is_a_fault_and_undo_leaves_nothing(made: Any, properties: An
     assert changed <= passage.draft.touched
     passage.undo()
     assert repr((passage.draft.profile, passage.draft.session)) == repr(before)
+
+
+# What the workspace hands on
+
+
+async def test_strategies_for_merging_are_handed_on_by_canonical_paths(open_lab: OpenLab) -> None:
+    rules = {"profile.traits['age']": "largest", "profile.interests": "sum"}
+    async with open_lab({"event_types.json": {"merge": rules, "event_types": {}}}) as lab:
+        assert lab.engine.workspace.merge_rules == {
+            "profile.traits.age": "largest",
+            "profile.interests": "sum",
+        }
+    async with open_lab() as lab:
+        assert lab.engine.workspace.merge_rules == {}
+
+
+# Replays
+
+
+async def test_a_reshaped_event_is_replayed_as_it_was_kept(open_lab: OpenLab) -> None:
+    entry = {
+        "schema": {"required": ["sum"]},
+        "condition": "not profile.stats.counters.mapped",
+        "reshape": {"total": "{{ event.properties.sum }}", "sum": None},
+        "map": {"profile.stats.counters.mapped": {"increment": 1}},
+    }
+    files = {"event_types.json": {"event_types": {"x": entry}}, "w": chain("x", count())}
+    async with open_lab(files) as lab:
+        await lab.track(EventInput("x", {"sum": 3}, id="e1", version="2"))
+        event = await lab.one("event")
+        workspace, (workflow,) = lab.engine.workspace, lab.engine.workspace.workflows
+        applied = await apply_workflow(lab.engine.parts, workspace, workflow, event)
+        assert (applied.outcome, applied.why) == ("applied", "")
+        # The workflow ran again, and nothing was mapped again.
+        assert (await lab.counter(), await lab.counter("mapped")) == (2, 1)
+        source = workspace.sources["shop"]
+        job = past_job(source, event, workspace)
+        assert (job.incoming[0].input.properties, job.incoming[0].input.version) == ({"total": 3}, "2")
+        assert job.is_reshaped

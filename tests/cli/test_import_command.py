@@ -138,3 +138,18 @@ def test_ended_in_the_middle_it_goes_on_and_nothing_counts_twice(
     assert 0 < stored()["events"] < 6000
     assert bring(call).exit_code == 0
     assert stored() == {"events": 6000, "orders": 6000}
+
+
+def test_a_line_may_name_a_version(call: Call, shop: Path, tmp_path: Path) -> None:
+    types = json.loads((shop / "event_types.json").read_text())
+    types["event_types"]["purchase-order"]["versions"] = {"2": {}}
+    (shop / "event_types.json").write_text(json.dumps(types))
+    lines: list[dict[str, Any]] = [
+        {"type": "purchase-order", "id": f"o{version}", "version": version, "properties": {}}
+        for version in ("2", "3")
+    ]
+    (tmp_path / "orders.ndjson").write_text("\n".join(map(json.dumps, lines)))
+    result = call("events", "import", "orders.ndjson", "--workspace", shop, "--source", "shop")
+    assert "1 accepted" in result.output
+    (failed,) = json.loads(call("failed", "list", "--json").stdout)
+    assert (failed["event"], failed["code"], failed["raw"]["version"]) == ("o3", "version", "3")
