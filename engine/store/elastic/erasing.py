@@ -130,7 +130,10 @@ async def owned(
 ) -> AsyncIterator[Doc]:
     """Yield what belongs to some profiles. Raises StoreError."""
     theirs = Belonging(tenant, profiles)
-    await theirs.look(cluster)
+    if kind in ("event", "failed"):
+        await theirs.look(cluster)
+    else:
+        await refresh(cluster, _where(cluster.place, kind))
     for query in theirs.queries():
         if query.kind == kind:
             async for hit in scan(cluster, _where(cluster.place, kind), query.body):

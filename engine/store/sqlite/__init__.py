@@ -179,7 +179,7 @@ class SqliteStore:
 
     async def owned(self, kind: OwnedKind, tenant: str, profiles: Sequence[str]) -> AsyncIterator[Doc]:
         """Yield what belongs to some profiles, as `erase` deletes it."""
-        values = await self._ask(belonging, tenant, profiles)
+        values = await self._ask(belonging, tenant, profiles, kind)
         for part in PARTS[kind]:
             docs, after = await self._ask(owned_page, part, values, 0)
             while docs:

@@ -45,13 +45,16 @@ PARTS: dict[OwnedKind, tuple[Part, ...]] = {
 """Where the documents of each kind are that belong to some profiles."""
 
 
-def belonging(connection: sqlite3.Connection, tenant: str, profiles: Sequence[str]) -> dict[str, Any]:
-    """Return the values by which the rows of some profiles are found."""
+def belonging(
+    connection: sqlite3.Connection, tenant: str, profiles: Sequence[str], kind: OwnedKind | None = None
+) -> dict[str, Any]:
+    """Return the values by which the rows of some profiles are found, of all kinds or of one."""
     values: dict[str, Any] = {"tenant": tenant, "ids": _encode(sorted(set(profiles))).decode()}
     rows = connection.execute(f"SELECT doc FROM sessions WHERE {_MINE}", values).fetchall()  # noqa: S608
     sessions = {str(decode_doc(data).get("id")) for (data,) in rows}
     values["sessions"] = _encode(sorted(sessions)).decode()
-    values["failed"] = _encode(list(_failed(connection, tenant, set(profiles), sessions))).decode()
+    numbers = _failed(connection, tenant, set(profiles), sessions) if kind in (None, "failed") else ()
+    values["failed"] = _encode(list(numbers)).decode()
     return values
 
 
