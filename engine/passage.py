@@ -13,7 +13,15 @@ from headrace.engine.calls.http import Http
 from headrace.engine.draft import Draft, without_own
 from headrace.engine.errors import NodeError
 from headrace.engine.held import Wait
-from headrace.engine.identity.values.decide import BY_CLAIMED, CLAIMED, TRUSTED, Decision, Said, is_apart
+from headrace.engine.identity.values.decide import (
+    BY_CLAIMED,
+    CLAIMED,
+    TRUSTED,
+    Decision,
+    Said,
+    is_apart,
+    terms_of,
+)
 from headrace.engine.identity.values.kinds import kind_of
 from headrace.engine.identity.values.weigh import Ground, Owner, claim_of, find_owners, weigh, with_value
 from headrace.engine.language.scope import Scope
@@ -89,6 +97,7 @@ class Detour(StartAgain):
 
     `decision` None waits for the profile that a claim names, its `owner`. `name` is of the kind of the value, or of the
     node that asked. `other` None is a profile that is still to be made; with `is_new` the event's is not stored yet.
+    `terms` are looked at again when it comes to a merge.
     """
 
     def __init__(self, key: str, name: str, decision: Decision | None, profile: Doc | None) -> None:
@@ -100,6 +109,7 @@ class Detour(StartAgain):
         self.other: str | None = None
         self.by = name
         self.is_new = False
+        self.terms: Doc | None = None
         self.asked: Said | None = None
         self.owner: Owner | None = None
 
@@ -321,6 +331,7 @@ class Passage:
             again = Detour(self.key, asked.kind.name, decision, profile)
             again.other = None if owner is None else owner.id
             again.is_new = self.draft.profile_is_new
+            again.terms = terms_of(asked, ground.kinds)
             again.by = asked.kind.name if asked.is_trusted else BY_CLAIMED + asked.kind.name
             raise again
         elif decision in (Decision.KEPT, Decision.NOTED, Decision.KNOWN):

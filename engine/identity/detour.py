@@ -7,7 +7,7 @@ from headrace.engine.crash import crash_point
 from headrace.engine.draft import PAST
 from headrace.engine.errors import BusyError
 from headrace.engine.identity.follow import MERGED, MERGING, find_living, follow
-from headrace.engine.identity.merge import merge
+from headrace.engine.identity.merge import Merging, merge
 from headrace.engine.identity.values.decide import BY_CLAIMED, CLAIMED, TRUSTED, Decision
 from headrace.engine.identity.values.weigh import with_value
 from headrace.engine.locks import Held
@@ -65,10 +65,11 @@ async def _is_merged(parts: Parts, job: Job, again: Detour) -> bool:
     elif again.is_new and not await _make_named(parts, job, again.profile):
         job.identified = again.other
         return False
-    survivor = await merge(parts, job.tenant, again.profile, again.other, again.by)
+    survivor = await merge(parts, job.tenant, again.profile, again.other, again.by, again.terms)
     if again.is_new:
         job.identified = survivor
-    return True
+    # One of them may have changed meanwhile, so that they stayed two.
+    return await follow(parts.store, job.tenant, again.other) == survivor
 
 
 async def _make_named(parts: Parts, job: Job, profile: str) -> bool:
@@ -117,8 +118,11 @@ async def _move(parts: Parts, job: Job, again: Detour, target: str) -> None:
         job.identified = target
         return
     key = doc_key("session", job.tenant, session_id)
-    for _ in range(ATTEMPTS):
+    merging = Merging(parts.store, parts.locks, job.ends)
+    for attempt in range(ATTEMPTS):
         job.check_deadline()
+        # Others of the profile, and merges of it, come to their turn.
+        await asyncio.sleep(0.001 * min(attempt, 50))
         held = Held(parts.locks, job.ends)
         try:
             await held.take(key)
@@ -126,7 +130,8 @@ async def _move(parts: Parts, job: Job, again: Detour, target: str) -> None:
             if session is None or session.doc.get(UNBEGUN) or session.doc["profile"] is None:
                 job.identified = target
                 return
-            owner = await follow(parts.store, job.tenant, session.doc["profile"])
+            living = await merging.settled(job.tenant, session.doc["profile"])
+            owner = session.doc["profile"] if living is None else living["id"]
             if owner != again.profile:
                 # It went elsewhere meanwhile: the event starts again, and looks.
                 return

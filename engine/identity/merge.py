@@ -19,6 +19,7 @@ from headrace.engine.identity.follow import (
     is_merged,
     read_stored,
 )
+from headrace.engine.identity.values.decide import holds
 from headrace.engine.locks import Held, Locks
 from headrace.engine.model import Doc, doc_key, iso, iso_now, make_key, new_id
 from headrace.engine.parts import Parts
@@ -37,15 +38,17 @@ ATTEMPTS = 200
 """How often a merge is tried whose profiles are written all the time."""
 
 
-async def merge(parts: Parts, tenant: str, one: str, other: str, by: str) -> str:
+async def merge(parts: Parts, tenant: str, one: str, other: str, by: str, terms: Doc | None = None) -> str:
     """Make one profile of two, and return its id; `by` says whose wish it is.
 
     It is done when this returns, but that events and sessions are still re-owned by a timer; until then both ids find
     them. Ids of profiles that were merged before stand for those that they live on in. One that is gone is nobody:
-    then the other's id comes back. Raises StoreError, BusyError: what was begun is finished by who comes next.
+    then the other's id comes back. Two for which `terms` (`decide.terms_of`) do not hold, when it comes to it, stay as
+    they are, and the id of the first comes back. Raises StoreError, BusyError: what was begun is finished by who comes
+    next.
     """
     rules = parts.live.current.merge_rules
-    made = await Merging(parts.store, parts.locks).merge(tenant, one, other, by, rules)
+    made = await Merging(parts.store, parts.locks).merge(tenant, one, other, by, rules, terms)
     parts.wakes.timers.set()
     return made
 
@@ -148,7 +151,9 @@ class Merging:
         self._locks = locks
         self._ends = ends
 
-    async def merge(self, tenant: str, one: str, other: str, by: str, rules: Declared) -> str:
+    async def merge(
+        self, tenant: str, one: str, other: str, by: str, rules: Declared, terms: Doc | None = None
+    ) -> str:
         """Make one profile of two by declared strategies, and return its id."""
         for _ in range(ATTEMPTS):
             mine, theirs = await self.settled(tenant, one), await self.settled(tenant, other)
@@ -156,8 +161,10 @@ class Merging:
                 return one if mine is None and theirs is None else str((mine or theirs or {})["id"])
             if mine["id"] == theirs["id"]:
                 return str(mine["id"])
+            if terms is not None and not holds(terms, mine, theirs):
+                return str(mine["id"])
             survivor, loser = (mine, theirs) if survives(mine, theirs) else (theirs, mine)
-            said = {"at": iso_now(), "by": by, "rules": dict(rules)}
+            said = {"at": iso_now(), "by": by, "rules": dict(rules), "terms": terms}
             if await self._freeze(tenant, loser["id"], survivor["id"], said):
                 crash_point("merge.frozen")
         raise BusyError("the profiles are written all the time")
@@ -174,7 +181,7 @@ class Merging:
         return None
 
     async def finish(self, tenant: str, loser: str) -> None:
-        """Fold and point a profile that is frozen, from wherever it was left; if its survivor is gone, thaw it."""
+        """Fold and point a frozen profile, from wherever it was left; thaw it if its survivor is gone, or changed."""
         for _ in range(ATTEMPTS):
             stored = await read_stored(self.store, tenant, loser)
             if stored is None or MERGING not in stored.doc:
@@ -199,6 +206,8 @@ class Merging:
                 into = found.doc[MERGED]
             elif MERGING in found.doc:
                 await self.finish(tenant, into)
+            elif not _may(loser, found.doc):
+                return None
             else:
                 return into if await self._fold(tenant, into, loser) else ""
         return None
@@ -208,7 +217,7 @@ class Merging:
         said = loser[SAID]
 
         def folded(doc: Doc) -> Doc | None:
-            if is_merged(doc):
+            if is_merged(doc) or not _may(loser, doc):
                 return None
             return fold(doc, whole, compiled_rules(said["rules"]), said["at"], said["by"])
 
@@ -242,6 +251,12 @@ class Merging:
             return isinstance(committed, Committed)
         finally:
             held.release()
+
+
+def _may(loser: Doc, survivor: Doc) -> bool:
+    """Say whether a frozen profile may still be folded into another one, which may have changed meanwhile."""
+    terms = loser[SAID].get("terms")
+    return terms is None or holds(terms, survivor, loser)
 
 
 def _thawed(doc: Doc) -> Doc | None:

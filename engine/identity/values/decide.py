@@ -134,6 +134,25 @@ def is_apart(mine: Doc, other: Doc) -> bool:
     return _meet(mine.get("apart", ()), other["ids"]) or _meet(other.get("apart", ()), mine["ids"])
 
 
+def terms_of(said: Said, kinds: Mapping[str, Kind]) -> Doc:
+    """Return on what terms two profiles are merged for a value, as data: they are looked at again as it is done."""
+    return {
+        "trusted": said.is_trusted,
+        "most_profiles": said.kind.most_profiles,
+        "limits": {kind.name: kind.per_profile for kind in kinds.values()},
+    }
+
+
+def holds(terms: Doc, one: Doc, other: Doc) -> bool:
+    """Say whether two profiles may become one on these terms: either may have changed since it was decided."""
+    kinds = {name: Kind(name, limit) for name, limit in terms["limits"].items()}
+    if not may_be_one(Kind("", most_profiles=terms["most_profiles"]), one, other, kinds):
+        return False
+    if terms["trusted"]:
+        return not is_doubtful(one) and not is_doubtful(other)
+    return not is_identified(one) and not is_identified(other) and _fit(CLAIMED, one, other, kinds)
+
+
 def _meet(some: Iterable[str], others: Iterable[str]) -> bool:
     return not set(some).isdisjoint(others)
 
