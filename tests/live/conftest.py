@@ -1,5 +1,6 @@
 """Fixtures that start servers and end every one of them."""
 
+import json
 import os
 import socket
 import subprocess
@@ -48,6 +49,15 @@ CURIOUS: Doc = {
         },
     },
 }
+
+DECLARED: Doc = {
+    "event_types": {
+        "numbered": {"schema": {"properties": {"n": {"type": "number"}}, "required": ["n"]}},
+        **{name: {} for name in ("outgoing", "page-view")},
+    },
+    "segments": {"viewers": {"when": "profile.stats.views >= 1"}},
+}
+"""A type of event that can be refused, and a segment that is computed."""
 
 
 @pytest.fixture
@@ -116,6 +126,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory, shared_place: Place) -> Ite
     """Start one server on each store for all tests that a sound server survives."""
     path = tmp_path_factory.mktemp("shared")
     workspace = write_workspace(path / "workspace", curious=CURIOUS, outgoing=OUTGOING)
+    for name, declared in DECLARED.items():
+        (workspace / f"{name}.json").write_text(json.dumps({name: declared}))
     data = shared_place.data if isinstance(shared_place, EmbeddedPlace) else path / "data"
     server = Server(workspace, data, place=shared_place, HEADRACE_BODY_TIMEOUT_SECONDS="1")
     try:
