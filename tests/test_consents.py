@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from headrace.engine.files.lint import lint
-from headrace.engine.model import Doc, EventInput, make_key, new_id
+from headrace.engine.model import Caller, Doc, EventInput, make_key, new_id
 from headrace.engine.store.protocol import Change, Committed, Ref, Write
 from headrace.engine.timers.kinds import KINDS
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, catalog, chain, count, sources, write_workspace
 
+MINUTE = timedelta(minutes=1)
 BEGAN = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
 SEE: Files = {"segments.json": {"segments": {"vip": {}}}}
 
@@ -207,3 +208,59 @@ def test_names_of_consents_are_checked(tmp_path: Path, names: Any) -> None:
     files = consenting()
     files["sources.json"]["sources"]["shop"]["consents"] = names
     assert problems(tmp_path, files)[0][0] in ("M03", "M04")
+
+
+# What event types, segments and goals do
+
+
+TYPES: Doc = {
+    "event_types": {
+        "agree": {"identify": {"customer": {"path": "event.properties.who"}}},
+        "view": {"map": {"profile.traits.page": "{{ event.properties.page }}"}, "tags": ["seen"]},
+    }
+}
+
+
+async def test_without_consents_nothing_is_mapped_counted_or_achieved(open_lab: OpenLab) -> None:
+    often = {"when": "events('view', within='9d').count >= 2"}
+    files = consenting(
+        **{
+            "event_types.json": TYPES,
+            "segments.json": {"segments": {"often": often, "anybody": {"when": "profile.stats.visits >= 0"}}},
+            "goals.json": {"goals": {"seen": {"event": ["view"]}}},
+        }
+    )
+    async with open_lab(files) as lab:
+        views = [EventInput("view", {"page": page}) for page in "ab"]
+        await lab.track(*views, received=BEGAN)
+        profile = await lab.one("profile")
+        assert (profile["traits"], profile["segments"], profile.get("goals")) == ({}, [], None)
+        assert [event["consent"] for event in await lab.all("event")] == [False, False]
+        # What came before is not counted later either.
+        await lab.track(agree(), EventInput("view", {"page": "c"}), received=BEGAN + MINUTE)
+        profile = await lab.one("profile")
+        assert (profile["traits"], profile["segments"]) == ({"page": "c"}, ["anybody"])
+        assert profile["goals"]["seen"]["count"] == 1
+        await lab.settle()
+        await lab.track("view", received=BEGAN + 2 * MINUTE)
+        assert sorted((await lab.one("profile"))["segments"]) == ["anybody", "often"]
+
+
+async def test_whose_it_is_is_known_before_what_they_agreed_to(open_lab: OpenLab) -> None:
+    entries: Any = {"keys": [{"secret": "SHOP_KEY"}], "consents": ["analytics", "ads"]}
+    files = consenting(**{"event_types.json": TYPES, "sources.json": sources(shop=entries)})
+    async with open_lab(files) as lab:
+
+        async def said(who: str, *, yes: bool) -> Any:
+            event = EventInput("agree", {"who": who, "yes": yes})
+            return await lab.track(event, caller=Caller(secret="hush"), profile=True)
+
+        ann = await said("ann", yes=True)
+        # On the same device; what Bob says is not Ann's word.
+        bob = await said("bob", yes=False)
+        assert (ann.response, bob.response) == ({"n": 1}, {})
+        assert ann.profile is not None
+        assert bob.profile is not None
+        assert ann.profile["id"] != bob.profile["id"]
+        given = {doc["id"]: doc["consents"]["ads"]["given"] for doc in await lab.all("profile")}
+        assert given == {ann.profile["id"]: True, bob.profile["id"]: False}
