@@ -1,12 +1,13 @@
 """What should be kept of requests that were sent, and whether it is."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from headrace.engine.engine import Engine
 from headrace.engine.model import Doc, EventInput, TrackRequest
 from headrace.engine.store.protocol import Kept
 from tests.makers import chain, count, make_request
@@ -93,6 +94,30 @@ class Sent:
 
 
 @dataclass
+class Join:
+    """Two profiles to be merged, or one (`other` None) to be taken out of the one that it was merged into."""
+
+    tenant: str
+    profile: str
+    other: str | None
+    acknowledged: bool = False
+    refused: str = ""
+    answer: Any = None
+
+    @property
+    def merged(self) -> str | None:
+        """The profile that was merged into the other one, if one was."""
+        if not isinstance(self.answer, str):
+            return None
+        return self.other if self.answer == self.profile else self.profile
+
+    def work(self, engine: Engine) -> Coroutine[Any, Any, Any]:
+        if self.other is None:
+            return engine.unmerge(self.tenant, self.profile)
+        return engine.merge(self.tenant, self.profile, self.other, "test")
+
+
+@dataclass
 class Docs:
     """All that is kept of one tenant."""
 
@@ -113,6 +138,21 @@ class Docs:
 
     def all(self, kind: str) -> list[Doc]:
         return self.of.get(kind, [])
+
+    def living(self) -> list[Doc]:
+        """Return the profiles that were not merged into another one."""
+        return [profile for profile in self.all("profile") if not profile.get("hidden")]
+
+    def leads(self) -> dict[str | None, str | None]:
+        """Return for each id of a profile which one it means."""
+        into = {profile["id"]: profile.get("merged_into") for profile in self.all("profile")}
+        leads: dict[str | None, str | None] = {None: None}
+        for profile in into:
+            end = profile
+            while into[end] is not None:
+                end = into[end]
+            leads[profile] = end
+        return leads
 
 
 def is_own(event: Doc) -> bool:
@@ -169,10 +209,13 @@ def _check_reused(one: Sent, docs: Docs) -> None:
 
 
 def _check_counters(docs: Docs) -> None:
-    events = docs.all("event")
-    for profile in docs.all("profile"):
+    events, leads = docs.all("event"), docs.leads()
+    for profile in docs.living():
+        assert "merging_into" not in profile, f"half merged: {profile}"
+        assert {leads[id] for id in profile["ids"]} == {profile["id"]}, f"ids that lead elsewhere: {profile}"
         mine = [event for event in events if event["profile"] == profile["id"]]
-        marks = sum(mark["profile"] == profile["id"] for mark in docs.marks)
+        # Of a merged profile marks stay where they are.
+        marks = sum(leads[mark["profile"]] == profile["id"] for mark in docs.marks)
         stats = profile["stats"]
         assert stats["counters"].get("n", 0) == len(mine) + marks, f"events of {profile['id']}: {stats}"
         assert stats["views"] == sum(event["type"] == "page-view" for event in mine), f"views: {stats}"
@@ -183,18 +226,24 @@ def _check_counters(docs: Docs) -> None:
         assert session["stats"]["events"] == number, f"{number} events of {session}"
         assert session["properties"].get("n", 0) == number, f"{number} events of {session}"
     calls = sum(event["type"] == "call" and is_own(event) for event in events)
-    assert len(docs.all("effect")) == len(docs.all("timer")) == calls, "effects and timers"
+    timers = [timer for timer in docs.all("timer") if timer["kind"] == "run"]
+    assert len(docs.all("effect")) == len(timers) == calls, "effects and timers"
 
 
 def _check_owners(docs: Docs, *, finished: bool) -> None:
     profiles = {profile["id"] for profile in docs.all("profile")}
+    living = {profile["id"]: profile for profile in docs.living()}
     sessions = {session["id"]: session["profile"] for session in docs.all("session")}
     assert len(sessions) == len(docs.all("session")), "a session is there twice"
-    assert set(sessions.values()) - {None} <= profiles, "a session names a profile that is not there"
+    assert set(sessions.values()) - {None} <= set(living), "a session names a profile that is not there"
     for event in docs.all("event"):
-        assert event["profile"] is None or event["profile"] in profiles, f"an orphan: {event}"
+        assert event["profile"] is None or event["profile"] in living, f"an orphan: {event}"
         assert event["session"] is None or event["session"] in sessions, f"without its session: {event}"
         if event["type"] in PLAIN and event["session"] and event["profile"]:
-            assert event["profile"] == sessions[event["session"]], f"not its session's profile: {event}"
+            owner = living[event["profile"]]
+            # What came while two were one stays with the one that lived on.
+            stayed = "apart" in owner or "apart" in living[sessions[event["session"]]]
+            is_owners = owner["id"] == sessions[event["session"]]
+            assert is_owners or stayed, f"not its session's profile: {event}"
     if finished:
         assert set(docs.claims) <= profiles, "a claim leads nowhere"

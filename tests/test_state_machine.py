@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from datetime import timedelta
@@ -26,10 +26,13 @@ from hypothesis.stateful import (
 )
 
 from headrace.engine import crash
-from headrace.engine.crash import REQUEST_POINTS, set_crash_point
+from headrace.engine.crash import MERGE_POINTS, REQUEST_POINTS, set_crash_point
 from headrace.engine.engine import Engine
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.files.watch import LiveWorkspace
+from headrace.engine.identity.merge import MERGE, UNMERGE
+from headrace.engine.identity.unmerge import Apart
+from headrace.engine.model import utc_now
 from headrace.engine.settings import Settings
 from headrace.engine.store.elastic import ElasticStore
 from headrace.engine.store.elastic.bulk import Bulk
@@ -39,11 +42,12 @@ from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.setup import Setup
 from headrace.engine.store.elastic.sweep import RECORDS, Sweeper
 from headrace.engine.store.open import open_store
-from headrace.engine.store.protocol import MOVED
+from headrace.engine.store.protocol import MOVED, Leased, Query
 from headrace.engine.store.sqlite import SqliteStore
 from headrace.engine.store.upkeep import open_moving
+from headrace.engine.timers.kinds import KINDS
 from tests.makers import catalog, write_workspace
-from tests.model_of_tracking import ATTACHING, FILES, PLAIN, TENANTS, Body, Docs, Made, Sent, check
+from tests.model_of_tracking import ATTACHING, FILES, PLAIN, TENANTS, Body, Docs, Join, Made, Sent, check
 
 T = TypeVar("T")
 
@@ -123,6 +127,7 @@ class World:
         self.numbers = count()
         self.processes: dict[str, Process] = {}
         self.crashes = 0
+        self.merges = self.apart = 0
         self.abandoned: list[Process] = []
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -156,14 +161,21 @@ class World:
             self.runner.get_loop().call_soon_threadsafe(process.dead.set)
         raise Crashed
 
-    async def send(self, source: str, *sent: tuple[str, Sent]) -> None:
-        """Send requests to processes, all at the same time, and note which were acknowledged."""
-        tasks: dict[asyncio.Task[Any], tuple[Process, Sent]] = {}
-        for name, one in sent:
+    async def send(
+        self, source: str, *sent: tuple[str, Sent], joins: Sequence[tuple[str, Join]] = ()
+    ) -> None:
+        """Send requests to processes, and merge and un-merge profiles, all at the same time; note what was done."""
+        tasks: dict[asyncio.Task[Any], tuple[Process, Sent | Join]] = {}
+        both: list[tuple[str, Sent | Join]] = [*sent, *joins]
+        for name, one in both:
             process = await self.process(name)
             context = copy_context()
             context.run(current.set, process)
-            work = process.engine.track(one.request(source))
+            work = (
+                one.work(process.engine)
+                if isinstance(one, Join)
+                else process.engine.track(one.request(source))
+            )
             tasks[asyncio.get_running_loop().create_task(work, context=context)] = process, one
         dying = {asyncio.ensure_future(process.dead.wait()) for process in {p for p, _ in tasks.values()}}
         left = set(tasks)
@@ -198,21 +210,40 @@ class World:
         for one in (written, dies):
             one.cancel()
 
-    @staticmethod
-    def _note(task: asyncio.Task[Any], one: Sent) -> None:
+    def _note(self, task: asyncio.Task[Any], one: Sent | Join) -> None:
         try:
             answer = task.result()
         except (Crashed, asyncio.CancelledError, StoreError, BusyError) as error:
             one.refused = repr(error)
             return
         one.acknowledged = True
+        if isinstance(one, Join):
+            one.answer = answer
+            self.merges += one.merged is not None and one.profile != one.other
+            self.apart += isinstance(answer, Apart)
+            return
         one.answered_profile = answer.profile["id"] if answer.profile else None
 
-    async def sweep(self) -> None:
-        """Finish what was left half done, as the sweeper of a process does, and look that nothing waits."""
+    async def sweep(self, tenant: str | None = None) -> None:
+        """Finish what was left half done, merges too, as the workers of a process do, and look that nothing waits."""
+        await self._sweep()
+        if tenant is not None:
+            await self._finish_merges(tenant)
+            await self._sweep()
+
+    async def _finish_merges(self, tenant: str) -> None:
+        process = await self.process(NAMES[0])
+        timers = (await process.store.find(Query("timer", tenant, status="pending", limit=1000))).items
+        for doc in timers:
+            if doc["kind"] in (MERGE, UNMERGE):
+                done = await KINDS[doc["kind"]](process.engine.parts, Leased(doc["id"], doc, ""), utc_now())
+                await process.store.amend("timer", doc["id"], lambda _, done=done: done)
+
+    async def _sweep(self) -> None:
         process = await self.process(NAMES[0])
         if not isinstance(process.store, ElasticStore):
             return
+        await process.store._backlog.flush()
         cluster = process.store._cluster
         await refresh(cluster, f"{cluster.place.prefix}-*")
         bulk = Bulk(cluster)
@@ -327,6 +358,9 @@ def bodies(draw: st.DrawFn) -> Body:
 
 
 PROCESS = st.sampled_from(NAMES)
+Pair = tuple[int, int | None]
+PAIR = st.tuples(st.integers(0, 9), st.one_of(st.none(), st.integers(0, 9), st.integers(0, 9)))
+"""Two profiles by number, the second None to take the first one out."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -340,6 +374,21 @@ class Machine(RuleBasedStateMachine):
         assert number < TENANTS, "more examples than tenants"
         self.source, self.tenant = f"s{number}", f"t{number}"
         self.sent: list[Sent] = []
+        self.joined: list[Join] = []
+
+    def joins(self, *drawn: tuple[str, Pair]) -> list[tuple[str, Join]]:
+        """Return what is to be merged, or taken apart, of the profiles that somebody was told of."""
+        told = dict.fromkeys(one.answered_profile for one in self.sent)
+        ids = [profile for profile in told if profile is not None]
+        merged = [one.merged for one in self.joined if one.merged is not None] or ids
+        made = []
+        for name, (first, second) in drawn if ids else ():
+            if second is None:
+                made.append((name, Join(self.tenant, merged[-first % len(merged)], None)))
+            else:
+                made.append((name, Join(self.tenant, ids[first % len(ids)], ids[second % len(ids)])))
+        self.joined += [one for _, one in made]
+        return made
 
     def make(self, body: Body) -> Sent:
         self.sent.append(Sent(next(self.world.numbers), body))
@@ -387,13 +436,35 @@ class Machine(RuleBasedStateMachine):
         finally:
             set_crash_point("")
 
+    @rule(
+        several=st.lists(st.tuples(PROCESS, bodies()), max_size=2),
+        drawn=st.lists(st.tuples(PROCESS, PAIR), min_size=1, max_size=2),
+        point=st.sampled_from((None, *MERGE_POINTS)),
+    )
+    def merge(
+        self, several: list[tuple[str, Body]], drawn: list[tuple[str, Pair]], point: str | None
+    ) -> None:
+        """Some at once, while requests come in, and perhaps one process dies at it."""
+        joins = self.joins(*drawn)
+        made = [(name, self.make(body)) for name, body in several]
+        set_crash_point(point or "")
+        try:
+            self.world.do(self.world.send(self.source, *made, joins=joins))
+        finally:
+            set_crash_point("")
+        refused = (
+            [one for _, one in made if not one.acknowledged],
+            [one for _, one in joins if not one.acknowledged],
+        )
+        assert point or refused == ([], []), f"refused without a reason: {refused}"
+
     @rule(name=PROCESS)
     def restart(self, name: str) -> None:
         self.world.do(self.world.stop(name))
 
     @rule()
     def sweep(self) -> None:
-        self.world.do(self.world.sweep())
+        self.world.do(self.world.sweep(self.tenant))
         check(self.sent, self.world.do(self.world.docs(self.tenant)), finished=False)
 
     def teardown(self) -> None:
@@ -402,7 +473,7 @@ class Machine(RuleBasedStateMachine):
         self.sweep()
         for one in [one for one in self.sent if not one.acknowledged]:
             self.send_well(("A", one.body))
-        self.world.do(self.world.sweep())
+        self.world.do(self.world.sweep(self.tenant))
         before = self.world.do(self.world.docs(self.tenant))
         check(self.sent, before, finished=True)
         for one in [one for one in self.sent if one.body.has_ids]:
@@ -438,7 +509,9 @@ class TestEveryStore:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-        assert machine.world.crashes > 10, "too few crashes to say anything"
+        world = machine.world
+        assert world.crashes > 10, "too few crashes to say anything"
+        assert world.merges + world.apart > 5, "too few merges to say anything"
 
     @pytest.mark.parametrize("point", REQUEST_POINTS)
     @pytest.mark.parametrize("body", KNOWN[1:], ids=lambda body: " ".join(one.type for one in body.events))
