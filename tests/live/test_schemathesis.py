@@ -31,7 +31,7 @@ class Aim(NamedTuple):
     """What a path asks for that the server knows: the parts of the path, the query, a body that is taken."""
 
     parts: dict[str, str]
-    query: dict[str, str] = {}
+    query: dict[str, str] | None = None
     body: dict[str, Any] | None = None
 
 
@@ -101,7 +101,7 @@ def aim(case: Any, aims: Aim | None, mode: GenerationMode) -> None:
         case.path_parameters["source_id"] = "web"
     if aims is not None and case.method != "DELETE":
         case.path_parameters |= aims.parts
-        case.query = dict(aims.query)
+        case.query = dict(aims.query or {})
         if aims.body is not None and case.operation.body and mode is GenerationMode.POSITIVE:
             case.body = aims.body
 
