@@ -54,7 +54,11 @@ def known(shared: Server) -> Known:
         "/api/events/{id}/story": Aim({"id": "known-2"}),
         "/api/segments/{name}/explain": Aim({"name": "viewers"}, {"profile": mine}),
     }
-    for kind, deeds in (("effects", ("/resend", "/drop")), ("timers", ("/cancel",)), ("failed", ("/resend",))):
+    for kind, deeds in (
+        ("effects", ("/resend", "/drop")),
+        ("timers", ("/cancel",)),
+        ("failed", ("/resend",)),
+    ):
         found = Aim({"id": first_of(shared, f"/api/{kind}")}, body={"properties": {"n": 1}})
         aims |= {f"/api/{kind}/{{id}}{deed}": found for deed in ("", *deeds)}
     aims |= aims_at_profiles(shared, mine)
