@@ -27,6 +27,10 @@ class Identity(msgspec.Struct, omit_defaults=True):
     by: str | None
     why: Annotated[str, Meta(description="The same in words.")]
     asked: Annotated[str, Meta(description="An id that the client named and did not get.")] = ""
+    merged: Annotated[
+        list[Doc],
+        Meta(description="What became of the profile since: `profile`, merged `into` which, `at`, `by`."),
+    ] = []
 
 
 class Story(msgspec.Struct):

@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from headrace.engine.draft import PROFILE_BY
+from headrace.engine.identity.follow import MERGED, read_stored
 from headrace.engine.identity.values.decide import WHY
 from headrace.engine.model import Doc, from_iso, make_key
 from headrace.engine.store.looking import Looking
-from headrace.engine.store.protocol import Ask, AskKind, Query
+from headrace.engine.store.protocol import Ask, AskKind, Query, Store
 from headrace.engine.timers.waiting import shown_timer
 from headrace.engine.trace import WHY_NOT, trace_key
 
@@ -26,7 +27,7 @@ REPLAY = "replay"
 MOMENT = timedelta(milliseconds=1)
 
 
-async def story(store: Ask | Looking, tenant: str, key: str) -> Doc | None:
+async def story(store: Store | Looking, tenant: str, key: str) -> Doc | None:
     """Return an event with all that is known of it, or None.
 
     Its door and identity; its runs and why other workflows did not run; a trace with each run of which one was kept;
@@ -44,7 +45,7 @@ async def story(store: Ask | Looking, tenant: str, key: str) -> Doc | None:
         "door": event["door"],
         "profile": event["profile"],
         "session": event["session"],
-        "identity": identity(event),
+        "identity": identity(event) | await merged(store, event),
         "caused_by": None if cause_of_it is None else _named(cause_of_it),
         "runs": [run for run in runs if "skipped" not in run],
         "skipped": [run for run in runs if "skipped" in run],
@@ -93,6 +94,19 @@ def identity(event: Doc) -> Doc:
         told["identified"] = [one | {"why": WHY.get(one["decision"], "")} for one in event["identified"]]
     asked = event.get("profile_asked")
     return told if asked is None else told | {"asked": asked}
+
+
+async def merged(store: Store | Looking, event: Doc) -> Doc:
+    """Return which profiles the event's became since: `merged`, or nothing when it is the one that it was."""
+    profile = event.get("profile_then") or event["profile"]
+    merges = []
+    while profile is not None and (found := await read_stored(store, event["tenant"], profile)) is not None:
+        doc = found.doc
+        if MERGED not in doc:
+            break
+        merges.append({"profile": doc["id"], "into": doc[MERGED], "at": doc["merged_at"], "by": doc["by"]})
+        profile = doc[MERGED]
+    return {"merged": merges} if merges else {}
 
 
 async def cause(store: Ask | Looking, event: Doc) -> Doc | None:

@@ -74,6 +74,11 @@ def _identity(tree: Tree, identity: Doc) -> None:
         tree.add(plain(identity["why"]))
     for one in identity.get("identified", ()):
         tree.add(f"{plain(one['kind'])} {plain(one['decision'])}: {plain(one['why'])}")
+    for one in identity.get("merged", ()):
+        tree.add(
+            f"{plain(one['profile'])} was merged into [bold]{plain(one['into'])}[/] {plain(one['at'])} "
+            f"by {plain(one['by'])}"
+        )
     if identity["session"] is not None:
         tree.add(f"session {plain(identity['session'])}")
     if "asked" in identity:

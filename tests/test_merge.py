@@ -112,6 +112,36 @@ async def test_an_event_sent_again_is_answered_with_the_survivor(open_lab: OpenL
         assert (await living(lab, b))["stats"]["counters"]["n"] == 2
 
 
+async def test_the_story_of_an_event_tells_what_its_profile_became(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", EventInput("view", id="e1"))
+        await join(lab, a, b)
+        for owner in (b, a):
+            found = await lab.engine.story("main", make_key("event", "main", "shop", "e1"))
+            assert found is not None
+            assert found["profile"] == owner
+            (step,) = found["identity"]["merged"]
+            assert (step["profile"], step["into"], step["by"]) == (b, a, "test")
+            await fire(lab)
+        of_a = await lab.engine.story("main", (await lab.all("event"))[0]["key"])
+        assert of_a is not None
+        assert "merged" not in of_a["identity"]
+
+
+async def test_nodes_find_what_was_of_either(open_lab: OpenLab) -> None:
+    load = ("load_profile", {"id": "{{ event.properties.who }}"})
+    files = workspace(past=chain("ask", ("past", {}), order=1), loading=chain("load", load, order=-1))
+    async with open_lab(files, **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view", "view")
+        await lab.settle()
+        await join(lab, a, b)
+        # Nothing is re-owned yet.
+        answer = await lab.track(EventInput("ask", id="q"), session_id="s-b")
+        assert answer.response["q"]["count"] == 3
+        await lab.collect(EventInput("load", {"who": b}))
+        assert (await living(lab, a))["stats"]["counters"]["n"] == 5
+
+
 RINGS = {
     "both ways": [("a", "b"), ("b", "a")],
     "a ring": [("a", "b"), ("b", "c"), ("c", "a"), ("b", "a"), ("c", "b"), ("a", "c")],
