@@ -332,3 +332,22 @@ async def test_a_tick_is_for_the_workflow_of_its_schedule(open_lab: OpenLab, rep
         applied = await apply_workflow(lab.engine.parts, draft, draft.workflows[1], done[0].event)
         assert (applied.workflow, applied.outcome) == ("w", "applied")
         assert await lab.counter() == 2
+
+
+@pytest.mark.parametrize("is_reowned", [False, True])
+async def test_events_of_a_merged_profile_are_replayed_with_the_one_that_it_became(
+    open_lab: OpenLab, replay: Replayer, is_reowned: bool
+) -> None:
+    files = TRACED | {"counts": chain("x", count())}
+    async with open_lab(files, timers=False) as lab:
+        ids = []
+        for name in "ab":
+            answer = await lab.track(EventInput("x", {"n": 1}, id=f"e-{name}"), session_id=f"s-{name}")
+            assert answer.profile is not None
+            ids.append(answer.profile["id"])
+        await lab.engine.merge("main", *ids, "test")
+        if is_reowned:
+            await TimerWorker(lab.engine.parts, KINDS).fire_due()
+        done, found = await replay.counted(lab, files)
+        assert (found.events, [each.event["id"] for each in done]) == (2, ["e-a", "e-b"])
+        assert [each.differences for each in done] == [[], []]
