@@ -91,8 +91,9 @@ class ElasticStore:
 
     async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:
         """Return each document by its id, as it is now, or None. Raises StoreError."""
-        await self._ask()
-        return await self._records.read(refs, utc_now(), recent=recent)
+        if not self._is_open:
+            await self._ask()
+        return await self._records.read(refs, recent=recent)
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, or BusyError when too many wait."""
@@ -101,7 +102,8 @@ class ElasticStore:
         self._raise_closed()
         self._waiting += 1
         try:
-            await self._begin()
+            if not self._is_open:
+                await self._begin()
             return await self._committer.commit(change)
         finally:
             self._waiting -= 1
@@ -254,6 +256,11 @@ class ElasticStore:
             yield
         finally:
             self._waiting -= 1
+
+    @property
+    def _is_open(self) -> bool:
+        """Say whether the store was set up, is not closed, and the cluster answered last: nothing to look at then."""
+        return self._setup.done and bool(self._forever) and not (self._closed or self._cluster.is_silent)
 
     async def _begin(self) -> None:
         """Wait until the store was set up. Raises StoreError when that failed, or the cluster is away."""

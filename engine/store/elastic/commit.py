@@ -12,7 +12,7 @@ import structlog
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, StoreError
-from headrace.engine.model import make_key, utc_now
+from headrace.engine.model import make_key
 from headrace.engine.store.elastic.backlog import Backlog, Entry
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
 from headrace.engine.store.elastic.documents import as_text, doc_id
@@ -178,13 +178,13 @@ class Committer:
         if of_session and not await self._settler.settle(of_session, work.patience):
             raise StoreError("Elasticsearch does not take what a session still holds.")
         keys = frozenset(work.keys)
-        for part in (*work.base_parts, *of_session):
-            if (part.session and _is_newer(part.session, work)) or not keys.isdisjoint(part.keys):
+        for part in (*work.base_parts, *of_session) if of_session else work.base_parts:
+            if (keys and not keys.isdisjoint(part.keys)) or (part.session and _is_newer(part.session, work)):
                 await self._settler.settle([part], work.patience)
                 return CONFLICT
         taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
         # What this process remembers may be erased since.
-        if taken and any(await self._records.events(taken, utc_now())):
+        if taken and any(await self._records.events(taken)):
             return await self._explain(work) or CONFLICT
         return None
 
@@ -194,7 +194,7 @@ class Committer:
         wanted = [Ref("profile", change.profile.key)] if change.profile is not None else []
         if change.session is not None and change.session.version is None:
             wanted.append(Ref("session", change.session.key))
-        for ref, stored in zip(wanted, await self._records.read(wanted, utc_now()), strict=True):
+        for ref, stored in zip(wanted, await self._records.read(wanted), strict=True):
             if ref.kind == "session" and stored is not None:
                 return Taken(ref.key, stored.doc.get("profile"))
             base = work.record.base if work.record is not None else None
@@ -250,7 +250,7 @@ class Committer:
     async def _event_of(self, one: Claiming, profile: str, work: Work) -> Outcome:
         """Return what an event's claim means: it is written with its profile, or that one is still to be made."""
         ref = Ref("profile", make_key("profile", work.change.tenant, profile))
-        (stored,) = await self._records.read([ref], utc_now())
+        (stored,) = await self._records.read([ref])
         if stored is None:
             return Taken(one.key, profile)
         await self._settler.settle(stored.version[3], work.patience)
@@ -343,7 +343,7 @@ class Committer:
         rows = [*work.change.events, *work.change.marks]
         if len(rows) == 1:
             return False
-        found = await self._records.events([row.key for row in rows], utc_now())
+        found = await self._records.events([row.key for row in rows])
         return any(source is not None and source.change != work.change.id for source in found)
 
     # After

@@ -52,11 +52,15 @@ def _of_members(made: list[str], path: str, members: Doc, depth: int) -> None:
         kind = type(value)
         if kind is str:
             text = f"{inner}={value}"
-            made.append(text if len(text) <= LONGEST and text.isascii() else _bounded(text))
+        elif kind is float or kind is int:
+            text = f"{inner}#{_number(value)}"
         elif kind is dict:
             _of_members(made, inner, value, depth + 1)
+            continue
         else:
             _of_other(made, inner, value)
+            continue
+        made.append(text if len(text) <= LONGEST and text.isascii() else _bounded(text))
 
 
 def _of_other(made: list[str], path: str, value: Any) -> None:
@@ -101,8 +105,11 @@ def _is_clean(text: str) -> bool:
 
 def _number(value: float) -> str:
     """Return a number as text, the same for `42` and `42.0`; beyond 64 bits as near as a float comes."""
-    if type(value) is int and -_EXACT < value < _EXACT:
-        return str(value)
+    if type(value) is int:
+        if -_EXACT < value < _EXACT:
+            return str(value)
+    elif not value.is_integer():
+        return repr(value)
     try:
         number = float(value)
     except OverflowError:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from headrace.engine.errors import StoreRefused
-from headrace.engine.model import Doc, utc_now
+from headrace.engine.model import Doc
 from headrace.engine.store.elastic.ask import Questions
 from headrace.engine.store.elastic.cluster import Cluster
 from headrace.engine.store.elastic.gets import Gets
@@ -37,7 +37,7 @@ class ElasticLook:
 
     async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:  # noqa: ARG002
         """Return each document by its id, as it is now, or None."""
-        return await self._records.read(refs, utc_now())
+        return await self._records.read(refs)
 
     async def get(self, kind: AskKind, key: str) -> Doc | None:
         """Return one document by its key, as it is now."""

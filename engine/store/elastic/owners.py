@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 
 from headrace.engine.errors import StoreError
-from headrace.engine.model import iso_now, make_key, new_profile, utc_now
+from headrace.engine.model import iso_now, make_key, new_profile
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.parts import replace_line
 from headrace.engine.store.elastic.reading import encode_members, members_of, raw, set_in_doc
@@ -30,7 +30,7 @@ async def with_owner(change: Change, records: Records) -> Change:
     if change.profile is not None or owner is None or base is None:
         return change
     key = make_key("profile", change.tenant, owner)
-    (stored,) = await records.read([Ref("profile", key)], utc_now())
+    (stored,) = await records.read([Ref("profile", key)])
     if stored is not None:
         return replace(change, profile=Write(key, stored.doc, stored.version, changed=False))
     if base.n == 0 or base.linked:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from headrace.engine.errors import BusyError
-from headrace.engine.model import Doc, doc_key
+from headrace.engine.model import Doc, doc_key, utc_now
 from headrace.engine.store.elastic.backlog import Backlog
 from headrace.engine.store.elastic.documents import doc_id
 from headrace.engine.store.elastic.gets import Get, Gets, Got
@@ -79,10 +79,11 @@ class Records:
         self._months: list[str] = []
         self._current: set[str] = set()
 
-    def where(self, ref: Ref, now: datetime) -> list[Get]:
+    def where(self, ref: Ref) -> list[Get]:
         """Return where a document may be: an event's key is looked for in every month that is remembered."""
         if ref.kind != "seen":
             return [Get(alias(self._place, INDEX_OF[ref.kind]), doc_id(ref.key))]
+        now = utc_now()
         if now.hour != self._looked.hour or abs(now - self._looked) > HOUR:
             self._looked = now
             self._months = months_known(self._place, "events", now, self._dedup_days)
@@ -95,7 +96,7 @@ class Records:
             if name in self._current or not self._gets.is_absent(name)
         ]
 
-    async def read(self, refs: Sequence[Ref], now: datetime, *, recent: bool = False) -> list[Stored | None]:
+    async def read(self, refs: Sequence[Ref], *, recent: bool = False) -> list[Stored | None]:
         """Return each document as it is now, or None; with `recent` from a copy where there is one."""
         made: list[Stored | None] = []
         wanted: list[Get] = []
@@ -104,7 +105,7 @@ class Records:
             copy = self._copy(ref) if recent and ref.kind != "seen" else None
             made.append(copy)
             if copy is None:
-                gets = self.where(ref, now)
+                gets = self.where(ref)
                 wanted += gets
                 places += [place] * len(gets)
         if not wanted:
@@ -156,9 +157,9 @@ class Records:
             decode_doc(copy.doc), Base(copy.seq_no, copy.term, copy.n, copy.parts, copy.owner, linked=False)
         )
 
-    async def events(self, keys: Sequence[str], now: datetime) -> list[Source | None]:
+    async def events(self, keys: Sequence[str]) -> list[Source | None]:
         """Return what is known of events' keys, with the change that wrote each."""
-        wanted = [self.where(Ref("seen", key), now) for key in keys]
+        wanted = [self.where(Ref("seen", key)) for key in keys]
         found = iter(await self._get([get for gets in wanted for get in gets]))
         firsts = [
             next((one for one in [next(found) for _ in gets] if one is not None), None) for gets in wanted

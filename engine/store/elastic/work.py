@@ -118,6 +118,8 @@ class Work:
 
     def _end(self, planned: list[Planned]) -> None:
         self.record = self._record(planned)
+        self.base_parts = self.record.base.parts if self.record and self.record.base else ()
+        """The parts that the record had when it was read."""
         self.planned = planned
         self.claims = list(self._claims())
 
@@ -130,11 +132,6 @@ class Work:
         """Raise BusyError when no more may be tried."""
         if not self.patience:
             raise BusyError("Elasticsearch takes too long to write.")
-
-    @property
-    def base_parts(self) -> tuple[Part, ...]:
-        """The parts that the record had when it was read."""
-        return self.record.base.parts if self.record and self.record.base else ()
 
     def _session_number(self) -> tuple[str, int] | None:
         """Return the key of the session that is written, and the number of this write.
