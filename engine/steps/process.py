@@ -60,7 +60,7 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming, kin
             mapping.reshape(passage, kind)
         if kind.map and "replay_of" not in passage.event and has_agreed(passage):
             mapping.map_fields(passage, kind)
-    if job.workspace.identifiers:
+    if job.workspace.identifiers and has_agreed(passage):
         await identify.identify(job, passage)
     stats.count_event(passage)
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))

@@ -97,9 +97,12 @@ class Processed(NamedTuple):
         return [run for passage in self.passages for run in passage.runs]
 
 
+KINDS_OF_RUNS = ("run", "wake")
+
+
 def is_pending(timer: Doc) -> bool:
-    """Say whether a timer is still to be fired."""
-    return bool(timer["status"] == "pending")
+    """Say whether a timer of a run is still to be fired; nothing else that waits has to do anything here."""
+    return bool(timer["status"] == "pending") and timer["kind"] in KINDS_OF_RUNS
 
 
 class _Still:

@@ -10,7 +10,7 @@ from headrace.engine.model import Caller, EventInput, iso, make_key, new_id, utc
 from headrace.engine.store.protocol import Change, Claim
 from tests.conftest import OpenLab
 from tests.identity.people import FILES, counted, files, living, session_of, sign_in, view, who
-from tests.makers import make_request
+from tests.makers import chain, make_request, sources
 
 
 async def test_the_first_who_has_a_value_keeps_it(open_lab: OpenLab) -> None:
@@ -170,6 +170,22 @@ async def test_a_claim_of_somebody_who_died_before_the_commit(open_lab: OpenLab,
         assert (await living(lab, "ghost"))["id"] == ann["id"]
         assert not stored or mine in ann["ids"]
         assert (await living(lab, ann["id"]))["stats"]["counters"]["n"] == 1 + stored
+
+
+async def test_nobody_is_identified_before_they_consented(open_lab: OpenLab) -> None:
+    agreeing = {"keys": [{"secret": "SHOP_KEY"}], "consents": ["analytics"]}
+    workspace = FILES | {
+        "sources.json": sources(backend=agreeing),
+        "agree": chain(
+            "agree", ("set_consent", {"consent": "analytics", "given": True}), on={"before_consent": True}
+        ),
+    }
+    async with open_lab(workspace) as lab:
+        ann = who(await sign_in(lab, "s1", email="ann@example.com"))
+        assert "identities" not in await living(lab, ann)
+        await lab.track("agree", session_id="s1", source="backend", caller=Caller(secret="hush"))
+        assert who(await sign_in(lab, "s1", email="ann@example.com")) == ann
+        assert (await living(lab, ann))["identities"] == {"email": ["ann@example.com"]}
 
 
 async def test_what_no_event_type_identifies_asks_for_nothing(open_lab: OpenLab) -> None:
