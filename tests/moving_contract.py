@@ -34,6 +34,7 @@ from tests.store_contract import (
     effect_row,
     event_key,
     event_row,
+    eventually,
     has_committed,
     key_of,
     profile_write,
@@ -173,6 +174,24 @@ class MovingContract:
         before = await everything(target)
         assert await copied(source, target) == (0, Found([], [], 36 * len(MOVED)))
         assert await everything(target) == before
+
+    @pytest.mark.parametrize("is_late", [False, True])
+    async def test_a_merged_profile_is_not_found_in_the_copy(
+        self, url: str, source: Moving, target: Moving, other_url: str, tmp_path: Path, is_late: bool
+    ) -> None:
+        if is_late:
+            await copied(source, target)
+        async with opened(url, tmp_path) as store:
+            merged = await read_profile(store, "p-n2")
+            alias = {name: merged.doc[name] for name in ("id", "tenant", "time")}
+            alias |= {"hidden": True, "merged_into": "p-n1", "frozen": merged.doc}
+            write = Write(key_of("profile", "p-n2"), alias, merged.version)
+            assert has_committed(await store.commit(change(profile=write)))
+        _, found = await copied(source, target)
+        assert found.differences == []
+        async with opened(other_url, tmp_path) as store:
+            assert (await read_profile(store, "p-n2")).doc == alias
+            await eventually(lambda: store.count(Query("profile")), 35)
 
     async def test_what_was_copied_can_be_worked_with(
         self, source: Moving, target: Moving, other_url: str, tmp_path: Path
