@@ -1,6 +1,6 @@
 """The whole story of a request, one named function per step.
 
-admit → resolve → drop duplicates → for each event: check → enrich → map → identify → stats → workflows →
+admit → resolve → drop duplicates → for each event: check → enrich → identify → map → stats → workflows →
 segments → goals → one commit per visitor → answer
 """
 

@@ -1,4 +1,4 @@
-"""Step 7: join, merge or move by identifying values."""
+"""Step 6: join, merge or move by identifying values."""
 
 from headrace.engine.errors import NodeError
 from headrace.engine.identity.values.decide import TRUSTED, Decision, Said

@@ -1,4 +1,4 @@
-"""Step 6: reshape the event, map it to profile and session."""
+"""Step 7: reshape the event, map it to profile and session."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -55,13 +55,13 @@ def _begin(job: Job, attempt: Attempt, event: Incoming) -> Passage:
 
 
 async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming, kind: EventType | None) -> None:
-    if kind is not None:
-        if kind.changes:
-            mapping.reshape(passage, kind)
-        if kind.map and "replay_of" not in passage.event and has_agreed(passage):
-            mapping.map_fields(passage, kind)
-    if job.workspace.identifiers and has_agreed(passage):
+    if kind is not None and kind.changes:
+        mapping.reshape(passage, kind)
+    if job.workspace.identifiers:
+        # First of all: what is written, and who agreed to it, is the person's whose event it is.
         await identify.identify(job, passage)
+    if kind is not None and kind.map and "replay_of" not in passage.event and has_agreed(passage):
+        mapping.map_fields(passage, kind)
     stats.count_event(passage)
     await run_workflows(passage, job.workspace.workflows_for(passage.event["type"]))
     if passage.starts:

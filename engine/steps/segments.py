@@ -1,6 +1,6 @@
 """Step 10: which segments does the profile enter or leave?"""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from headrace.engine.draft import PAST
 from headrace.engine.errors import NodeError
@@ -13,6 +13,9 @@ from headrace.engine.segments.past import add_event, fresh, unknown
 
 ENTERED, LEFT = "segment-entered", "segment-left"
 """The types of the internal events that a computed segment makes."""
+
+NOTHING: Doc = {}
+"""What is known of the past of a profile that has none."""
 
 MOST_LEARNED = 1000
 """Events of one profile that are read when its past is asked for the first time; more are left to the rebuild."""
@@ -36,23 +39,30 @@ async def evaluate_segments(passage: Passage, workspace: Workspace, *, again: st
     if draft.profile is None:
         return
     if watched.past or PAST in draft.own:
-        await _look_back(passage, watched)
-        if not again and counts(passage.event) and passage.save:
-            aggregates, _ = watched.of_type(passage.event["type"])
-            if aggregates and add_event(draft.own.get(PAST, {}), aggregates, passage.event, passage.now):
-                draft.touched.add("profile")
-    if watched.segments:
-        evaluate(passage, watched.segments, again)
+        if draft.own.get(PAST, NOTHING).keys() != watched.keys:
+            await _look_back(passage, watched)
+        event = passage.event
+        aggregates, _ = watched.of_type(event["type"])
+        now = passage.now.timestamp()
+        is_new = aggregates and not again and passage.save and counts(event)
+        if is_new and add_event(draft.own.get(PAST, NOTHING), aggregates, event, now):
+            draft.touched.add("profile")
+        evaluate(passage, watched.segments, again, now)
+    else:
+        evaluate(passage, watched.segments, again, 0.0)
 
 
-def evaluate(passage: Passage, segments: tuple[Computed, ...], again: str = "") -> None:
-    """Enter and leave segments, by what is known of the past. One whose condition cannot be asked stays as it is."""
+def evaluate(passage: Passage, segments: tuple[Computed, ...], again: str, now: float) -> None:
+    """Enter and leave segments, by what is known of the past. One whose condition cannot be asked stays as it is.
+
+    `now` is the passage's, in seconds since 1970, where a segment asks for the past.
+    """
     scope, profile = passage.scope, passage.draft.profile
-    past: Doc = passage.draft.own.get(PAST, {})
+    past = passage.draft.own.get(PAST, NOTHING)
     scope.nodes, scope.vars = {}, {}
     for segment in segments:
         try:
-            holds = segment.holds(scope, past)
+            holds = segment.holds(scope, past, now)
         except NodeError as error:
             passage.event.setdefault("errors", []).append(f"segment {segment.name}: {error}")
             continue
@@ -88,9 +98,7 @@ def counts(event: Doc) -> bool:
 async def _look_back(passage: Passage, watched: Watched) -> None:
     """See to it that the profile's past holds what segments ask for, and nothing else, as far as it can be known."""
     draft = passage.draft
-    past = draft.own.get(PAST, {})
-    if past.keys() == watched.keys:
-        return
+    past = draft.own.get(PAST, NOTHING)
     known = {key: kept for key, kept in past.items() if key in watched.keys}
     if draft.profile_is_new:
         known |= fresh(unknown(known, watched.past))
@@ -116,11 +124,11 @@ async def _learn(passage: Passage, past: Doc, watched: Watched) -> Doc:
         return {}
     learned = fresh(wanted)
     for event in found:
-        count_stored(learned, watched, event, passage.now)
+        count_stored(learned, watched, event, passage.now.timestamp())
     return learned
 
 
-def count_stored(past: Doc, watched: Watched, event: Doc, now: datetime) -> None:
+def count_stored(past: Doc, watched: Watched, event: Doc, now: float) -> None:
     """Count a stored event in what is learned."""
     if counts(event):
         add_event(past, watched.of_type(event["type"])[0], event, now)

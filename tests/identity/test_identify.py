@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from headrace.engine.identity.values.kinds import claim_key
-from headrace.engine.model import Caller, EventInput, iso, make_key, new_id, utc_now
+from headrace.engine.model import Caller, Doc, EventInput, iso, make_key, new_id, utc_now
 from headrace.engine.store.protocol import Change, Claim
 from tests.conftest import OpenLab
-from tests.identity.people import FILES, counted, files, living, session_of, sign_in, view, who
-from tests.makers import chain, make_request, sources
+from tests.identity.people import FILES, IDENTIFY, counted, files, living, session_of, sign_in, view, who
+from tests.makers import make_request
 
 
 async def test_the_first_who_has_a_value_keeps_it(open_lab: OpenLab) -> None:
@@ -142,6 +142,21 @@ async def test_a_profile_less_event_gets_the_profile_that_has_the_value(open_lab
         assert (await living(lab, ann))["stats"]["counters"]["n"] == 2
 
 
+async def test_what_is_mapped_is_the_persons(open_lab: OpenLab) -> None:
+    types: Doc = {
+        "sign-in": {"identify": IDENTIFY, "map": {"profile.traits.seen": {"append": "{{ event.id }}"}}}
+    }
+    async with open_lab(FILES | {"event_types.json": {"event_types": types}}) as lab:
+        caller = Caller(secret="hush")
+        for number, (mail, more) in enumerate(
+            [("ann", {}), ("bob", {}), ("ann", {}), ("ann", {"session_id": None, "profile_less": True})]
+        ):
+            event = EventInput("sign-in", {"email": f"{mail}@example.com"}, id=f"e{number}")
+            await lab.track(event, source="backend", caller=caller, **more)
+        ann, bob = await lab.all("profile")
+        assert (ann["traits"]["seen"], bob["traits"]["seen"]) == (["e0", "e2", "e3"], ["e1"])
+
+
 async def test_sessions_that_are_not_saved_move_too(open_lab: OpenLab) -> None:
     async with open_lab(FILES) as lab:
         caller = Caller(secret="hush")
@@ -170,22 +185,6 @@ async def test_a_claim_of_somebody_who_died_before_the_commit(open_lab: OpenLab,
         assert (await living(lab, "ghost"))["id"] == ann["id"]
         assert not stored or mine in ann["ids"]
         assert (await living(lab, ann["id"]))["stats"]["counters"]["n"] == 1 + stored
-
-
-async def test_nobody_is_identified_before_they_consented(open_lab: OpenLab) -> None:
-    agreeing = {"keys": [{"secret": "SHOP_KEY"}], "consents": ["analytics"]}
-    workspace = FILES | {
-        "sources.json": sources(backend=agreeing),
-        "agree": chain(
-            "agree", ("set_consent", {"consent": "analytics", "given": True}), on={"before_consent": True}
-        ),
-    }
-    async with open_lab(workspace) as lab:
-        ann = who(await sign_in(lab, "s1", email="ann@example.com"))
-        assert "identities" not in await living(lab, ann)
-        await lab.track("agree", session_id="s1", source="backend", caller=Caller(secret="hush"))
-        assert who(await sign_in(lab, "s1", email="ann@example.com")) == ann
-        assert (await living(lab, ann))["identities"] == {"email": ["ann@example.com"]}
 
 
 async def test_what_no_event_type_identifies_asks_for_nothing(open_lab: OpenLab) -> None:
