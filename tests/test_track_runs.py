@@ -8,7 +8,7 @@ import pytest
 from headrace.engine.errors import BusyError
 from headrace.engine.model import EventInput, make_key
 from headrace.engine.passage import MAX_NODE_RUNS
-from headrace.engine.steps import goals
+from headrace.engine.steps import stats
 from tests.conftest import OpenLab
 from tests.makers import Files, chain, count, make_request, sources
 
@@ -147,7 +147,7 @@ async def test_a_fault_of_the_engine_fails_one_event_only(
             raise RuntimeError("a bug of ours")
 
     async with open_lab(COUNT, debugger=True) as lab:
-        monkeypatch.setattr(goals, "evaluate_goals", breaks)
+        monkeypatch.setattr(stats, "count_event", breaks)
         answer = await lab.track("x", EventInput("bad", {"keep": "me"}, id="e1"), "x", debugger=True)
         assert [(error.event, error.code) for error in answer.errors] == [("e1", "engine_fault")]
         assert "a bug of ours" not in answer.errors[0].message
