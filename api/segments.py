@@ -1,4 +1,4 @@
-"""Segments by HTTP: which there are, and why a profile is in one."""
+"""Segments by HTTP: which there are, and who is in them."""
 
 from typing import Annotated
 

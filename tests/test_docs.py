@@ -51,6 +51,7 @@ JSON_KINDS = (
     "sources",
     "event_types",
     "segments",
+    "goals",
     "scope",
     "trace",
 )
@@ -134,10 +135,16 @@ def test_tests_are_clean(block: Block, shop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "block", of_kind("json", "sources") + of_kind("json", "event_types") + of_kind("json", "segments")
+    "block",
+    of_kind("json", "sources")
+    + of_kind("json", "event_types")
+    + of_kind("json", "segments")
+    + of_kind("json", "goals"),
 )
 def test_declarations_are_clean(block: Block, shop: Path) -> None:
     shutil.rmtree(shop / "workflows")
+    for name in ("segments", "goals"):
+        (shop / f"{name}.json").unlink()
     (shop / f"{block.words[1]}.json").write_text(block.text, encoding="utf-8")
     assert problems(shop) == []
 

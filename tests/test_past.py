@@ -22,7 +22,6 @@ from headrace.engine.segments.past import (
     join,
     unknown,
     value_of,
-    width_of,
 )
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
@@ -43,7 +42,11 @@ KINDS = (
 
 def event(age: float, n: Any = 1) -> Doc:
     """An event of so many seconds ago."""
-    return {"type": "a", "properties": {"n": n}, "time": {"happened": iso(NOW - timedelta(seconds=age))}}
+    return {
+        "type": "a",
+        "properties": {"n": n},
+        "time": {"happened": iso(NOW - timedelta(seconds=age)), "received": iso(NOW)},
+    }
 
 
 def known() -> Doc:
@@ -54,12 +57,12 @@ def known() -> Doc:
 def past_of(events: list[Doc], now: datetime = NOW) -> Doc:
     past = known()
     for one in events:
-        add_event(past, KINDS, one, now)
+        add_event(past, KINDS, one, now.timestamp())
     return past
 
 
 def values(past: Doc, now: datetime = NOW) -> dict[str, Any]:
-    return {aggregate.text: value_of(past, aggregate, now) for aggregate in KINDS}
+    return {aggregate.text: value_of(past, aggregate, now.timestamp()) for aggregate in KINDS}
 
 
 numbers = st.one_of(
@@ -115,9 +118,9 @@ def test_a_past_that_one_side_does_not_know_is_unknown() -> None:
 
 def test_an_unknown_aggregate_is_not_begun_by_an_event() -> None:
     past: Doc = {}
-    assert not add_event(past, KINDS, event(1), NOW)
+    assert not add_event(past, KINDS, event(1), NOW.timestamp())
     assert past == {}
-    assert not value_of(past, KINDS[0], NOW)
+    assert not value_of(past, KINDS[0], NOW.timestamp())
 
 
 @pytest.mark.parametrize(
@@ -128,19 +131,21 @@ def test_an_unknown_aggregate_is_not_begun_by_an_event() -> None:
     ],
 )  # fmt: skip
 def test_the_width_of_a_bucket_follows_from_the_window(seconds: float | None, width: int) -> None:
-    assert width_of(seconds) == width
+    assert Aggregate("a", "count", (), seconds).width == width
 
 
 def test_a_window_begins_with_a_whole_bucket() -> None:
     day = Aggregate("a", "count", (), 86_400.0)
-    assert width_of(day.seconds) == 60
+    assert day.width == 60
     now = NOW + timedelta(seconds=30)
     for age, counts in ((86_400, 1), (86_429, 1), (86_430, 1), (86_431, 0)):
         past = {day.key: empty(day)}
         happened = now - timedelta(seconds=age)
-        add_event(past, [day], {"type": "a", "time": {"happened": iso(happened)}}, now)
-        assert value_of(past, day, now) == counts, age
-        assert (bucket_of(day, happened) >= begin_of(day, now)) is bool(counts)
+        add_event(
+            past, [day], {"type": "a", "time": {"happened": iso(happened), "received": ""}}, now.timestamp()
+        )
+        assert value_of(past, day, now.timestamp()) == counts, age
+        assert (bucket_of(day, happened.timestamp()) >= begin_of(day, now.timestamp())) is bool(counts)
 
 
 def test_values() -> None:

@@ -72,7 +72,7 @@ def told(profiles: list[Doc], lab: Lab, now: datetime) -> dict[str, Any]:
     return {
         doc["id"]: (
             sorted(doc["segments"]),
-            [(each.text, value_of(doc[PAST], each, now)) for each in past],
+            [(each.text, value_of(doc[PAST], each, now.timestamp())) for each in past],
         )
         for doc in profiles
     }

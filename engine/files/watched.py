@@ -21,18 +21,21 @@ class Computed(NamedTuple):
     name: str
     when: Condition
     past: tuple[Aggregate, ...]
+    keys: frozenset[str]
     mark: str
 
-    def holds(self, scope: Scope, past: Mapping[str, Any]) -> bool | None:
+    def holds(self, scope: Scope, past: Mapping[str, Any], now: float) -> bool | None:
         """Say whether the condition is true; None when it asks for a past that is not known. Raises NodeError.
 
-        `Scope.extra` is the segment's own from then on.
+        `now` is the scope's, in seconds since 1970. `Scope.extra` is the segment's own from then on.
         """
         if self.past:
-            asked = self.when.past
-            if any(each.key not in past for each in self.past):
+            if not self.keys <= past.keys():
                 return None
-            scope.extra = {name: value_of(past, each, scope.now) for name, each in asked.items()}
+            extra = {}
+            for name, aggregate in self.when.past.items():
+                extra[name] = value_of(past, aggregate, now)
+            scope.extra = extra
         return bool(self.when.evaluate(scope))
 
 
@@ -55,9 +58,7 @@ class Watched:
 
     def __init__(self, segments: Mapping[str, Segment], goals: Mapping[str, Goal]) -> None:
         self.segments = tuple(
-            Computed(name, each.when, tuple(each.when.past.values()), content_hash(each.when.source))
-            for name, each in segments.items()
-            if each.when is not None
+            _computed(name, each.when) for name, each in segments.items() if each.when is not None
         )
         self.is_used = bool(self.segments or any(goal.event for goal in goals.values()))
         self.computed = frozenset(segment.name for segment in self.segments)
@@ -98,6 +99,11 @@ class Watched:
         return tuple(
             each for each in self.segments if each.when.is_lasting and (wanted is None or each.name in wanted)
         )
+
+
+def _computed(name: str, when: Condition) -> Computed:
+    past = tuple(when.past.values())
+    return Computed(name, when, past, frozenset(each.key for each in past), content_hash(when.source))
 
 
 NOTHING = Watched({}, {})

@@ -26,6 +26,8 @@ OWN_TYPES: Final = frozenset(("segment-entered", "segment-left", "goal-achieved"
 _KINDS: Final = {"count": "c", "sum": "s", "first": "f", "last": "l", "distinct": "d"}
 _OF_PATH: Final = frozenset(("sum", "distinct"))
 _TYPE_CHARS: Final = 128
+_DAY: Final = 86_400
+_WIDTHS: Final = ((3_600, 1), (2 * _DAY, 60), (60 * _DAY, 3_600))
 _MEMBERS: Final = ("properties", "context", "page", "device", "utm")
 _WRITE: Final = "write .count, .sum('properties.total'), .first, .last or .distinct('properties.sku')"
 
@@ -47,6 +49,18 @@ class Aggregate(msgspec.Struct, frozen=True, dict=True):
         """Return its name in a profile: the first letter says what is kept, the rest is a hash of all of it."""
         told = msgspec.json.encode((self.pattern, self.of, self.path, self.seconds))
         return _KINDS[self.of] + blake2b(told, digest_size=6).hexdigest()
+
+    @cached_property
+    def span(self) -> float:
+        """Return the length of the window in seconds; 0 where there is none."""
+        return self.seconds or 0.0
+
+    @cached_property
+    def width(self) -> int:
+        """Return how many seconds a bucket has, by the length of the window; 0 where there is none."""
+        if self.seconds is None:
+            return 0
+        return next((width for below, width in _WIDTHS if self.seconds < below), _DAY)
 
     @cached_property
     def read(self) -> Reader:
@@ -129,7 +143,7 @@ class Lifter(NodeTransformer):
             seconds = parse_duration(text).total_seconds()
         except BadLiteral as error:
             self._refuse(node, f"within: {error}", error.fix)
-        if not 1 <= seconds <= LONGEST_DAYS * 86_400:
+        if not 1 <= seconds <= LONGEST_DAYS * _DAY:
             self._refuse(call, f"within is from 1s to {LONGEST_DAYS}d", "leave it out for all time")
         return seconds
 

@@ -108,7 +108,7 @@ def _inner(text: str) -> str:
 
 
 def _value(compiled: Expression, scope: Scope, past: Doc, *, is_bool: bool = False) -> Any:
-    scope.extra = {name: value_of(past, each, scope.now) for name, each in compiled.past.items()}
+    scope.extra = {name: value_of(past, each, scope.now.timestamp()) for name, each in compiled.past.items()}
     try:
         value = compiled.evaluate(scope)
     except NodeError as error:
@@ -125,7 +125,7 @@ def _reads(compiled: Expression, scope: Scope, past: Doc) -> Doc:
         root = scope.now if read[0] == "now" else getattr(scope, read[0])
         told[".".join(read)] = plain(_shown(reader(read[1:])(root)))
     for each in compiled.past.values():
-        told[each.text] = plain(_shown(value_of(past, each, scope.now)))
+        told[each.text] = plain(_shown(value_of(past, each, scope.now.timestamp())))
     return told
 
 

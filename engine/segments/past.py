@@ -9,9 +9,8 @@ past: nothing is computed from it.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from functools import lru_cache
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, Final
 
 from headrace.engine.language.lookup import MISSING
@@ -27,55 +26,58 @@ LARGEST: Final = 1e12
 _MILLIONTHS: Final = 1_000_000
 """Sums are kept in millionths: whole numbers add up to the same in whatever order."""
 
-_WIDTHS: Final = ((3_600, 1), (2 * 86_400, 60), (60 * 86_400, 3_600))
-_DAY: Final = 86_400
+_value: Final = itemgetter(1)
 
 Entries = list[list[Any]]
 
 
-@lru_cache(maxsize=1024)
-def width_of(seconds: float | None) -> int:
-    """Return how many seconds a bucket of a window has; 0 when there is no window."""
-    if seconds is None:
-        return 0
-    return next((width for below, width in _WIDTHS if seconds < below), _DAY)
+def bucket_of(aggregate: Aggregate, happened: float) -> int:
+    """Return the bucket of an event by its time, in seconds since 1970."""
+    return int(happened // aggregate.width) if aggregate.width else 0
 
 
-def bucket_of(aggregate: Aggregate, happened: datetime) -> int:
-    """Return the bucket of an event by its time."""
-    width = width_of(aggregate.seconds)
-    return int(happened.timestamp() // width) if width else 0
-
-
-def begin_of(aggregate: Aggregate, now: datetime) -> int:
+def begin_of(aggregate: Aggregate, now: float) -> int:
     """Return the first bucket of a window that ends now."""
-    width = width_of(aggregate.seconds)
-    return int((now.timestamp() - (aggregate.seconds or 0)) // width) if width else 0
+    return int((now - aggregate.span) // aggregate.width) if aggregate.width else 0
 
 
-def add_event(past: Doc, aggregates: Iterable[Aggregate], event: Mapping[str, Any], now: datetime) -> bool:
+def add_event(past: Doc, aggregates: Iterable[Aggregate], event: Mapping[str, Any], now: float) -> bool:
     """Count an event in the aggregates that are known; returns whether anything changed.
 
-    What is older than its window is dropped.
+    `now` is in seconds since 1970. What is older than its window is dropped.
     """
-    happened, changed = from_iso(event["time"]["happened"]), False
+    time = event["time"]
+    # Most events happen when they are received: then it is the same text.
+    is_now = time["happened"] is time["received"]
+    happened = now if is_now else from_iso(time["happened"]).timestamp()
+    changed = False
     for aggregate in aggregates:
         kept = past.get(aggregate.key)
         if kept is None:
             continue
-        bucket, begin = bucket_of(aggregate, happened), begin_of(aggregate, now)
+        width = aggregate.width
+        # As `bucket_of` and `begin_of` say; this is done for every event.
+        bucket = int(happened // width) if width else 0
+        begin = int((now - aggregate.span) // width) if width else 0
         if bucket < begin:
             continue
-        changed = _add(kept, aggregate, bucket, event) or changed
-        _drop(kept, aggregate, begin)
+        if aggregate.of == "count":
+            if kept and kept[-1][0] == bucket:
+                kept[-1][1] += 1
+            else:
+                _merge(kept, bucket, 1, _plus)
+            changed = True
+            if kept[0][0] < begin - 1:
+                del kept[: bisect_left(kept, [begin - 1])]
+        elif _add(kept, aggregate, bucket, event):
+            changed = True
+            _drop(kept, aggregate, begin)
     return changed
 
 
 def _add(kept: Any, aggregate: Aggregate, bucket: int, event: Mapping[str, Any]) -> bool:
     of = aggregate.of
-    if of == "count":
-        _merge(kept, bucket, 1, _plus)
-    elif of == "sum":
+    if of == "sum":
         number = aggregate.read(event)
         if type(number) not in (int, float) or not -LARGEST <= number <= LARGEST:
             return False
@@ -109,14 +111,16 @@ def _merge(entries: Entries, bucket: int, value: Any, both: Any) -> None:
 
 def _drop(kept: Any, aggregate: Aggregate, begin: int) -> None:
     """Drop what is too old, or more than is kept. One bucket stays for processes whose clocks are late."""
-    if aggregate.of == "distinct":
-        if begin and len(kept) > 1:
+    of = aggregate.of
+    if of == "distinct":
+        # Not with every event, for what is too old does no harm.
+        if len(kept) > MOST_DISTINCT // 2:
             for name in [name for name, bucket in kept.items() if bucket < begin - 1]:
                 del kept[name]
         _keep_newest(kept)
-    elif kept and kept[0][0] < begin - 1:
+    elif kept[0][0] < begin - 1:
         del kept[: bisect_left(kept, [begin - 1])]
-    if aggregate.of == "last":
+    if of == "last":
         del kept[:-1]
 
 
@@ -128,20 +132,23 @@ def _keep_newest(values: dict[str, int]) -> None:
         values |= dict(newest)
 
 
-def value_of(past: Mapping[str, Any], aggregate: Aggregate, now: datetime) -> Any:
-    """Return what an expression gets: a number, or a time; missing where there is none or it is not known."""
+def value_of(past: Mapping[str, Any], aggregate: Aggregate, now: float) -> Any:
+    """Return what an expression gets: a number, or a time; missing where there is none or it is not known.
+
+    `now` is in seconds since 1970.
+    """
     kept = past.get(aggregate.key)
     if kept is None:
         return MISSING
-    begin = begin_of(aggregate, now)
-    of = aggregate.of
+    width, of = aggregate.width, aggregate.of
+    begin = int((now - aggregate.span) // width) if width else 0
     if of == "distinct":
-        return sum(1 for bucket in kept.values() if bucket >= begin)
+        return sum(map(begin.__le__, kept.values())) if begin else len(kept)
     inside = kept if not kept or kept[0][0] >= begin else kept[bisect_left(kept, [begin]) :]
     if of == "count":
-        return inside[0][1] if len(inside) == 1 else sum([value for _, value in inside])
+        return sum(map(_value, inside)) if len(inside) != 1 else inside[0][1]
     if of == "sum":
-        millionths = sum([value for _, value in inside])
+        millionths = sum(map(_value, inside))
         return millionths // _MILLIONTHS if millionths % _MILLIONTHS == 0 else millionths / _MILLIONTHS
     if not inside:
         return MISSING

@@ -178,7 +178,7 @@ class Rebuild:
             for event in page.items:
                 if event["profile"] in owner and counts(event):
                     aggregates, _ = self._watched.of_type(event["type"])
-                    add_event(pasts[owner[event["profile"]]], aggregates, event, now)
+                    add_event(pasts[owner[event["profile"]]], aggregates, event, now.timestamp())
             if page.cursor is None:
                 return pasts
             query = replace(query, cursor=page.cursor)
@@ -221,7 +221,7 @@ class Rebuild:
         scope = Scope({}, shown, None, {}, now)
         for segment in self._segments:
             try:
-                holds = segment.holds(scope, known)
+                holds = segment.holds(scope, known, now.timestamp())
             except NodeError as error:
                 self._tell(f"{segment.name}: {before['id']}: {error}")
                 continue

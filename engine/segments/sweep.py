@@ -1,4 +1,4 @@
-"""Takes profiles in and out of segments when time alone changes their conditions."""
+"""Lets profiles enter and leave segments as time goes on."""
 
 import asyncio
 from collections.abc import Callable
@@ -187,7 +187,7 @@ def differs(profile: Doc, segments: tuple[Computed, ...], now: datetime) -> bool
     scope, past = Scope({}, without_own(profile), None, {}, now), profile.get(PAST, {})
     for segment in segments:
         try:
-            holds = segment.holds(scope, past)
+            holds = segment.holds(scope, past, now.timestamp())
         except NodeError as error:
             logger().warning(
                 "segment not asked", segment=segment.name, profile=profile["id"], error=str(error)
@@ -238,7 +238,7 @@ class Look:
             draft, self._event(), self._key, job.source_doc, self._now, attempt.around, attempt.renew_budget()
         )
         passage.consents = job.source.consents
-        evaluate(passage, self._segments)
+        evaluate(passage, self._segments, "", self._now.timestamp())
         if not passage.edits:
             return start
         draft.touch(passage.edits)

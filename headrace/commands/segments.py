@@ -144,17 +144,21 @@ def rebuild(
     except (KeyboardInterrupt, asyncio.CancelledError):
         fail("It was interrupted. Run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
+    _tell(done, as_json=as_json)
+    if done.busy or done.errors:
+        raise typer.Exit(PROBLEMS)
+
+
+def _tell(done: Done, *, as_json: bool) -> None:
     if as_json:
         told = {"profiles": done.done, "changed": done.changed, "busy": done.busy, "errors": done.errors}
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
-    else:
-        say(f"{done.done:,} profiles were asked, {done.changed:,} of them changed.")
-        for error in done.errors:
-            err().print(f"[red]{plain(error)}[/]")
-        if done.busy:
-            err().print(f"{done.busy:,} were written all the time. Run the same command again later.")
-    if done.busy or done.errors:
-        raise typer.Exit(PROBLEMS)
+        return
+    say(f"{done.done:,} profiles were asked, {done.changed:,} of them changed.")
+    for error in done.errors:
+        err().print(f"[red]{plain(error)}[/]")
+    if done.busy:
+        err().print(f"{done.busy:,} were written all the time. Run the same command again later.")
 
 
 async def _rebuild(job: Rebuild) -> Done:
