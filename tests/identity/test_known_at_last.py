@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from headrace.engine.identity.unmerge import Apart, unmerge
 from headrace.engine.model import Caller, Doc, EventInput
 from headrace.engine.store.protocol import Query
 from headrace.engine.timers.kinds import KINDS
@@ -11,6 +12,13 @@ from tests.identity.people import FILES, files, living, session_of, sign_in, vie
 from tests.makers import Lab, chain
 
 QUIET: dict[str, Any] = {"outbox": False, "timers": False}
+
+
+async def fire(lab: Lab) -> None:
+    """Do what timers have to do."""
+    await lab.settle()
+    await TimerWorker(lab.engine.parts, KINDS).fire_due()
+    await lab.settle()
 
 
 async def visitors(lab: Lab, by: Literal["type", "day", "source"] = "type") -> dict[str, Doc]:
@@ -33,9 +41,7 @@ async def test_views_of_an_anonymous_visitor_count_for_the_person(open_lab: Open
             assert await lab.store.count(Query("event", profile=ids)) == 4
         assert await view(lab, "other", profile_id=visitor) == ann
         # And once the timer has come, visitors are counted once.
-        await lab.settle()
-        await TimerWorker(lab.engine.parts, KINDS).fire_due()
-        await lab.settle()
+        await fire(lab)
         found = await visitors(lab)
         assert (found["page-view"]["events"], found["page-view"]["profiles"]) == (3, 1)
         assert (found["sign-in"]["events"], found["sign-in"]["profiles"]) == (2, 1)
@@ -68,6 +74,25 @@ async def test_no_more_profiles_than_are_allowed(open_lab: OpenLab) -> None:
         assert doc["ids"] == profiles[:3]
         # The others' sessions moved; what was before stays where it was.
         assert [(await living(lab, each))["stats"]["views"] for each in profiles] == [3, 3, 3, 1, 1]
+
+
+async def test_two_that_were_taken_apart_are_not_merged_again(open_lab: OpenLab) -> None:
+    async with open_lab(FILES, **QUIET) as lab:
+        ann = who(await sign_in(lab, "home", email="ann@example.com"))
+        visitor = await view(lab, "phone")
+        assert who(await sign_in(lab, "phone", email="ann@example.com")) == ann
+        await fire(lab)
+        taken = await unmerge(lab.store, lab.engine.parts.locks, "main", visitor)
+        assert isinstance(taken, Apart)
+        await fire(lab)
+        assert (await living(lab, visitor))["id"] == visitor
+        assert (await living(lab, visitor))["stats"]["views"] == 1
+        # It was Ann after all, says the back end once more: the session goes to her, and what was before stays apart.
+        session = (await session_of(lab, "phone"))["profile"]
+        assert session == visitor
+        assert who(await sign_in(lab, "phone", email="ann@example.com")) == ann
+        assert (await living(lab, visitor))["id"] == visitor
+        assert (await session_of(lab, "phone"))["profile"] == ann
 
 
 async def test_workflows_see_the_one_that_is_left(open_lab: OpenLab) -> None:

@@ -1,5 +1,6 @@
 """Killed between a claim, a merge, a move and the event's commit: nobody lost, nothing twice."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -64,6 +65,37 @@ def workspace(tmp_path: Path) -> Path:
     path = write_workspace(tmp_path / "workspace", count=COUNT)
     (path / "event_types.json").write_text(json.dumps(TYPES))
     return path
+
+
+def send(server: Server, story: list[Said]) -> None:
+    """Send events, one after another; somebody else may be at work on the same session."""
+    for said in story:
+        status, answer = server.post(said.body(), Authorization="Bearer backend-key")
+        assert status == 200, answer
+
+
+@pytest.mark.parametrize("store_kind", ["elastic", "embedded"])
+async def test_two_servers_move_one_session_to_and_fro(start: Starts, place: Place) -> None:
+    servers = [start(), start()]
+    sent = [
+        Said(f"e{number}", "tablet", None if number % 3 else (ANN if number % 2 else BOB))
+        for number in range(36)
+    ]
+    await asyncio.gather(*(asyncio.to_thread(send, servers[at % 2], sent[at::4]) for at in range(4)))
+    for server in servers:
+        server.wait_until_written()
+    await place.finish()
+    _, found = servers[0].get("/api/events?limit=100")
+    assert sorted(event["id"] for event in found["items"]) == sorted(said.id for said in sent)
+    _, profiles = servers[1].get("/api/profiles?limit=100")
+    by_id = {doc["id"]: doc for doc in profiles["items"]}
+    for profile in {event["profile"] for event in found["items"]}:
+        mine = [event for event in found["items"] if event["profile"] == profile]
+        assert by_id[profile]["stats"]["counters"]["n"] == len(mine)
+    known = [doc["identities"]["email"] for doc in by_id.values() if "identities" in doc]
+    assert sorted(known) == [[ANN], [BOB]]
+    _, session = servers[0].get("/api/sessions/tablet")
+    assert session["stats"]["events"] == len(sent)
 
 
 def tell(server: Server) -> Iterator[Said]:
