@@ -17,6 +17,9 @@ PAST = "past"
 CHANGED = "changed"
 """When its fields were last written; only profiles that may be merged by that have it."""
 
+FIRST_SET = "first_set"
+"""The strategy for fields of which the value counts that was there first."""
+
 OWN = (WAITS, PAST, CHANGED, "absorbed")
 """Members of a profile that are the engine's own: no node, no expression and no door sees them."""
 
@@ -48,8 +51,8 @@ class Draft:
     `profiles` and `sessions` hold what a run may attach, by id: documents that were read under their lock, or None.
     `waits` are the events that runs of the profile wait for, a list that is never changed in place. `own` are the other
     members of the profile that are the engine's own, by name.
-    `timed` are the paths, beside traits, of which it is noted when they were last written; None where nobody asks, and
-    then only a profile that has such times keeps them right.
+    `timed` has the paths, beside traits, of which it is noted when they were last written, with their strategies; None
+    where nobody asks, and then only a profile that has such times keeps them right.
     `session_attached` says that a node brought the session, which then belongs to the profile of the event.
     `profile_by` says how the request came to its profile, one of `PROFILE_BY`; `profile_asked` is an id that the client
     named and did not get.
@@ -169,14 +172,16 @@ class Draft:
 
     def _note_times(self, edits: list[path.Edit]) -> None:
         """Note when fields of the profile were written: which of two is newer decides when profiles are merged."""
-        timed = self.timed or {}
+        timed, known = self.timed or {}, self.own.get(CHANGED, {})
         times = {
             edit.path: self.now
             for edit in edits
-            if edit.path.startswith("profile.traits") or edit.path in timed
+            if (edit.path.startswith("profile.traits") or edit.path in timed)
+            # Of some fields it is asked when they first had a value.
+            and not (edit.path in known and timed.get(edit.path) == FIRST_SET)
         }
         if times:
-            self.own[CHANGED] = self.own.get(CHANGED, {}) | times
+            self.own[CHANGED] = known | times
 
     def change(self) -> Change:
         """Return everything as one change of the store."""

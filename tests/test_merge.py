@@ -258,6 +258,31 @@ async def test_strategies_of_the_workspace_and_times_of_fields_decide(open_lab: 
         assert (await living(lab, a))["traits"] == {"age": 40, "name": "new"}
 
 
+async def test_a_field_may_keep_the_value_that_was_there_first(open_lab: OpenLab) -> None:
+    fields = {"fields": {"profile.traits.shop": "{{ event.properties.shop }}"}}
+    types = {"merge": {"profile.traits.shop": "first_set"}, "event_types": {}}
+    files = {"event_types.json": types, "setting": chain("set", ("set_fields", fields))}
+    async with open_lab(files, **QUIET) as lab:
+        a = await visit(lab, "s-a", EventInput("set", {"shop": "one"}))
+        b = await visit(lab, "s-b", EventInput("set", {"shop": "two"}))
+        # Another value since, but there was one before that of the other.
+        await visit(lab, "s-a", EventInput("set", {"shop": "three"}))
+        await join(lab, a, b)
+        assert (await living(lab, a))["traits"] == {"shop": "three"}
+
+
+async def test_events_without_a_profile_count_for_the_session_of_a_merged_one(open_lab: OpenLab) -> None:
+    files = workspace(visits=chain("*", count("session.properties.n"), order=2))
+    async with open_lab(files, **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
+        await join(lab, a, b)
+        less = [lab.track("view", session_id="s-b", profile_less=True) for _ in range(5)]
+        await asyncio.gather(*less, *(visit(lab, "s-b", "view") for _ in range(5)))
+        (session,) = await lab.store.read([Ref("session", make_key("session", "main", "s-b"))])
+        assert session is not None
+        assert (session.doc["properties"]["n"], session.doc["stats"]["events"]) == (11, 11)
+
+
 async def test_a_workspace_without_strategies_keeps_no_times(open_lab: OpenLab) -> None:
     async with open_lab(workspace(), **QUIET) as lab:
         a = await visit(lab, "s-a", EventInput("named", {"name": "Kim"}))

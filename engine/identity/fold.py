@@ -1,14 +1,15 @@
 """Two profiles become one: each field by its strategy."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from headrace.engine.draft import CHANGED, PAST, WAITS
+from headrace.engine.draft import CHANGED, FIRST_SET, PAST, WAITS
 from headrace.engine.identity.strategies import Given, leaf_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
 from headrace.engine.path import compile_path, path_text
 from headrace.engine.segments import past
+from headrace.engine.view import plain
 
 Names = tuple[str, ...]
 Rules = Mapping[Names, str]
@@ -47,15 +48,19 @@ class Known(NamedTuple):
     updated: str
     created: str
 
-    def time_of(self, names: Names, strategy: str) -> str:
-        """Return when a field was last written: it, what holds it, or what is within it."""
-        text = path_text("profile", names)
-        inside = [at for path, at in self.changed.items() if path.startswith((f"{text}.", f"{text}["))]
+    def time_of(self, names: Names, strategy: str, value: Any) -> str:
+        """Return when a field was last written, or what holds it, or is within it; "" for a value that is MISSING."""
+        if value is MISSING:
+            return ""
+        inside = []
+        if type(value) is dict:
+            text = path_text("profile", names)
+            inside = [at for path, at in self.changed.items() if path.startswith((f"{text}.", f"{text}["))]
         for length in range(len(names), 0, -1):
             at = self.changed.get(path_text("profile", names[:length]))
             if at is not None:
                 return max([at, *inside])
-        return max(inside, default=self.created if strategy == "first_set" else self.updated)
+        return max(inside, default=self.created if strategy == FIRST_SET else self.updated)
 
 
 def known_of(profile: Doc) -> Known:
@@ -175,10 +180,8 @@ class _Folding:
     def _leaf(self, names: Names, strategy: str, mine: Any, theirs: Any) -> Any:
         # Only where a field may be written are its times of use.
         is_timed = names[0] == "traits" or names in self._rules
-        one = Given(mine, self._mine.time_of(names, strategy) if is_timed and mine is not MISSING else "")
-        other = Given(
-            theirs, self._theirs.time_of(names, strategy) if is_timed and theirs is not MISSING else ""
-        )
+        one = Given(mine, self._mine.time_of(names, strategy, mine) if is_timed else "")
+        other = Given(theirs, self._theirs.time_of(names, strategy, theirs) if is_timed else "")
         picked = leaf_of(strategy, one, other)
         if is_timed and picked.value is not MISSING:
             self.times[path_text("profile", names)] = picked.at
@@ -192,7 +195,8 @@ def _change(names: Names, strategy: str, mine: Given, theirs: Given, picked: Giv
     said: Doc = {"path": list(names), "strategy": strategy}
     for name, given in (("before", mine), ("after", picked), ("brought", theirs)):
         if given.value is not MISSING:
-            said[name] = given.value
+            # A copy: what is written into the profile later must not reach the record.
+            said[name] = plain(given.value)
             if given.at and name != "after":
                 said[f"{name}_at"] = given.at
     return said
@@ -212,9 +216,3 @@ def _is_object(value: Any) -> bool:
 
 def _members_of(value: Any) -> Doc:
     return {} if value is MISSING else value
-
-
-def times_under(changed: Mapping[str, str], names: Names) -> Iterator[str]:
-    """Yield the paths of the times of a field, and of what is within it."""
-    text = path_text("profile", names)
-    return (path for path in changed if path == text or path.startswith((f"{text}.", f"{text}[")))

@@ -12,10 +12,18 @@ MERGED = "merged_into"
 MERGING = "merging_into"
 """The same while the merge is under way: nobody but the merge writes such a profile."""
 
+SAID = "merging"
+"""What a profile has beside `merging_into`: who merges it, since when, and by which strategies."""
+
 
 def is_merged(profile: Doc) -> bool:
     """Say whether a profile was merged into another one, or is being merged."""
     return MERGED in profile or MERGING in profile
+
+
+def without_notes(profile: Doc) -> Doc:
+    """Return a profile as it was before it was frozen."""
+    return {name: value for name, value in profile.items() if name not in (MERGING, SAID)}
 
 
 class Reads(Protocol):
@@ -45,7 +53,7 @@ async def find_living(store: Reads, tenant: str, profile: str) -> Doc | None:
             return doc
         after = await read_stored(store, tenant, into)
         if MERGED not in doc and (after is None or doc["id"] not in _all_ids(after.doc)):
-            return doc
+            return without_notes(doc)
         found = after
     return None
 

@@ -12,21 +12,20 @@ from headrace.engine.identity.fold import ABSORBED, compiled_rules, fold, surviv
 from headrace.engine.identity.follow import (
     MERGED,
     MERGING,
+    SAID,
     Reads,
     find_living,
     follow,
     ids_of,
     is_merged,
     read_stored,
+    without_notes,
 )
 from headrace.engine.identity.values.decide import holds
 from headrace.engine.locks import Held, Locks
 from headrace.engine.model import Doc, doc_key, iso, iso_now, make_key, new_id
 from headrace.engine.parts import Parts
 from headrace.engine.store.protocol import Change, Committed, Leased, Row, Store, Write
-
-SAID = "merging"
-"""What a profile has beside `merging_into`: who merges it, since when, and by which strategies."""
 
 MERGE, UNMERGE = "merge", "unmerge"
 """The kinds of timers that finish a merge or its undoing, and give events and sessions to whom they belong then."""
@@ -81,7 +80,7 @@ async def preview(store: Reads, tenant: str, one: str, other: str, rules: Declar
         found = await find_living(store, tenant, profile)
         if found is None:
             return Refused("no_profile", f"There is no profile {profile}.")
-        docs.append({name: value for name, value in found.items() if name not in (MERGING, SAID)})
+        docs.append(found)
     mine, theirs = docs
     if mine["id"] == theirs["id"]:
         return Refused("is_one", f"They are one profile already: {mine['id']}.")
@@ -94,7 +93,7 @@ def alias_of(frozen: Doc, survivor: str) -> Doc | None:
     if MERGING not in frozen:
         return None
     said = frozen[SAID]
-    whole = {name: value for name, value in frozen.items() if name not in (MERGING, SAID)}
+    whole = without_notes(frozen)
     return {
         "id": frozen["id"],
         "tenant": frozen["tenant"],
@@ -213,7 +212,7 @@ class Merging:
         return None
 
     async def _fold(self, tenant: str, survivor: str, loser: Doc) -> bool:
-        whole = {name: value for name, value in loser.items() if name not in (MERGING, SAID)}
+        whole = without_notes(loser)
         said = loser[SAID]
 
         def folded(doc: Doc) -> Doc | None:
@@ -261,8 +260,4 @@ def _may(loser: Doc, survivor: Doc) -> bool:
 
 def _thawed(doc: Doc) -> Doc | None:
     """Return a frozen profile as it was before."""
-    return (
-        {name: value for name, value in doc.items() if name not in (MERGING, SAID)}
-        if MERGING in doc
-        else None
-    )
+    return without_notes(doc) if MERGING in doc else None

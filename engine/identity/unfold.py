@@ -1,5 +1,6 @@
 """Takes a profile out of the one that it was folded into."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -26,10 +27,12 @@ def unfold(survivor: Doc, frozen: Doc, now: str) -> Doc:
     place = next(number for number, one in enumerate(absorbed) if one["id"] == frozen["id"])
     entry, later = absorbed.pop(place), absorbed[place:]
     undoing = _Undoing(made)
+    since: defaultdict[Names, list[Doc]] = defaultdict(list)
+    for one in later:
+        for change in one["changes"]:
+            since[tuple(change["path"])].append(change)
     for change in entry["changes"]:
-        undoing.undo(
-            change, [one for other in later for one in other["changes"] if one["path"] == change["path"]]
-        )
+        undoing.undo(change, since[tuple(change["path"])])
     if not absorbed:
         del made[ABSORBED]
     made["ids"] = [id for id in made["ids"] if id not in frozen["ids"]]

@@ -31,6 +31,10 @@ async def with_owner(change: Change, records: Records) -> Change:
         return change
     key = make_key("profile", change.tenant, owner)
     (stored,) = await records.read([Ref("profile", key)])
+    while stored is not None and (into := text_or_none(stored.doc.get("merged_into"))) is not None:
+        # The one that it was merged into decides now, as for those who write both.
+        key = make_key("profile", change.tenant, into)
+        (stored,) = await records.read([Ref("profile", key)])
     if stored is not None:
         return replace(change, profile=Write(key, stored.doc, stored.version, changed=False))
     if base.n == 0 or base.linked:
