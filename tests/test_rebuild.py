@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from headrace.engine.draft import PAST
+from headrace.engine.identity.merge import merge
 from headrace.engine.model import Doc, EventInput, doc_key, iso
 from headrace.engine.segments.explain import explain
 from headrace.engine.segments.known import due
@@ -353,3 +354,19 @@ async def test_who_was_erased_since_is_passed_by(open_lab: OpenLab) -> None:
         await sweep(lab, START + timedelta(days=2))
         await rebuild(lab, START + timedelta(days=2))
         assert not (await lab.store.find(Query("profile"))).items
+
+
+async def test_profiles_that_become_one_have_both_pasts(open_lab: OpenLab) -> None:
+    files = declared(both="events('order').count >= 3", twice="events('order', within='30d').count >= 4")
+    async with open_lab(files, timers=False) as lab:
+        await lab.track("order", "order", session_id="s1", received=START)
+        await lab.track("order", session_id="s2", received=START + timedelta(minutes=1))
+        one, other = [doc["id"] for doc in await lab.all("profile")]
+        survivor = await merge(lab.engine.parts, "main", one, other, "test")
+        await lab.track("page-view", session_id="s1", received=START + timedelta(minutes=2))
+        profile = await lab.one("profile")
+        assert (profile["id"], profile["segments"]) == (survivor, ["both"])
+        done = await rebuild(lab, START + timedelta(hours=1))
+        assert (done.done, done.errors) == (1, [])
+        assert (await lab.one("profile"))["segments"] == ["both"]
+        assert told([await lab.one("profile")], lab, START) == told([profile], lab, START)

@@ -7,6 +7,8 @@ import pytest
 
 from headrace.engine.model import Doc, EventInput, iso
 from headrace.engine.steps.segments import LAG
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
 from tests.makers import Lab, chain, count, sources
 
@@ -236,3 +238,17 @@ async def test_a_value_that_is_no_number_is_told(open_lab: OpenLab) -> None:
             "value": None,
         }
         assert "goal bought" in (await lab.one("event"))["errors"][0]
+
+
+async def test_a_run_that_goes_on_after_a_wait_counts_nothing_twice(open_lab: OpenLab) -> None:
+    files = GOALS | segments(**BUYER, marked={"when": "profile.stats.counters.n > 0"})
+    files |= {"wait": chain("order", ("wait", {"period": "1h"}), count())}
+    async with open_lab(files, timers=False) as lab:
+        await order(lab)
+        await lab.settle()
+        worker = TimerWorker(lab.engine.parts, KINDS, lambda: START + timedelta(hours=2))
+        assert await worker.fire_due() == 1
+        profile = await lab.one("profile")
+        assert profile["segments"] == ["marked"]
+        assert profile["goals"]["bought"]["count"] == 1
+        assert (await types(lab)) == ["order", "segment-entered"]

@@ -48,11 +48,11 @@ async def account_then(look: Looking, event: Doc) -> tuple[Account, list[Doc]]:
         if trace is not None and "nodes" in trace:
             traces.append(trace)
             account.changes[name] = _changes(trace)
-    if ran:
-        for internal in await caused(look, event):
-            inner, more = await account_then(look, internal)
-            account.events[internal["key"]] = inner
-            traces += more
+    # Segments and goals cause some where no workflow ran, too.
+    for internal in await caused(look, event):
+        inner, more = await account_then(look, internal)
+        account.events[internal["key"]] = inner
+        traces += more
     return account, traces
 
 

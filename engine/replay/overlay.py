@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from headrace.engine.draft import WAITS
+from headrace.engine.draft import PAST, WAITS
 from headrace.engine.model import Doc, from_iso, iso
 from headrace.engine.replay.scratch import Scratch
 from headrace.engine.store.looking import Looking
@@ -71,6 +71,9 @@ class Overlay:
     Events are looked up as they were at the event at hand.
     """
 
+    lags = False
+    """What was there then is found."""
+
     def __init__(self, look: Looking, scratch: Scratch) -> None:
         self._look = look
         self._scratch = scratch
@@ -98,6 +101,8 @@ class Overlay:
         if found is not None:
             # No run goes on here, so none hears that what it waits for came.
             found.doc.pop(WAITS, None)
+            # What segments know of the past is found anew, as it was when the event came.
+            found.doc.pop(PAST, None)
         return found
 
     async def commit(self, change: Change) -> Outcome:

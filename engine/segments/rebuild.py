@@ -105,6 +105,9 @@ class Rebuild:
                 self._later += await self._work(later[first : first + PAGE])
             yield self.progress
         self.progress.busy += len(self._later)
+        # Whose turn never came is found again by the next rebuild; no id of anybody stays here.
+        self._later = []
+        await self._keep()
         if not (self.progress.busy or self.progress.errors):
             await keep_known(self._store, self._tenant, self._segments)
 

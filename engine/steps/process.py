@@ -1,5 +1,6 @@
 """Takes one event through the steps between the check and the commit."""
 
+from headrace.engine.draft import PAST
 from headrace.engine.errors import HeadraceError
 from headrace.engine.files.event_type import EventType
 from headrace.engine.logs import logger
@@ -68,7 +69,7 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming, kin
         await run_started(passage, job.workspace.workflow)
     if not has_agreed(passage):
         passage.event["consent"] = False
-    elif job.workspace.watched.is_used or attempt.draft.own:
+    elif job.workspace.watched.is_used or PAST in attempt.draft.own:
         await segments.evaluate_segments(passage, job.workspace)
         goals.evaluate_goals(passage, job.workspace)
     if attempt.draft.waits:

@@ -345,9 +345,25 @@ async def test_events_of_a_merged_profile_are_replayed_with_the_one_that_it_beca
             answer = await lab.track(EventInput("x", {"n": 1}, id=f"e-{name}"), session_id=f"s-{name}")
             assert answer.profile is not None
             ids.append(answer.profile["id"])
-        await lab.engine.merge("main", *ids, "test")
+        await lab.engine.merge("main", ids[0], ids[1], "test")
         if is_reowned:
             await TimerWorker(lab.engine.parts, KINDS).fire_due()
         done, found = await replay.counted(lab, files)
         assert (found.events, [each.event["id"] for each in done]) == (2, ["e-a", "e-b"])
         assert [each.differences for each in done] == [[], []]
+
+
+async def test_segments_know_the_past_as_it_was_then(open_lab: OpenLab, replay: Replayer) -> None:
+    third = {"segments": {"third": {"when": "events('x').count >= 3"}}}
+    greets = chain("x", count("profile.stats.counters.greeted"), on={"when": "'third' in profile.segments"})
+    files = {"segments.json": third, "in": chain("segment-entered", count()), "greets": greets}
+    async with open_lab(files) as lab:
+        for number in range(4):
+            await lab.track(EventInput("x", {"n": number}, id=f"e{number}"))
+        assert await lab.counter() == 1
+        done = await replay(lab, files)
+        # The first one leaves: the profile is as it is now.
+        assert [said(each) for each in done][1:] == [[], [], []]
+        draft = files | {"segments.json": {"segments": {"third": {"when": "events('x').count >= 2"}}}}
+        changed = await replay(lab, draft)
+        assert [bool(said(each)) for each in changed][1:] == [True, True, False]
