@@ -110,12 +110,17 @@ def merge(
         raise typer.Exit(WRONG_USE)
     if as_json:
         typer.echo(json.dumps(result_doc(folded), indent=2, ensure_ascii=False))
-        return
+    else:
+        tell_merge(folded, None if dry_run else moved)
+
+
+def tell_merge(folded: Folded, moved: int | None) -> None:
+    """Say what came of a merge, or what would; `moved` None: nothing was done."""
     survivor, loser = plain(folded.survivor["id"]), plain(folded.loser["id"])
-    words = "would be" if dry_run else "is"
+    words = "would be" if moved is None else "is"
     say(f"[bold]{loser}[/] {words} merged into the older [bold]{survivor}[/]:")
     out().print(result_table(folded))
-    if not dry_run:
+    if moved is not None:
         say(f"{moved} events, sessions and timers were given to it.")
 
 

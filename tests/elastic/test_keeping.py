@@ -9,7 +9,8 @@ import pytest
 from headrace.engine.errors import InputError
 from headrace.engine.model import iso, new_id
 from headrace.engine.store.elastic import keeping
-from headrace.engine.store.elastic.keeping import erase, reown
+from headrace.engine.store.elastic.erasing import erase
+from headrace.engine.store.elastic.keeping import reown
 from headrace.engine.store.elastic.layout import SESSION_VERSIONS, month_index
 from headrace.engine.store.elastic.parts import Planned, part_of, pending_members
 from headrace.engine.store.elastic.reading import doc_of
@@ -35,7 +36,7 @@ async def move(rig: Rig, loser: str, survivor: str) -> int:
 
 
 async def remove(rig: Rig, profile: str, tenant: str = "main") -> dict[str, int]:
-    return await erase(rig.cluster, rig.bulk, rig.gets, tenant, profile)
+    return await erase(rig.cluster, rig.bulk, rig.gets, tenant, [profile])
 
 
 @pytest.mark.parametrize("name", ["big integer", "lone surrogate", "small and large floats", "awkward keys"])

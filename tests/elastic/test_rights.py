@@ -12,8 +12,9 @@ from headrace.engine.store.elastic.ageing import prune
 from headrace.engine.store.elastic.ask import Questions
 from headrace.engine.store.elastic.bulk import Bulk
 from headrace.engine.store.elastic.cluster import Cluster, RefusedError
+from headrace.engine.store.elastic.erasing import erase
 from headrace.engine.store.elastic.gets import Gets
-from headrace.engine.store.elastic.keeping import erase, reown
+from headrace.engine.store.elastic.keeping import reown
 from headrace.engine.store.elastic.migrate import abandon, migrate, plan
 from headrace.engine.store.elastic.place import read_place
 from headrace.engine.store.elastic.search import refresh
@@ -76,8 +77,8 @@ async def test_they_are_enough_for_everything(cluster: Cluster) -> None:
     assert await Questions(cluster, gets, 28).count(Query("event")) == 2
     await Sweeper(cluster, bulk, Settler(bulk)).sweep()
     assert await reown(cluster, bulk, gets, "main", "ann", "bob") == 2
-    assert (await erase(cluster, bulk, gets, "main", "bob"))["profile"] == 1
-    assert (await erase(cluster, bulk, gets, "main", "ann"))["profile"] == 1
+    assert (await erase(cluster, bulk, gets, "main", ["bob"]))["profile"] == 1
+    assert (await erase(cluster, bulk, gets, "main", ["ann"]))["profile"] == 1
     await prune(cluster, bulk, {"event": 1, "session": 1, "failed": 1}, utc_now(), 28)
 
 
