@@ -222,6 +222,8 @@ class Draft:
             "n": self.session["n"],
             HIDDEN: True,
         }
+        if "profile_then" in self.session:
+            hidden["profile_then"] = self.session["profile_then"]
         write = self._write("session", hidden, self.session_version)
         if write is not None:
             write.changed = self.session_is_new or self.linked
@@ -232,6 +234,8 @@ class Draft:
         if self.session is None or self.session_before is None or not self.linked:
             return None
         doc = {**self.session_before, "profile": self.session["profile"], "n": self.session_before["n"] + 1}
+        if "profile_then" in self.session:
+            doc["profile_then"] = self.session["profile_then"]
         return Write(doc_key("session", self.tenant, doc["id"]), doc, self.session_version)
 
     def _write(self, kind: str, doc: Doc | None, version: Version | None) -> Write | None:

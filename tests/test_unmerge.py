@@ -82,6 +82,22 @@ def _comparable(profile: Doc) -> Doc:
     return whole
 
 
+async def test_a_session_that_is_not_saved_goes_back_too(open_lab: OpenLab) -> None:
+    async with open_lab(workspace(), **QUIET) as lab:
+        a = await visit(lab, "s-a", "view")
+        answer = await lab.track("view", session_id="s-b", save_session=False)
+        assert answer.profile is not None
+        b = str(answer.profile["id"])
+        await join(lab, a, b)
+        await lab.track("view", session_id="s-b", save_session=False)
+        await fire(lab)
+        await lab.track("view", session_id="s-b", save_session=False)
+        assert await take_apart(lab, b) == Apart(b, a)
+        await fire(lab)
+        assert await visit(lab, "s-b", "view") == b
+        assert (await living(lab, b))["stats"]["counters"]["n"] == 2
+
+
 async def test_a_chain_is_taken_apart_from_its_end(open_lab: OpenLab) -> None:
     async with open_lab(workspace(), **QUIET) as lab:
         a, b, c = [await visit(lab, f"s-{name}", "view") for name in "abc"]
