@@ -16,6 +16,7 @@ from headrace.engine.held import Wait
 from headrace.engine.identity.values.decide import (
     BY_CLAIMED,
     CLAIMED,
+    SETTLING,
     TRUSTED,
     Decision,
     Said,
@@ -58,9 +59,12 @@ class Start(NamedTuple):
 
 
 class Budget:
-    """What is left for an event and all that it emits: node runs, internal events, and time before others' turn."""
+    """What is left for an event and all that it emits: node runs, internal events, and time before others' turn.
 
-    __slots__ = ("emits", "left", "turn_ends")
+    It `is_settled` who they are about as soon as a trusted value said so; then no other one moves the session.
+    """
+
+    __slots__ = ("emits", "is_settled", "left", "turn_ends")
 
     def __init__(self) -> None:
         self.renew()
@@ -70,6 +74,7 @@ class Budget:
         """Make it that of another event; the turn goes on."""
         self.left = MAX_NODE_RUNS
         self.emits = MAX_EMITTED
+        self.is_settled = False
 
     async def breathe(self) -> None:
         """Give the loop back; called when the turn has ended."""
@@ -306,7 +311,7 @@ class Passage:
     def decide(self, asked: Said, owner: Owner | None) -> Decision:
         """Return what a value means for the event's profile."""
         ground = self.around.ground
-        decision = weigh(self.draft, asked, owner, ground.kinds)
+        decision = weigh(self.draft, asked._replace(is_settled=self.budget.is_settled), owner, ground.kinds)
         if decision is Decision.MOVED and decision not in ground.detours:
             # A run that goes on, or a replay, belongs to its profile.
             return Decision.OUTWEIGHED
@@ -336,6 +341,8 @@ class Passage:
             raise again
         elif decision in (Decision.KEPT, Decision.NOTED, Decision.KNOWN):
             self._keep_value(profile, asked)
+        if asked.is_trusted and decision in SETTLING:
+            self.budget.is_settled = True
         return decision
 
     async def find_identified(self, kind: str, value: Any) -> Doc | None:

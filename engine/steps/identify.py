@@ -1,14 +1,11 @@
 """Step 6: join, merge or move by identifying values."""
 
 from headrace.engine.errors import NodeError
-from headrace.engine.identity.values.decide import TRUSTED, Decision, Said
+from headrace.engine.identity.values.decide import Decision, Said
 from headrace.engine.identity.values.weigh import Owner, find_owners
 from headrace.engine.model import Doc
 from headrace.engine.passage import Passage
 from headrace.engine.request import Job
-
-SETTLES = frozenset((Decision.KEPT, Decision.KNOWN, Decision.ATTACHED))
-"""What ends the question who it is, for the values that follow."""
 
 
 async def identify(job: Job, passage: Passage) -> None:
@@ -27,29 +24,19 @@ async def identify(job: Job, passage: Passage) -> None:
     trusted = passage.around.ground.is_trusted
     asked = [Said(kind, value, trusted or kind.takes_any) for kind, value in values]
     owners = await find_owners(passage.reads, passage.draft, asked)
-    is_settled = False
-    told: list[Doc] = []
-    for one, owner in zip(asked, owners, strict=True):
-        decision = _identify(passage, one._replace(is_settled=is_settled), owner)
-        is_settled = is_settled or (one.is_trusted and decision in SETTLES)
-        told.append({"kind": one.kind.name, "decision": decision.value})
+    told = [
+        {"kind": one.kind.name, "decision": _identify(passage, one, owner).value}
+        for one, owner in zip(asked, owners, strict=True)
+    ]
     event["identified"] = _with_detours(job, passage.key, told)
 
 
 def _identify(passage: Passage, asked: Said, owner: Owner | None) -> Decision:
-    profile = passage.draft.profile
-    if owner is not None and profile is not None and asked.value in _mine(profile, asked):
-        return Decision.KNOWN
     try:
         return passage.identify(asked, owner)
     except NodeError:
         # The profile that has the value was erased meanwhile.
         return Decision.NOBODY
-
-
-def _mine(profile: Doc, asked: Said) -> list[str]:
-    values: list[str] = profile.get(TRUSTED, {}).get(asked.kind.name, [])
-    return values if asked.is_trusted else []
 
 
 def _with_detours(job: Job, key: str, told: list[Doc]) -> list[Doc]:

@@ -2,13 +2,15 @@
 
 from typing import Any, Literal
 
+import pytest
+
 from headrace.engine.identity.unmerge import Apart, unmerge
 from headrace.engine.model import Caller, Doc, EventInput
 from headrace.engine.store.protocol import Query
 from headrace.engine.timers.kinds import KINDS
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
-from tests.identity.people import FILES, files, living, session_of, sign_in, view, who
+from tests.identity.people import FILES, IDENTIFY, files, living, session_of, sign_in, view, who
 from tests.makers import Lab, chain
 
 QUIET: dict[str, Any] = {"outbox": False, "timers": False}
@@ -107,6 +109,30 @@ async def test_workflows_see_the_one_that_is_left(open_lab: OpenLab) -> None:
         await view(lab, "phone")
         answer = await sign_in(lab, "phone", email="ann@example.com")
         assert answer.response == {"who": ann, "mails": ["ann@example.com"], "views": 1}
+
+
+@pytest.mark.parametrize("first", ["ann", "bob", "eve"])
+async def test_what_an_event_causes_does_not_send_the_session_to_and_fro(
+    open_lab: OpenLab, first: str
+) -> None:
+    bob = {"email": "bob@example.com"}
+    workspace = FILES | {
+        "tell": chain(
+            "sign-in", ("emit_event", {"type": "told", "properties": bob}), on={"source": ["backend"]}
+        ),
+        "node": chain("sign-in", ("identify", {"kind": "email", "value": "carl@example.com"})),
+    }
+    types = {"event_types": FILES["event_types.json"]["event_types"] | {"told": {"identify": IDENTIFY}}}
+    async with open_lab(workspace | {"event_types.json": types}, **QUIET) as lab:
+        await sign_in(lab, "tablet", email=f"{first}@example.com")
+        for _ in range(2):
+            answer = await sign_in(lab, "tablet", email="ann@example.com")
+            assert (await living(lab, who(answer)))["identities"] == {"email": ["ann@example.com"]}
+        await lab.settle()
+        events = await lab.all("event")
+        assert len(events) == 6
+        assert sum(doc["stats"]["counters"]["n"] for doc in await lab.all("profile")) == 6
+        assert {event["profile"] for event in events[-4:]} == {who(answer)}
 
 
 async def test_a_node_identifies_and_what_ran_before_it_is_not_done_twice(open_lab: OpenLab) -> None:

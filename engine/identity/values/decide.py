@@ -39,6 +39,9 @@ class Decision(StrEnum):
     """The event has no profile, and none has the value."""
 
 
+SETTLING = frozenset((Decision.KEPT, Decision.KNOWN, Decision.ATTACHED))
+"""What ends the question who it is, for the trusted values that follow."""
+
 WHY: Mapping[str, str] = {
     Decision.KEPT: "nobody had the value, and it is the profile's own from now on",
     Decision.NOTED: "nobody had claimed the value; its source is not trusted, so it is only noted",
