@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.identity.values.decide import Decision
 from headrace.engine.model import Doc, EventInput, TrackRequest, from_iso
 from headrace.engine.passage import Passage
 from headrace.engine.path import compile_path
@@ -176,8 +177,10 @@ def past_job(source: Source, event: Doc, workspace: Workspace, received: datetim
     admission = Admission(source, tracing=False, debugger=is_dry, debugger_refused=False, not_kept="")
     job = Job(request, admission, workspace)
     if is_dry:
-        # Whose an event was is not found out again.
         job.may_detour = frozenset()
+    elif REFUSED not in event:
+        # Whose an event was is not found out again, and its session may be somebody else's by now.
+        job.may_detour = frozenset((Decision.MERGED,))
     job.is_reshaped = "reshaped" in event
     if REFUSED not in event:
         happened = event["time"]["happened"]
