@@ -10,7 +10,7 @@ from headrace.engine.crash import crash_point
 from headrace.engine.store.elastic.bulk import Done
 from headrace.engine.store.elastic.parts import Planned
 from headrace.engine.store.elastic.recent import Copies, Copy
-from headrace.engine.store.elastic.settle import THERE, WRITTEN, Settler
+from headrace.engine.store.elastic.settle import KEPT, WRITTEN, Settler
 
 GATHER_SECONDS = 0.05
 """How long documents wait for others, so that few bulks take many: each costs the cluster as much as ten documents."""
@@ -146,15 +146,20 @@ class Backlog:
 
     def _end(self, entry: Entry, written: dict[str, Done]) -> None:
         """Note what became of a change's documents."""
-        if all(one.id in written and written[one.id].status in (*WRITTEN, THERE) for one in entry.planned):
+        is_done = True
+        for one in entry.planned:
+            done = written.get(one.id)
+            if done is None or done.status not in KEPT:
+                is_done = False
+            if one.kind == "session":
+                copy = self._copies.get(one.id)
+                if copy is not None and copy.doc is one.doc:
+                    self._keep(one, done)
+        if is_done:
             self._settler.done.add(entry.change, "")
             self._copies.slim(entry.record, entry.change)
         else:
             self._copies.drop(entry.record)
-        for one in entry.planned:
-            copy = self._copies.get(one.id) if one.kind == "session" else None
-            if copy is not None and copy.doc is one.doc:
-                self._keep(one, written.get(one.id))
 
     def _keep(self, session: Planned, done: Done | None) -> None:
         """Complete the copy of a session; what another process wrote since is none."""

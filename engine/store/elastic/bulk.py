@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -24,7 +24,7 @@ _PATH = f"/_bulk?filter_path={_ITEMS}"
 _AGAIN = frozenset((429, 503, 502, 504, 408))
 
 
-class Operation(NamedTuple):
+class Operation(msgspec.Struct, frozen=True, gc=False):
     """One line of a bulk, and the source that it writes (None: it deletes)."""
 
     line: bytes
@@ -68,8 +68,8 @@ class _Group:
         self.ends = ends
         self.size = 0
         """Bytes, about."""
-        for line, source in operations:
-            self.size += len(line) + len(source or b"") + 2
+        for one in operations:
+            self.size += len(one.line) + len(one.source or b"") + 2
         self.done: list[Done | None] = [None] * len(operations)
         self.left: Sequence[int] = range(len(operations))
         self.tries = 0
@@ -109,7 +109,13 @@ class Bulk:
         self._gathering.add(group, len(group.left), group.size)
 
     async def _send(self, batch: list[_Group]) -> None:
-        lines = [part for group in batch for at in group.left for part in group.operations[at] if part]
+        lines = list[bytes]()
+        for group in batch:
+            for at in group.left:
+                one = group.operations[at]
+                lines.append(one.line)
+                if one.source is not None:
+                    lines.append(one.source)
         lines.append(b"")
         try:
             answer = _decode(await self._cluster.ask("POST", _PATH, b"\n".join(lines), lines=True)).items
@@ -124,9 +130,9 @@ class Bulk:
         except AwayError as error:
             self._again(batch, error)
             return
-        at = iter(answer)
+        items = iter(answer)
         for group in batch:
-            self._take(group, [next(iter(next(at).values())) for _ in group.left])
+            self._take(group, [done for _ in group.left for done in next(items).values()])
 
     def _take(self, group: _Group, results: list[Done]) -> None:
         """Keep a group's results; what the cluster was too busy for is sent again."""

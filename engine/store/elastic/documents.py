@@ -207,4 +207,7 @@ def created_at(doc: Doc, now: str) -> str:
 
 
 def _names(values: Any) -> list[str]:
-    return [one for one in values if isinstance(one, str)] if isinstance(values, Iterable) else []
+    # Lists first: to ask whether something can be walked at all takes longer than the walk.
+    if type(values) is not list and not isinstance(values, Iterable):
+        return []
+    return [one for one in values if isinstance(one, str)]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,7 +24,7 @@ _ONLY = ("profile", "content", "id", "change")
 _NO_INDEX = "index_not_found_exception"
 
 
-class Get(NamedTuple):
+class Get(msgspec.Struct, frozen=True, gc=False):
     """A document to read: its index (`where`) and `_id`; `light` asks only for what says whose an event is."""
 
     where: str
@@ -97,8 +97,11 @@ class Gets:
 
     async def _ask(self, gets: list[Get]) -> list[Got]:
         """Ask until there is an answer for every document, or patience ends."""
-        wanted = [
-            {"_index": get.where, "_id": get.id} | ({"_source": _ONLY} if get.light else {}) for get in gets
+        wanted: list[dict[str, Any]] = [
+            {"_index": get.where, "_id": get.id, "_source": _ONLY}
+            if get.light
+            else {"_index": get.where, "_id": get.id}
+            for get in gets
         ]
         body = _encode({"docs": wanted})
         ends, tries = monotonic() + self._patience, 0

@@ -198,7 +198,7 @@ async def _move(cluster: Cluster, bulk: Bulk, where: str, query: Body, rewrites:
 async def _move_some(bulk: Bulk, operations: Sequence[Operation]) -> int:
     written = await bulk.write(operations)
     unread = [one for one, done in zip(operations, written, strict=True) if done.status == 400]
-    again = await bulk.write([one._replace(source=as_text(one.source or b"")) for one in unread])
+    again = await bulk.write([Operation(one.line, as_text(one.source or b"")) for one in unread])
     written = [done for done in written if done.status != 400] + again
     raise_refused([done for done in written if done.status not in (*_WRITTEN, 404, 409)])
     return sum(done.status in _WRITTEN for done in written)

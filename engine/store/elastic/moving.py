@@ -240,7 +240,7 @@ class ElasticMoving:
         done = await self._send(operations)
         for at, one in enumerate(done):
             if one.status == UNREADABLE:
-                text = operations[at]._replace(source=as_text(operations[at].source or b""))
+                text = Operation(operations[at].line, as_text(operations[at].source or b""))
                 (done[at],) = await self._send([text])
         _raise_refused(done)
         return sum(one.status in WRITTEN for one in done)

@@ -79,7 +79,7 @@ class Copies:
         """Let a copy carry of a change only what remains of it when its documents are written."""
         copy, until = self._copies.get(id, _NONE)
         if copy is not None:
-            parts = tuple(part.stub() if part.id == change else part for part in copy.parts)
+            parts = tuple([part.stub() if part.id == change else part for part in copy.parts])
             slim = Copy(copy.seq_no, copy.term, copy.doc, parts, copy.n, copy.owner)
             self._copies[id] = slim, until
 

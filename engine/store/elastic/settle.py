@@ -12,6 +12,8 @@ from headrace.engine.store.elastic.recent import Recent
 WRITTEN = (200, 201)
 THERE = 409
 UNREADABLE = 400
+KEPT = frozenset((*WRITTEN, THERE))
+"""What says that a document is there, whoever wrote it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ class Settler:
     ) -> list[Done] | None:
         """Write planned documents and return what became of each; None when not all are written."""
         written = await self.attempt(planned, patience)
-        if written is None or any(done.status not in (*WRITTEN, THERE) for done in written):
+        if written is None or any(done.status not in KEPT for done in written):
             return None
         return written
 
@@ -64,7 +66,7 @@ class Settler:
         except (StoreError, BusyError) as error:
             _log.warning("store.documents_wait", documents=len(planned), error=str(error))
             return None
-        refused = [done for done in written if done.status not in (*WRITTEN, THERE)]
+        refused = [done for done in written if done.status not in KEPT]
         if refused:
             _log.error("store.documents_refused", documents=len(refused), error=refused[0].reason)
         return written

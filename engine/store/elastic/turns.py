@@ -16,9 +16,13 @@ class Turns:
         """Wait until all who came before for any of these keys are done; keeps out who comes after, until `leave`."""
         mine: Turn = asyncio.get_running_loop().create_future()
         # All keys are joined at once, without a wait between, so no two can wait for each other.
-        before = {last for key in keys if (last := self._last.get(key)) is not None}
+        before: set[Turn] = set()
         for key in keys:
+            last = self._last.get(key)
+            if last is not None:
+                before.add(last)
             self._last[key] = mine
+        before.discard(mine)
         if before:
             try:
                 await asyncio.wait(before)
