@@ -52,5 +52,8 @@ async def test_a_run_is_cancelled_by_the_admin(open_server: Opens) -> None:
         wake = await put(server, "b", kind="wake", node="wait")
         answer = await server.read(f"{wake}/cancel", method="POST")
         assert (answer.status_code, answer.json()["code"]) == (409, "is_wake")
+        merge = await put(server, "d", kind="merge")
+        answer = await server.read(f"{merge}/cancel", method="POST")
+        assert (answer.status_code, answer.json()["code"]) == (409, "is_merge")
         tick = await put(server, "c", kind="tick")
         assert (await server.read(f"{tick}/cancel", method="POST")).json()["status"] == "cancelled"
