@@ -176,11 +176,9 @@ def past_job(source: Source, event: Doc, workspace: Workspace, received: datetim
     )
     admission = Admission(source, tracing=False, debugger=is_dry, debugger_refused=False, not_kept="")
     job = Job(request, admission, workspace)
-    if is_dry:
-        job.may_detour = frozenset()
-    elif REFUSED not in event:
+    if is_dry or REFUSED not in event:
         # Whose an event was is not found out again, and its session may be somebody else's by now.
-        job.may_detour = frozenset((Decision.MERGED,))
+        job.may_detour = frozenset() if is_dry else frozenset((Decision.MERGED,))
     job.is_reshaped = "reshaped" in event
     if REFUSED not in event:
         happened = event["time"]["happened"]
