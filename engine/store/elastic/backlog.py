@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+
+import msgspec
 
 from headrace.engine.crash import crash_point
 from headrace.engine.store.elastic.bulk import Done
@@ -28,7 +29,7 @@ FLUSH_SECONDS = 2.0
 """How long a reader waits for documents that the cluster does not take."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A committed change: its id, the `_id` of its record, and the documents that stand in the record's `pending`."""
 
     change: str

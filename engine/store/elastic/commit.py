@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from headrace.engine.crash import crash_point
@@ -50,7 +51,7 @@ CONFLICT = Conflict()
 _log = structlog.get_logger(__name__)
 
 
-class _Newest(NamedTuple):
+class _Newest(msgspec.Struct, frozen=True, gc=False):
     """The newest version of a record that is known here: term and number, and until when that is believed."""
 
     version: tuple[int, int]

@@ -3,7 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 G = TypeVar("G")
 
@@ -23,7 +25,7 @@ MAX_BYTES = 8 << 20
 """Of one request; a group that is larger goes alone."""
 
 
-class _Waiting(NamedTuple, Generic[G]):
+class _Waiting(msgspec.Struct, Generic[G], frozen=True, gc=False):
     group: G
     items: int
     size: int

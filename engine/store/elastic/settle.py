@@ -23,8 +23,9 @@ class Settler:
 
     def __init__(self, bulk: Bulk) -> None:
         self._bulk = bulk
-        self.done: Recent[str] = Recent(200_000)
-        """Changes of which this process knows that every document is written."""
+        self.done: Recent[str] = Recent(100_000)
+        """Changes of which this process knows that every document is written; more than a record says of the last
+        seconds, in which a process makes some thousand a second."""
 
     async def settle(self, parts: Iterable[Part], patience: float = PATIENCE_SECONDS) -> bool:
         """Write what parts still hold, where it is not known to be written; says whether it all is now."""
