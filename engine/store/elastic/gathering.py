@@ -17,9 +17,11 @@ LONGEST_SECONDS = 0.02
 """A further one goes while others are under way when enough has come, or the first has waited so long."""
 
 PAUSE_SECONDS = 0.004
+LONGEST_PAUSE_SECONDS = 0.01
+PAUSE_OF_A_GROUP = 0.00025
 BUSY_GROUPS = 8
 """After a request of so many groups the next waits a little, even when none is under way: many more are about to come,
-and a request costs the cluster as much as ten documents."""
+and a request costs the cluster as much as ten documents. The more there were, the longer: they wait for us anyway."""
 
 MAX_BYTES = 8 << 20
 """Of one request; a group that is larger goes alone."""
@@ -42,7 +44,7 @@ class Gathering(Generic[G]):
         self._items = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_due = False
-        self._is_busy = False
+        self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, group: G, items: int, size: int = 0) -> None:
@@ -60,12 +62,12 @@ class Gathering(Generic[G]):
         if self._is_due or not self._queue or len(self._tasks) >= IN_FLIGHT:
             return
         loop = asyncio.get_running_loop()
-        if self._items >= self._enough or not (self._tasks or self._is_busy):
+        if self._items >= self._enough or not (self._tasks or self._pause):
             self._is_due = True
             loop.call_soon(self._send_next)
         elif not self._tasks:
             self._is_due = True
-            loop.call_later(PAUSE_SECONDS, self._send_next)
+            loop.call_later(self._pause, self._send_next)
         elif self._timer is None:
             self._timer = loop.call_later(LONGEST_SECONDS, self._send_next)
 
@@ -86,7 +88,7 @@ class Gathering(Generic[G]):
             items += first.items
             size += first.size
         self._items -= items
-        self._is_busy = len(batch) >= BUSY_GROUPS
+        self._pause = _pause(len(batch))
         self._start(batch)
         self._schedule()
 
@@ -98,3 +100,10 @@ class Gathering(Generic[G]):
     def _ended(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         self._schedule()
+
+
+def _pause(groups: int) -> float:
+    """Return how long the next request waits after one of so many groups."""
+    if groups < BUSY_GROUPS:
+        return 0.0
+    return min(max(PAUSE_SECONDS, groups * PAUSE_OF_A_GROUP), LONGEST_PAUSE_SECONDS)
