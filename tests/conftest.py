@@ -1,11 +1,13 @@
 """What all tests share."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Store
@@ -13,6 +15,11 @@ from tests.makers import Files, Lab, make_engine, write_workspace
 from tests.stores import Place
 
 pytest_plugins = ["tests.parts.fixtures", "tests.store_fixtures"]
+
+# How long it takes says something of the machine only.
+settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("headrace-ci", settings.get_profile("headrace"), derandomize=True, database=None)
+settings.load_profile("headrace-ci" if "CI" in os.environ else "headrace")
 
 # Assertions in the suites that several test files use explain themselves too.
 pytest.register_assert_rewrite("tests.store_contract")

@@ -175,13 +175,21 @@ declared = st.dictionaries(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(file=st.sampled_from(FILES), value=anything | workflows | declared)
 def test_lint_never_crashes_on_json(tmp_path: Path, catalog: Catalog, file: str, value: Any) -> None:
     check_all(tmp_path, catalog, file, json.dumps(value).encode())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     file=st.sampled_from(FILES),
     data=st.binary(max_size=60) | st.text('{}[]":,\\ u0dtrue1eE+-.\n').map(str.encode),

@@ -44,7 +44,11 @@ def workflows(draw: st.DrawFn) -> tuple[dict[str, Any], Example]:
     return {"on": {"event": ["*"]}, "nodes": nodes}, uses[0][1]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(made=workflows())
 async def test_clean_workflows_run(tmp_path: Path, catalog: Catalog, made: tuple[Any, Example]) -> None:
     workflow, example = made

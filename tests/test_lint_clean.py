@@ -76,7 +76,11 @@ def workflows(draw: st.DrawFn) -> Doc:
     return {"on": {"event": ["*"]}, "nodes": nodes}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(workflow=workflows(), sent=st.lists(PROPERTIES, min_size=1, max_size=3), profile_less=st.booleans())
 async def test_failures_are_of_the_data(
     open_lab: OpenLab, tmp_path: Path, workflow: Doc, sent: list[Doc], profile_less: bool

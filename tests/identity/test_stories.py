@@ -217,7 +217,7 @@ def examples(store_kind: str) -> settings:
         max_examples=EXAMPLES[store_kind],
         deadline=None,
         derandomize=True,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 
 
