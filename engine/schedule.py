@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 from time import perf_counter
 
 from headrace.engine.crash import crash_point
-from headrace.engine.errors import BusyError, InputError, StoreError
+from headrace.engine.errors import InputError
 from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import WORKFLOWS, Workspace
 from headrace.engine.logs import logger
@@ -30,6 +30,7 @@ from headrace.engine.steps.admit import INTERNAL, admit
 from headrace.engine.store.protocol import Change, Leased, Page, Query, Row
 from headrace.engine.track import commit_all
 from headrace.engine.trigger import Schedule
+from headrace.engine.wakes import look_for_ever
 from headrace.engine.workflow import Workflow
 
 KIND = "schedule"
@@ -69,19 +70,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Look for ever."""
-        said = ""
-        while True:
-            try:
-                await self.look()
-                said = ""
-            except (StoreError, BusyError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    logger().warning("schedules not kept", error=said)
-            # The edge of the task: whatever went wrong, the next look tries again.
-            except Exception:  # noqa: BLE001
-                logger().exception("schedules not kept")
-            await asyncio.sleep(LOOK_SECONDS)
+        await look_for_ever(self.look, LOOK_SECONDS, "schedules not kept")
 
     async def look(self) -> None:
         """Keep the next tick of each schedule that has none to come. Raises StoreError, BusyError."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.engine.crash import crash_point
 from headrace.engine.draft import PAST, Draft, without_own
-from headrace.engine.errors import BusyError, InputError, NodeError, StoreError
+from headrace.engine.errors import InputError, NodeError
 from headrace.engine.files.source import Source
 from headrace.engine.files.watched import Computed
 from headrace.engine.files.workspace import Workspace
@@ -28,6 +28,7 @@ from headrace.engine.steps.resolve import ProfileReader
 from headrace.engine.steps.segments import evaluate
 from headrace.engine.store.protocol import Change, Leased, Query, Row
 from headrace.engine.track import commit, commit_part, nodes_end
+from headrace.engine.wakes import look_for_ever
 
 KIND = "segments"
 """The kind of a sweep among the timers."""
@@ -58,19 +59,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Look for ever."""
-        said = ""
-        while True:
-            try:
-                await self.look()
-                said = ""
-            except (StoreError, BusyError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    logger().warning("sweeps not kept", error=said)
-            # The edge of the task: whatever went wrong, the next look tries again.
-            except Exception:  # noqa: BLE001
-                logger().exception("sweeps not kept")
-            await asyncio.sleep(LOOK_SECONDS)
+        await look_for_ever(self.look, LOOK_SECONDS, "sweeps not kept")
 
     async def look(self) -> None:
         """Keep the next sweep of each tenant, and tell of segments that are new. Raises StoreError, BusyError."""
