@@ -191,7 +191,7 @@ class Floor:
         first = time_ns() // 1000
         profile_row = (
             *(profile_key, profile_version + 1 if profile_version else first, change, "main"),
-            *(profile["time"]["created"], now, encode(profile)),
+            *(0, profile["time"]["created"], now, encode(profile)),
         )
         session_row = (
             *(session_key, session_version + 1 if session_version else first, change, "main"),
