@@ -162,7 +162,8 @@ async def rebuilding(folder: Path, profiles: int) -> list[list[str]]:
     await engine.stop()
     workspace = load(folder / "workspace", one=PAST)
     engine = open_engine(folder, one=PAST)
-    later = NOW + timedelta(days=1)
+    # After all of their events: a second lies between one profile and the next.
+    later = NOW + timedelta(seconds=profiles, days=1)
     job = Rebuild(engine.store, workspace.watched, "main", workspace.watched.lasting(), lambda: later)
     began, cpu = perf_counter(), process_time()
     await job.begin()
