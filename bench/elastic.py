@@ -33,8 +33,8 @@ from tests.parts.elasticsearch import ElasticsearchNode
 
 SESSIONS = 1000
 NEW = 0.1
-WARM_ROUNDS = 2
-"""Rounds that are not counted: the node's compiler is at work for the first minute, and takes as much as the node."""
+WARM_ROUNDS = 4
+"""Rounds that are not counted: the compiler of the node is at work for two minutes, and takes as much as the node."""
 
 TYPES = ("page-view", "product-view", "add-to-cart", "purchase-order", "search")
 
