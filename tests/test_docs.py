@@ -35,6 +35,7 @@ from tests.doc_blocks import (
     rows,
 )
 from tests.doc_console import Console, compare_output
+from tests.identity.test_races import TIMES_BY
 from tests.live.test_effects import ROUNDS_BY
 from tests.live.test_node_killed import KILLS_BY
 from tests.parts.elasticsearch import NAMED_BY
@@ -300,7 +301,7 @@ def test_scripts_exist() -> None:
 
 def test_settings_exist() -> None:
     # What the tests themselves read stands beside the settings of the program.
-    known = {variable(name) for name in Settings.model_fields} | {NAMED_BY, KILLS_BY, ROUNDS_BY}
+    known = {variable(name) for name in Settings.model_fields} | {NAMED_BY, KILLS_BY, ROUNDS_BY, TIMES_BY}
     for page in PAGES:
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
             for name in re.findall(r"HEADRACE_[A-Z_]+[A-Z]", line):
