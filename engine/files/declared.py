@@ -1,6 +1,6 @@
 """Read what a workspace declares: sources, event types, segments and goals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from headrace.engine.files.source import Secrets, Source, SourcesFile, check_sou
 from headrace.engine.language.past import OWN_TYPES
 
 M = TypeVar("M", bound=BaseModel)
+E = TypeVar("E")
 
 SOURCES, EVENT_TYPES, SEGMENTS, GOALS = "sources.json", "event_types.json", "segments.json", "goals.json"
 FILES = (SOURCES, EVENT_TYPES, SEGMENTS, GOALS)
@@ -70,8 +71,12 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
     files = {file: read_json_file(folder, file) for file in FILES}
     sources, in_sources = _read_sources(files[SOURCES], secrets)
     types, merge_rules, in_types = _read_event_types(files[EVENT_TYPES])
-    segments, in_segments = _read_segments(files[SEGMENTS], types or {})
-    goals, in_goals = _read_goals(files[GOALS], types or {})
+    segments, in_segments = _read_conditions(
+        SegmentsFile, files[SEGMENTS], lambda file: file.segments, check_segments, types or {}
+    )
+    goals, in_goals = _read_conditions(
+        GoalsFile, files[GOALS], lambda file: file.goals, check_goals, types or {}
+    )
     return Declared(
         sources,
         types,
@@ -84,24 +89,20 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
     )
 
 
-def _read_segments(
-    file: JsonFile, types: Mapping[str, EventType]
-) -> tuple[Mapping[str, Segment] | None, list[Problem]]:
-    model, problems = _read_model(SegmentsFile, file)
-    if model is None:
+def _read_conditions(
+    model: type[M],
+    file: JsonFile,
+    entries_of: Callable[[M], Mapping[str, E]],
+    check: Callable[[Mapping[str, E], JsonFile, Mapping[str, EventType]], Iterator[Problem]],
+    types: Mapping[str, EventType],
+) -> tuple[Mapping[str, E] | None, list[Problem]]:
+    """Read a file of things with conditions, by name."""
+    read, problems = _read_model(model, file)
+    if read is None:
         return _nothing(file), problems
-    problems += check_segments(model.segments, file, types)
-    return None if has_errors(problems) else model.segments, problems
-
-
-def _read_goals(
-    file: JsonFile, types: Mapping[str, EventType]
-) -> tuple[Mapping[str, Goal] | None, list[Problem]]:
-    model, problems = _read_model(GoalsFile, file)
-    if model is None:
-        return _nothing(file), problems
-    problems += check_goals(model.goals, file, types)
-    return None if has_errors(problems) else model.goals, problems
+    entries = entries_of(read)
+    problems += check(entries, file, types)
+    return None if has_errors(problems) else entries, problems
 
 
 def _nothing(file: JsonFile) -> dict[str, Any] | None:

@@ -1,9 +1,7 @@
 """The command `effects`: what is to be sent, and what was."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,14 +12,12 @@ from rich.table import Table
 from rich.tree import Tree
 
 from headrace.commands.store import AsJson, Data, Url
-from headrace.compose import load_settings
-from headrace.engine.errors import BusyError, StoreError, StoreRefused
 from headrace.engine.model import Doc
 from headrace.engine.outbox.effects import STATUSES, Deed, Refused, do, shown
-from headrace.engine.store.open import open_store, sqlite_path
-from headrace.engine.store.protocol import AskKind, Query, Store
+from headrace.engine.store.protocol import Query, Store
 from headrace.engine.suggest import did_you_mean
-from headrace.terminal import CANNOT_START, PROBLEMS, WRONG_USE, err, fail, out, plain, say
+from headrace.stored import print_found, the_one, working
+from headrace.terminal import PROBLEMS, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -94,10 +90,7 @@ def show(
     """
 
     found = shown(the_one(url, data, "effect", key, tenant, "effect"))
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        out().print(drawn(found))
+    print_found(found, as_json, lambda: drawn(found))
 
 
 @app.command()
@@ -146,47 +139,6 @@ def asked(tenant: str, status: str | None, event: str | None, hours: float | Non
         raise typer.Exit(WRONG_USE)
     since = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
     return Query("effect", tenant, status=status, event=event, since=since, limit=PAGE)
-
-
-def the_one(url: str | None, data: Path | None, kind: AskKind, key: str, tenant: str, what: str) -> Doc:
-    """Return a document by its key; ends the command when there is none, or the store cannot be used."""
-
-    async def read(store: Store) -> Doc | None:
-        return await store.get(kind, key)
-
-    found = working(url, data, read)
-    if found is None or found["tenant"] != tenant:
-        fail(f"There is no {what} {key}.")
-        raise typer.Exit(WRONG_USE)
-    return found
-
-
-def working(url: str | None, data: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Do something with the store; ends the command when it cannot be used."""
-    settings = load_settings(data=data, store=url)
-
-    async def run() -> T:
-        async with opened(settings.store, settings.data) as store:
-            return await work(store)
-
-    try:
-        return asyncio.run(run())
-    except (StoreError, BusyError) as error:
-        fail(error)
-        raise typer.Exit(CANNOT_START) from None
-
-
-@asynccontextmanager
-async def opened(url: str, data: Path) -> AsyncIterator[Store]:
-    """Open a store that is there."""
-    path = sqlite_path(url, data)
-    if path is not None and not path.is_file():
-        raise StoreRefused(f"There is no database {path}.")
-    store = open_store(url, data=data)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 async def each(store: Store, query: Query, host: str | None) -> AsyncIterator[Doc]:

@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from headrace.api.failed import mended
 from headrace.api.logs import set_up_logs
-from headrace.commands.effects import Hours, Tenant, working
+from headrace.commands.effects import Hours, Tenant
 from headrace.commands.store import AsJson, Data, Url
 from headrace.compose import load_settings, make_engine, no_workspace
 from headrace.engine import strict_json
@@ -25,6 +25,7 @@ from headrace.engine.replay.past import find_failed
 from headrace.engine.replay.resend import NONE, Refused, resend
 from headrace.engine.steps.failed import FAILED
 from headrace.engine.store.protocol import Query, Store
+from headrace.stored import working
 from headrace.terminal import CANNOT_START, PROBLEMS, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)

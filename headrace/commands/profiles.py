@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.tree import Tree
 
-from headrace.commands.effects import Tenant, working
+from headrace.commands.effects import Tenant
 from headrace.commands.run import open_workspace
 from headrace.commands.store import AsJson, Data, Url
 from headrace.engine.identity import person
@@ -22,6 +22,7 @@ from headrace.engine.store.protocol import Store
 from headrace.engine.testing.expectation import shown
 from headrace.exporting import counted, write_export
 from headrace.merging import result_doc, result_table
+from headrace.stored import print_found, there, working
 from headrace.terminal import CANNOT_START, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -56,13 +57,8 @@ def show(
         return await find_living(store, tenant, profile)
 
     found = working(url, data, read)
-    if found is None:
-        fail(f"There is no profile {profile}.")
-        raise typer.Exit(WRONG_USE)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        out().print(drawn(found, profile))
+    doc = there(found, f"profile {profile}")
+    print_found(doc, as_json, lambda: drawn(doc, profile))
 
 
 BY = "command line"
@@ -199,9 +195,7 @@ def export_person(
     except OSError as error:
         fail(f"{output}: {error.strerror}")
         raise typer.Exit(CANNOT_START) from None
-    if not counts:
-        fail(f"There is no profile {profile}.")
-        raise typer.Exit(WRONG_USE)
+    there(counts or None, f"profile {profile}")
     if output is not None:
         say(f"{counted(counts)}: [bold]{plain(output)}[/]")
 
@@ -230,7 +224,5 @@ def erase_person(
         typer.confirm("Erase all that is kept of them?", abort=True, err=True)
     with err().status("erasing"):
         gone = working(url, data, lambda store: person.erase(store, tenant, profile))
-    if not any(gone.values()):
-        fail(f"There is no profile {profile}.")
-        raise typer.Exit(WRONG_USE)
+    there(gone if any(gone.values()) else None, f"profile {profile}")
     say(f"Erased: {counted(gone)}.")

@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.tree import Tree
 
-from headrace.commands.effects import working
 from headrace.commands.replay import open_draft
 from headrace.commands.store import AsJson, Data, Url
 from headrace.compose import load_settings
@@ -24,6 +23,7 @@ from headrace.engine.segments.rebuild import Rebuild
 from headrace.engine.store.protocol import Store
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.testing.expectation import shown
+from headrace.stored import print_found, there, working
 from headrace.terminal import INTERRUPTED, PROBLEMS, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -102,13 +102,8 @@ def explain_segment(
         return await explain(store, tenant, chosen, profile, utc_now())
 
     found = working(url, data, read)
-    if found is None:
-        fail(f"There is no profile {profile}.")
-        raise typer.Exit(WRONG_USE)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        out().print(drawn(found))
+    told = there(found, f"profile {profile}")
+    print_found(told, as_json, lambda: drawn(told))
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """The command `story`: what happened to an event."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +19,9 @@ from headrace.engine.store.looking import open_looking
 from headrace.engine.store.protocol import Query
 from headrace.engine.story import story, story_of_refused
 from headrace.replaying import the_event
+from headrace.stored import print_found
 from headrace.telling import told
-from headrace.terminal import CANNOT_START, fail, out
+from headrace.terminal import CANNOT_START, fail
 
 app = typer.Typer(add_completion=False)
 
@@ -58,10 +58,7 @@ def tell(
     except (StoreError, BusyError) as error:
         fail(error)
         raise typer.Exit(CANNOT_START) from None
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        out().print(told(found))
+    print_found(found, as_json, lambda: told(found))
 
 
 async def read_story(settings: Settings, id: str, query: Query) -> Doc:

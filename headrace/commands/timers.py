@@ -8,13 +8,14 @@ import typer
 from rich.table import Table
 from rich.tree import Tree
 
-from headrace.commands.effects import Event, Hours, Tenant, the_one, working
+from headrace.commands.effects import Event, Hours, Tenant
 from headrace.commands.store import AsJson, Data, Url
 from headrace.engine.model import Doc, iso, utc_now
 from headrace.engine.store.protocol import Query, Store
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.timers.cancel import Refused, cancel
 from headrace.engine.timers.waiting import STATUSES, shown_timer
+from headrace.stored import print_found, the_one, working
 from headrace.terminal import PROBLEMS, WRONG_USE, err, fail, out, plain, say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -83,10 +84,7 @@ def show(
     """
 
     found = shown_timer(the_one(url, data, "timer", key, tenant, "timer"))
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        out().print(drawn(found))
+    print_found(found, as_json, lambda: drawn(found))
 
 
 @app.command("cancel")
