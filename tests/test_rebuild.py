@@ -79,10 +79,9 @@ def told(profiles: list[Doc], lab: Lab, now: datetime) -> dict[str, Any]:
     }
 
 
-async def test_live_is_rebuilt(open_lab: OpenLab, request: pytest.FixtureRequest) -> None:
+async def test_live_is_rebuilt(open_lab: OpenLab) -> None:
     dice = random.Random(7)
-    is_embedded = "embedded" in request.node.name
-    requests, batch, people = (400, 50, 60) if is_embedded else (16, 25, 8)
+    requests, batch, people = 400, 50, 60
     async with open_lab(declared(**MANY), timers=False) as lab:
         now = START
         for _ in range(requests):
@@ -102,8 +101,7 @@ async def test_live_is_rebuilt(open_lab: OpenLab, request: pytest.FixtureRequest
         after = told(await lab.all("profile"), lab, now)
         assert done.done == len(before)
         assert after == before
-        if is_embedded:
-            assert {name for profile in after.values() for name in profile[0]} == set(MANY)
+        assert {name for profile in after.values() for name in profile[0]} == set(MANY)
 
 
 async def test_a_new_segment_is_due_until_it_is_rebuilt(open_lab: OpenLab) -> None:
