@@ -358,9 +358,9 @@ class Passage:
         The first is `merged`, `known` (they are one), `not_found`, or `refused`: the source is not trusted, or somebody
         took the two apart.
         """
-        doc = await self.reads.find_living(other) if self.around.ground.is_trusted else None
         if not self.around.ground.is_trusted:
             return "refused", other
+        doc = await self.reads.find_living(other)
         if doc is None:
             return "not_found", other
         profile = self.draft.profile
