@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from headrace.engine.fields import Compiled
+from headrace.engine.config.fields import Compiled
+from headrace.engine.config.literals import format_duration
 from headrace.engine.files.problem import Problem
-from headrace.engine.literals import format_duration
 from headrace.engine.plugin import ERROR_PORT, Example, Plugin
 
 GROUP = "headrace.plugins"

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from headrace.engine import path
 from headrace.engine.model import Doc, doc_key, new_id, new_profile, new_session
 from headrace.engine.store.protocol import CLAIMED, Change, Claim, Row, Stored, Version, Write
+from headrace.engine.writing import path
 
 WAITS = "waits"
 """What the runs of a profile wait for; only profiles for which some do have it."""

@@ -6,10 +6,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from headrace.engine import path, throttling
-from headrace.engine.edit import OPERATIONS, json_copy, turn_back
+from headrace.engine import throttling
+from headrace.engine.config.fields import WritePath
 from headrace.engine.errors import NodeError, PathError
-from headrace.engine.fields import WritePath
 from headrace.engine.held import Wait
 from headrace.engine.identity.values.decide import Said
 from headrace.engine.identity.values.weigh import Owner
@@ -20,6 +19,8 @@ from headrace.engine.store.protocol import Row
 from headrace.engine.throttling import after_pass
 from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Way, Workflow
+from headrace.engine.writing import path
+from headrace.engine.writing.edit import OPERATIONS, json_copy, turn_back
 
 MAX_WAITS = 50
 """Events that the runs of one profile may wait for at the same time."""

@@ -8,7 +8,6 @@ from math import inf
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from headrace.engine import path
 from headrace.engine.calls.http import Http
 from headrace.engine.draft import Draft, without_own
 from headrace.engine.errors import NodeError
@@ -30,6 +29,7 @@ from headrace.engine.model import Doc
 from headrace.engine.needs import Reads
 from headrace.engine.store.protocol import Row
 from headrace.engine.versions import Versions
+from headrace.engine.writing import path
 
 MAX_NODE_RUNS = 2_000
 """Node runs of one event and all that it emits; DESIGN §4.1."""

@@ -13,9 +13,8 @@ import msgspec
 
 from headrace.engine.calls.config import CallConfig, UrlOrSecret
 from headrace.engine.calls.http import Http, HttpAnswer
-from headrace.engine.config import Config
-from headrace.engine.errors import CallError, NodeError
-from headrace.engine.fields import (
+from headrace.engine.config.base import Config
+from headrace.engine.config.fields import (
     Body,
     Compiled,
     EventName,
@@ -32,7 +31,8 @@ from headrace.engine.fields import (
     WorkflowName,
     WritePath,
 )
-from headrace.engine.literals import Duration, Pattern, PortName, WrittenSegment, Zone
+from headrace.engine.config.literals import Duration, Pattern, PortName, WrittenSegment, Zone
+from headrace.engine.errors import CallError, NodeError
 from headrace.engine.needs import Passage
 from headrace.engine.throttling import after_pass, check_limit
 from headrace.engine.view import View, plain, viewed

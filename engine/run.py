@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from headrace.engine.edit import Edit
 from headrace.engine.errors import HeadraceError, NodeError, StoreError
 from headrace.engine.held import Before, Wait
 from headrace.engine.journal import FAILED, NOTHING, Asked, NodeRun, apply_journal
@@ -16,6 +15,7 @@ from headrace.engine.passage import Passage
 from headrace.engine.plugin import ERROR_PORT, Out, Step
 from headrace.engine.view import plain
 from headrace.engine.workflow import Node, Place, Workflow
+from headrace.engine.writing.edit import Edit
 
 
 class Run(msgspec.Struct, eq=False):

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from headrace.engine import path
 from headrace.engine.journal import NodeRun
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.plugin import Step
 from headrace.engine.run import Run
 from headrace.engine.view import shown
 from headrace.engine.workflow import Node, Workflow, with_runs
+from headrace.engine.writing import path
 
 MOST_BYTES = 300
 """Size of a run's record as JSON; DESIGN §2."""

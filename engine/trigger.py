@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from headrace.engine import fields
+from headrace.engine.config import fields
+from headrace.engine.config.literals import Duration, Zone
 from headrace.engine.cron import Cron
-from headrace.engine.literals import Duration, Zone
 
 MAX_EVENT_NAMES = 200
 """Names in one `on.event`."""

@@ -10,7 +10,7 @@ import msgspec
 import re2
 from pydantic import Field, StringConstraints
 
-from headrace.engine import fields
+from headrace.engine.config import fields
 from headrace.engine.plugin import ERROR_PORT, Out, Plugin, Step
 from headrace.engine.trigger import FileModel, On
 

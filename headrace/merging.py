@@ -8,8 +8,8 @@ from headrace.engine.identity.merge import Folded
 from headrace.engine.identity.strategies import is_same
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
-from headrace.engine.path import path_text
 from headrace.engine.testing.expectation import shown
+from headrace.engine.writing.path import path_text
 from headrace.terminal import plain
 
 LONGEST = 60

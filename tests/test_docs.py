@@ -12,13 +12,13 @@ import pytest
 
 from headrace.cli import COMMANDS, Commands
 from headrace.engine.catalog import find_plugins
-from headrace.engine.expression import MISSING, compile_expression
 from headrace.engine.files.lint import lint
 from headrace.engine.files.problem import CODES
+from headrace.engine.language.expression import MISSING, compile_expression
 from headrace.engine.language.scope import Scope
+from headrace.engine.language.template import compile_template
 from headrace.engine.language.values import plain
 from headrace.engine.settings import Settings
-from headrace.engine.template import compile_template
 from headrace.engine.testing.example import run_example
 from headrace.engine.variables import variable
 from tests.doc_blocks import (

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from headrace.engine import path
 from headrace.engine.draft import HIDDEN, Draft
 from headrace.engine.model import Doc, iso, make_key, new_profile, new_session
 from headrace.engine.store.protocol import Row, Stored, Write
+from headrace.engine.writing import path
 from tests.makers import NOW
 
 EARLIER = "2026-01-01T00:00:00.000Z"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.engine.errors import ExpressionError, NodeError
-from headrace.engine.expression import (
+from headrace.engine.language.expression import (
     Scope,
     compile_expression,
     compile_header_template,

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError
 
+from headrace.engine.config.fields import Names
 from headrace.engine.errors import NodeError
-from headrace.engine.fields import Names
 from headrace.engine.language.scope import Scope
 from headrace.engine.plugin import (
     Body,

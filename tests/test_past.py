@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.engine.errors import ExpressionError
-from headrace.engine.expression import compile_expression
+from headrace.engine.language.expression import compile_expression
 from headrace.engine.language.past import Aggregate
 from headrace.engine.model import Doc, iso
 from headrace.engine.segments.past import (

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.engine.edit import OPERATIONS, json_copy
 from headrace.engine.errors import PathError
 from headrace.engine.language.values import same
 from headrace.engine.model import new_profile, new_session
-from headrace.engine.path import MISSING, Edit, compile_path, compile_write_path, path_text, undo
+from headrace.engine.writing.edit import OPERATIONS, json_copy
+from headrace.engine.writing.path import MISSING, Edit, compile_path, compile_write_path, path_text, undo
 
 
 def documents() -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pydantic_core import core_schema
 
 from headrace.engine.calls.address import read_url
 from headrace.engine.calls.call import MOST_HEADERS, MOST_SECONDS, USUAL_SECONDS, header_name
-from headrace.engine.config import Config
+from headrace.engine.config.base import Config
+from headrace.engine.config.fields import Body, Compiled, Header, Secret, Text, Url
 from headrace.engine.errors import CallError
-from headrace.engine.fields import Body, Compiled, Header, Secret, Text, Url
 
 
 @dataclass(frozen=True)

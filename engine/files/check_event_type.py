@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from headrace.engine import fields
+from headrace.engine.config import fields
 from headrace.engine.errors import PathError
 from headrace.engine.files.check_reads import check_read
 from headrace.engine.files.event_type import EventTypeFile, EventTypesFile, compile_schema, shapes_of

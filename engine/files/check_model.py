@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from headrace.engine.fields import Names
+from headrace.engine.config.fields import Names
 from headrace.engine.files.json_file import JsonFile, Place, json_type
 from headrace.engine.files.problem import Problem, has_errors
 from headrace.engine.suggest import did_you_mean

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from headrace.engine.fields import Compiled
+from headrace.engine.config.fields import Compiled
 from headrace.engine.files.check_graph import edges_into
 from headrace.engine.files.event_type import EventType
 from headrace.engine.files.json_file import JsonFile, Place

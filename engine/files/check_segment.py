@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from headrace.engine.fields import Compiled
+from headrace.engine.config.fields import Compiled
 from headrace.engine.files.check_reads import check_read
 from headrace.engine.files.event_type import EventType
 from headrace.engine.files.goal import Goal

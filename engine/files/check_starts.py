@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from headrace.engine.fields import Declared
+from headrace.engine.config.fields import Declared
 from headrace.engine.files.check_graph import find_circle
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem

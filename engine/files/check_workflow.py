@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from headrace.engine.catalog import Catalog, PluginInfo, port_names
-from headrace.engine.fields import Names, Secret
+from headrace.engine.config.fields import Names, Secret
 from headrace.engine.files.check_consent import check_before_consent
 from headrace.engine.files.check_graph import check_graph
 from headrace.engine.files.check_model import check_model

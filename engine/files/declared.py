@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from headrace.engine.fields import Names
+from headrace.engine.config.fields import Names
 from headrace.engine.files.check_event_type import check_event_types
 from headrace.engine.files.check_model import check_model
 from headrace.engine.files.check_segment import check_goals, check_segments

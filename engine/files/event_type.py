@@ -8,7 +8,7 @@ import jsonschema_rs
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from headrace.engine import fields
+from headrace.engine.config import fields
 from headrace.engine.errors import FieldError
 from headrace.engine.files.identify import IdentifyFile, KindName
 from headrace.engine.files.mapping import Mapped, PropertyPath, compile_map, compile_reshape

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from headrace.engine import fields
+from headrace.engine.config import fields
 from headrace.engine.trigger import MAX_EVENT_NAMES, EventName, FileModel
 
 GoalId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]

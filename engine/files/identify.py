@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from headrace.engine.fields import ReadPath
+from headrace.engine.config.fields import ReadPath
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
 from headrace.engine.identity.values.kinds import MAILS, Kind, compared
 from headrace.engine.model import Doc
-from headrace.engine.path import MISSING
 from headrace.engine.trigger import FileModel
+from headrace.engine.writing.path import MISSING
 
 KindName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 

@@ -7,12 +7,13 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from headrace.engine import fields, path
+from headrace.engine.config import fields
 from headrace.engine.errors import PathError
 from headrace.engine.language.scope import Scope
 from headrace.engine.trigger import FileModel
-from headrace.engine.writable import Rule
-from headrace.engine.writes import Change
+from headrace.engine.writing import path
+from headrace.engine.writing.rules import Rule
+from headrace.engine.writing.usual import Change
 
 PROPERTIES = "event.properties"
 

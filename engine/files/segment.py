@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from headrace.engine.expression import compile_expression
-from headrace.engine.fields import Compiled
+from headrace.engine.config.fields import Compiled
+from headrace.engine.language.expression import compile_expression
 from headrace.engine.trigger import FileModel
 
 SegmentId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]

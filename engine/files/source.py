@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from headrace.engine.fields import Secret
+from headrace.engine.config.fields import Secret
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
 from headrace.engine.trigger import FileModel

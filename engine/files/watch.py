@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from headrace.engine.catalog import Catalog
+from headrace.engine.config.fields import Names
 from headrace.engine.errors import WorkspaceError
-from headrace.engine.fields import Names
 from headrace.engine.files.check_workflow import Surroundings, check_workflow
 from headrace.engine.files.declared import FILES, SOURCES
 from headrace.engine.files.json_file import parse_json_file

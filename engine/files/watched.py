@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from headrace.engine.fields import Expression, Value
+from headrace.engine.config.fields import Expression, Value
 from headrace.engine.files.goal import Goal
 from headrace.engine.files.segment import Condition, Segment
 from headrace.engine.language.past import OWN_TYPES, Aggregate

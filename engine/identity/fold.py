@@ -7,9 +7,9 @@ from headrace.engine.draft import CHANGED, FIRST_SET, PAST, WAITS
 from headrace.engine.identity.strategies import Given, leaf_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
-from headrace.engine.path import compile_path, path_text
 from headrace.engine.segments import past
 from headrace.engine.view import plain
+from headrace.engine.writing.path import compile_path, path_text
 
 Names = tuple[str, ...]
 Rules = Mapping[Names, str]

@@ -9,8 +9,8 @@ from headrace.engine.identity.fold import ABSORBED, APART, Names
 from headrace.engine.identity.strategies import Given, is_number, is_same, leaf_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
-from headrace.engine.path import path_text
 from headrace.engine.view import plain
+from headrace.engine.writing.path import path_text
 
 _ONLY_FILLED: Final = frozenset(("identities", "claimed", "goals", "ordered"))
 """Members that only a profile has which has something in them."""

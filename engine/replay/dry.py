@@ -11,7 +11,6 @@ from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity.values.decide import Decision
 from headrace.engine.model import Doc, EventInput, TrackRequest, from_iso
 from headrace.engine.passage import Passage
-from headrace.engine.path import compile_path
 from headrace.engine.replay.account import Account, account_now, account_then
 from headrace.engine.replay.answers import Answer, StandIns
 from headrace.engine.replay.compare import compare
@@ -27,6 +26,7 @@ from headrace.engine.testing.dry import dry_parts
 from headrace.engine.trace import full_trace
 from headrace.engine.track import commit_all
 from headrace.engine.view import plain
+from headrace.engine.writing.path import compile_path
 
 ALIKE = ("context", "source", "tenant", "door", "device", "page", "utm")
 """Members of an event that came with its request, or were made from it; a replay takes them as they were kept."""

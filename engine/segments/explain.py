@@ -6,10 +6,10 @@ from typing import Any
 
 from headrace.engine.draft import PAST, without_own
 from headrace.engine.errors import ExpressionError, NodeError
-from headrace.engine.expression import Expression, compile_expression
 from headrace.engine.files.segment import MOMENT
 from headrace.engine.files.watched import Computed
 from headrace.engine.identity.follow import find_living
+from headrace.engine.language.expression import Expression, compile_expression
 from headrace.engine.language.lookup import MISSING, reader
 from headrace.engine.language.scope import Scope
 from headrace.engine.language.syntax import word_offsets

@@ -7,8 +7,8 @@ from headrace.engine.errors import NodeError, PathError
 from headrace.engine.files.event_type import EventType
 from headrace.engine.files.mapping import FieldMap
 from headrace.engine.passage import Passage
-from headrace.engine.path import MISSING
 from headrace.engine.view import plain
+from headrace.engine.writing.path import MISSING
 
 RESHAPED = "reshaped"
 """The member of an event that says that its properties are not as they were sent."""

@@ -7,10 +7,10 @@ import msgspec
 from headrace.engine.errors import HeadraceError, StoreError
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.passage import Passage
-from headrace.engine.path import MISSING, compile_path
 from headrace.engine.plugin import Step
 from headrace.engine.store.protocol import Row
 from headrace.engine.workflow import Node
+from headrace.engine.writing.path import MISSING, compile_path
 
 LARGEST_EVENT = 64 * 1024
 """Bytes of an event's properties, as JSON, that a run which waited for it gets."""

@@ -6,12 +6,12 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
-from headrace.engine.edit import OPERATIONS, Edit, Operation, json_copy, undo
 from headrace.engine.errors import PathError
 from headrace.engine.language.lookup import MISSING, reader
 from headrace.engine.language.values import same
-from headrace.engine.writable import RULES, Rule, root_of, rule_of
-from headrace.engine.writes import Change, usual_change
+from headrace.engine.writing.edit import OPERATIONS, Edit, Operation, json_copy, undo
+from headrace.engine.writing.rules import RULES, Rule, root_of, rule_of
+from headrace.engine.writing.usual import Change, usual_change
 
 __all__ = ["MISSING", "Edit", "Path", "WritePath", "compile_path", "compile_write_path", "path_text", "undo"]
 

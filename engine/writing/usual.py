@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from headrace.engine.edit import NUMBERS, VALUE_SIZE, Edit
 from headrace.engine.language.lookup import MISSING
+from headrace.engine.writing.edit import NUMBERS, VALUE_SIZE, Edit
 
 Change = Callable[[Mapping[str, Any], Any], Edit | None]
 """What writes at one place by one operation."""

@@ -22,8 +22,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from headrace.engine.config.fields import Declared, Names
 from headrace.engine.errors import NodeError
-from headrace.engine.fields import Declared, Names
 from headrace.engine.language.limits import EvaluationError, Work
 from headrace.engine.language.patterns import parse_pattern
 from headrace.engine.language.registry import BadLiteral

@@ -11,7 +11,7 @@ from headrace.engine.language.outcome import Root, value_ending
 from headrace.engine.language.past import Aggregate, lift_events
 from headrace.engine.language.scope import NAMES, Scope
 from headrace.engine.language.syntax import parse_expression, place
-from headrace.engine.template import (
+from headrace.engine.language.template import (
     Template,
     compile_header_template,
     compile_template,

@@ -23,10 +23,11 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdap
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from headrace.engine import expression, path, template
 from headrace.engine.errors import ExpressionError, NodeError, PathError
+from headrace.engine.language import expression, template
 from headrace.engine.language.scope import Scope
 from headrace.engine.suggest import did_you_mean
+from headrace.engine.writing import path
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

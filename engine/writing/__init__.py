@@ -1,0 +1,1 @@
+"""What nodes may read and write, and changes that can be undone."""
