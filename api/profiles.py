@@ -59,13 +59,11 @@ class Profiles:
         folded = await preview(store, query.tenant, one, wanted.other, self._engine.workspace.merge_rules)
         if isinstance(folded, Refused):
             return refusal(folded)
-        made, changes = folded.result, folded.changes
+        made = folded.result
         if not wanted.dry_run:
             survivor = await self._engine.merge(query.tenant, one, wanted.other, BY)
             made = await find_living(store, query.tenant, survivor) or made
-            records = [record for record in made.get("absorbed", ()) if record["id"] == folded.loser["id"]]
-            changes = records[-1]["changes"] if records else changes
-        return json_reply(Merged(made["id"], folded.loser["id"], wanted.dry_run, made, changes))
+        return json_reply(Merged(made["id"], folded.loser["id"], wanted.dry_run, made, folded.changes))
 
     async def unmerge(self, request: Request) -> Reply:
         """Take a profile out of the one that it was merged into."""

@@ -165,7 +165,8 @@ async def test_the_worker_finishes_what_was_begun(open_lab: OpenLab) -> None:
         alias = await read_stored(lab.store, "main", b)
         assert alias is not None
         # Only the first step was done: the id still leads to somebody.
-        assert await _take_out(Merging(lab.store, lab.engine.parts.locks), "main", alias.doc, a)
+        merging = Merging(lab.store, lab.engine.parts.locks)
+        assert await _take_out(merging, "main", alias.doc, await living(lab, a))
         assert await follow(lab.store, "main", b) == a
         await fire(lab)
         assert (await living(lab, b))["id"] == b

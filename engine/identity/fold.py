@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from headrace.engine.draft import CHANGED, FIRST_SET, PAST, WAITS
-from headrace.engine.identity.strategies import Given, leaf_of
+from headrace.engine.identity.strategies import Given, is_same, leaf_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
 from headrace.engine.segments import past
@@ -30,6 +30,7 @@ _DEFAULTS: Final[Mapping[str, str]] = {
     "goals": "sum",
     "time": "largest",
     "ordered": "latest",
+    APART: "union",
 }
 """How the members of a profile become one where nothing else is declared."""
 
@@ -74,6 +75,23 @@ def compiled_rules(declared: Mapping[str, str]) -> dict[Names, str]:
     return {compile_path(text).keys: strategy for text, strategy in declared.items()}
 
 
+def strategy_of(names: Names, rules: Rules) -> str | None:
+    """Return how a field becomes one as a whole; None where objects become one member by member."""
+    strategy = rules.get(names)
+    if strategy is None and len(names) > 1 and names[0] in _WHOLE:
+        return default_of(names)
+    return strategy
+
+
+def default_of(names: Names) -> str:
+    """Return how a field becomes one where nothing is declared, and it is no object."""
+    if names[0] == "time":
+        return "smallest" if names == ("time", "created") else "largest"
+    if names[0] == "goals":
+        return _OF_GOALS.get(names[-1], "sum")
+    return _DEFAULTS.get(names[0], "newest")
+
+
 def survives(one: Doc, other: Doc) -> bool:
     """Say whether the first of two profiles lives on: the older one, or that with the smaller id.
 
@@ -85,14 +103,20 @@ def survives(one: Doc, other: Doc) -> bool:
     )
 
 
-def fold(survivor: Doc, loser: Doc, rules: Rules, at: str, by: str) -> Doc:
-    """Return the survivor with what the loser knew, and a record of it in `absorbed`. Neither is changed.
+class Joined(NamedTuple):
+    """What two profiles become.
 
-    Order and grouping do not matter, as long as it is the older one that survives; a loser that is in it already
-    changes nothing.
+    `changes` says of each field that the loser has what became of it. `was` are the fields of the survivor that are
+    other than before: their path, and the value and time that they had, if any. No path leads to within another one.
     """
-    if loser["id"] in survivor["ids"]:
-        return survivor
+
+    doc: Doc
+    changes: list[Doc]
+    was: list[Doc]
+
+
+def join(survivor: Doc, loser: Doc, rules: Rules) -> Joined:
+    """Return what two profiles become, but for what the engine notes in them. Neither is changed."""
     folding = _Folding(rules, known_of(survivor), known_of(loser))
     made = dict(survivor)
     for name in dict.fromkeys((*survivor, *loser)):
@@ -101,13 +125,23 @@ def fold(survivor: Doc, loser: Doc, rules: Rules, at: str, by: str) -> Doc:
             if folded is not MISSING:
                 made[name] = folded
     made["ids"] = [*survivor["ids"], *(id for id in loser["ids"] if id not in survivor["ids"])]
-    apart = dict.fromkeys((*survivor.get(APART, ()), *loser.get(APART, ())))
-    if apart:
-        made[APART] = [id for id in apart if id not in made["ids"]]
+    folding.part(made, survivor, loser)
     if folding.times or CHANGED in made:
         made[CHANGED] = folding.times
+    return Joined(made, folding.changes, folding.was)
+
+
+def fold(survivor: Doc, loser: Doc, rules: Rules, at: str, by: str) -> Doc:
+    """Return the survivor with what the loser knew, and a record of it in `absorbed`. Neither is changed.
+
+    Order and grouping do not matter, as long as it is the older one that survives; a loser that is in it already
+    changes nothing.
+    """
+    if loser["id"] in survivor["ids"]:
+        return survivor
+    made, _, was = join(survivor, loser, rules)
     _join_notes(made, survivor, loser)
-    entry: Doc = {"id": loser["id"], "at": at, "by": by, "changes": folding.changes}
+    entry: Doc = {"id": loser["id"], "at": at, "by": by, "was": was}
     made[ABSORBED] = [*survivor.get(ABSORBED, ()), entry]
     return made
 
@@ -141,32 +175,43 @@ def _joined_passes(mine: Doc, theirs: Doc) -> Doc:
 
 
 class _Folding:
-    """One fold: its rules, the record of what the loser brought, and the times of fields as they are then."""
+    """One fold: its rules, what became of each field, what it was, and the times of fields as they are then."""
 
     def __init__(self, rules: Rules, mine: Known, theirs: Known) -> None:
         self._rules = rules
         self._mine = mine
         self._theirs = theirs
         self.changes: list[Doc] = []
+        self.was: list[Doc] = []
         self.times: dict[str, str] = {}
 
     def tree(self, names: Names, mine: Any, theirs: Any) -> Any:
         """Return what two values become; MISSING for nothing. An object stays when the other is none."""
-        strategy = self._rules.get(names)
-        has_parts = strategy is None and not (len(names) > 1 and names[0] in _WHOLE)
-        if has_parts and _is_object(mine) and _is_object(theirs) and (mine, theirs) != (MISSING, MISSING):
-            return self._members(names, _members_of(mine), _members_of(theirs))
-        if has_parts and dict in (type(mine), type(theirs)):
+        strategy = strategy_of(names, self._rules)
+        if strategy is None and dict in (type(mine), type(theirs)):
             return self._object(names, mine, theirs)
-        return self._leaf(names, strategy or _default(names), mine, theirs)
+        return self._leaf(names, strategy or default_of(names), mine, theirs)
+
+    def part(self, made: Doc, survivor: Doc, loser: Doc) -> None:
+        """Note from whom two profiles were taken apart, but for those that are in it now."""
+        if APART in survivor or APART in loser:
+            mine = survivor.get(APART, MISSING)
+            known = dict.fromkeys((*survivor.get(APART, ()), *loser.get(APART, ())))
+            made[APART] = [id for id in known if id not in made["ids"]]
+            self._note((APART,), Given(mine), Given(made[APART]))
 
     def _object(self, names: Names, mine: Any, theirs: Any) -> Any:
-        """Return the one of two values that is an object: what is within it was said of more than one thing."""
-        recorded = len(self.changes)
+        changes, was = len(self.changes), len(self.was)
         one, other = (mine if type(mine) is dict else {}), (theirs if type(theirs) is dict else {})
         made = self._members(names, one, other)
-        del self.changes[recorded:]
-        self.changes.append(_change(names, "object", Given(mine), Given(theirs), Given(made)))
+        if type(mine) is not dict:
+            # The whole object is new: there is nothing within it that was otherwise.
+            del self.was[was:]
+            self._note(names, Given(mine, self._time(self._mine, names, "newest", mine)), Given(made))
+        if MISSING not in (mine, theirs) and type(mine) is not type(theirs):
+            # What is within it was said of more than one thing.
+            del self.changes[changes:]
+            self.changes.append(_change(names, "object", Given(mine), Given(theirs), Given(made)))
         return made
 
     def _members(self, names: Names, mine: Doc, theirs: Doc) -> Doc:
@@ -178,41 +223,40 @@ class _Folding:
         return made
 
     def _leaf(self, names: Names, strategy: str, mine: Any, theirs: Any) -> Any:
-        # Only where a field may be written are its times of use.
-        is_timed = names[0] == "traits" or names in self._rules
-        one = Given(mine, self._mine.time_of(names, strategy, mine) if is_timed else "")
-        other = Given(theirs, self._theirs.time_of(names, strategy, theirs) if is_timed else "")
+        one = Given(mine, self._time(self._mine, names, strategy, mine))
+        other = Given(theirs, self._time(self._theirs, names, strategy, theirs))
         picked = leaf_of(strategy, one, other)
-        if is_timed and picked.value is not MISSING:
+        if picked.at and picked.value is not MISSING:
             self.times[path_text("profile", names)] = picked.at
         if theirs is not MISSING and names != ("time", "updated"):
             self.changes.append(_change(names, strategy, one, other, picked))
+            self._note(names, one, picked)
         return picked.value
+
+    def _time(self, known: Known, names: Names, strategy: str, value: Any) -> str:
+        # Only where a field may be written are its times of use.
+        is_timed = names[0] == "traits" or names in self._rules
+        return known.time_of(names, strategy, value) if is_timed else ""
+
+    def _note(self, names: Names, before: Given, after: Given) -> None:
+        """Note what a field was, unless it is that still: un-merging puts it back."""
+        if before.at == after.at and is_same(before.value, after.value):
+            return
+        was: Doc = {"path": list(names)}
+        if before.value is not MISSING:
+            # A copy: what is written into the profile later must not reach the record.
+            was["value"] = plain(before.value)
+            if before.at:
+                was["at"] = before.at
+        self.was.append(was)
 
 
 def _change(names: Names, strategy: str, mine: Given, theirs: Given, picked: Given) -> Doc:
-    """Return the record of one field: by these un-merging finds what it was; what was not there has no member."""
+    """Return what became of one field, for people; what was not there has no member."""
     said: Doc = {"path": list(names), "strategy": strategy}
     for name, given in (("before", mine), ("after", picked), ("brought", theirs)):
         if given.value is not MISSING:
-            # A copy: what is written into the profile later must not reach the record.
             said[name] = plain(given.value)
             if given.at and name != "after":
                 said[f"{name}_at"] = given.at
     return said
-
-
-def _default(names: Names) -> str:
-    if names[0] == "time":
-        return "smallest" if names == ("time", "created") else "largest"
-    if names[0] == "goals":
-        return _OF_GOALS.get(names[-1], "sum")
-    return _DEFAULTS.get(names[0], "newest")
-
-
-def _is_object(value: Any) -> bool:
-    return value is MISSING or type(value) is dict
-
-
-def _members_of(value: Any) -> Doc:
-    return {} if value is MISSING else value

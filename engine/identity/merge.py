@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
-from headrace.engine.identity.fold import ABSORBED, compiled_rules, fold, survives
+from headrace.engine.identity.fold import ABSORBED, compiled_rules, fold, join, survives
 from headrace.engine.identity.follow import (
     MERGED,
     MERGING,
@@ -60,17 +60,15 @@ class Refused(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What a merge would make of two profiles: the one that lives on as it is and as it would be, and the other."""
+    """What a merge would make of two profiles: the one that lives on as it is and as it would be, and the other.
+
+    `changes` says what becomes of each field that the loser has.
+    """
 
     survivor: Doc
     loser: Doc
     result: Doc
-
-    @property
-    def changes(self) -> list[Doc]:
-        """What becomes of each field that the loser has."""
-        changes: list[Doc] = self.result[ABSORBED][-1]["changes"]
-        return changes
+    changes: list[Doc]
 
 
 async def preview(store: Reads, tenant: str, one: str, other: str, rules: Declared) -> Folded | Refused:
@@ -85,7 +83,9 @@ async def preview(store: Reads, tenant: str, one: str, other: str, rules: Declar
     if mine["id"] == theirs["id"]:
         return Refused("is_one", f"They are one profile already: {mine['id']}.")
     survivor, loser = (mine, theirs) if survives(mine, theirs) else (theirs, mine)
-    return Folded(survivor, loser, fold(survivor, loser, compiled_rules(rules), iso_now(), ""))
+    compiled = compiled_rules(rules)
+    result = fold(survivor, loser, compiled, iso_now(), "")
+    return Folded(survivor, loser, result, join(survivor, loser, compiled).changes)
 
 
 def alias_of(frozen: Doc, survivor: str) -> Doc | None:
@@ -101,6 +101,7 @@ def alias_of(frozen: Doc, survivor: str) -> Doc | None:
         MERGED: survivor,
         "merged_at": said["at"],
         "by": said["by"],
+        "rules": said["rules"],
         "frozen": whole,
         "time": frozen["time"],
     }

@@ -32,7 +32,8 @@ def leaf_of(strategy: str, mine: Given, theirs: Given) -> Given:
     return mine if theirs.value is MISSING else PICKS[strategy](mine, theirs)
 
 
-def _text(value: Any) -> bytes:
+def text_of(value: Any) -> bytes:
+    """Return a JSON value as a text; values that are the same have the same one."""
     return _canonical(value)
 
 
@@ -45,25 +46,25 @@ def is_same(one: Any, other: Any) -> bool:
     """Say whether two JSON values are the same; MISSING is only itself."""
     if one is MISSING or other is MISSING:
         return one is other
-    return _text(one) == _text(other)
+    return text_of(one) == text_of(other)
 
 
 def _newest(mine: Given, theirs: Given) -> Given:
-    return max(mine, theirs, key=lambda one: (one.at, _text(one.value)))
+    return max(mine, theirs, key=lambda one: (one.at, text_of(one.value)))
 
 
 def _oldest(mine: Given, theirs: Given) -> Given:
-    return min(mine, theirs, key=lambda one: (one.at, _text(one.value)))
+    return min(mine, theirs, key=lambda one: (one.at, text_of(one.value)))
 
 
 def _rank(given: Given) -> tuple[int, Any, bytes, str]:
     """Order all values: numbers by size, texts by the alphabet, whatever else by its JSON."""
     value = given.value
     if is_number(value):
-        return 2, value, _text(value), given.at
+        return 2, value, text_of(value), given.at
     if isinstance(value, str):
         return 1, value, b"", given.at
-    return 0, _text(value), b"", given.at
+    return 0, text_of(value), b"", given.at
 
 
 def _largest(mine: Given, theirs: Given) -> Given:
@@ -84,13 +85,14 @@ def _sum(mine: Given, theirs: Given) -> Given:
 def _union(mine: Given, theirs: Given) -> Given:
     if is_same(mine.value, theirs.value):
         return Given(mine.value, max(mine.at, theirs.at))
-    items = _items(mine.value)
-    known = {_text(item) for item in items}
-    made = [*items, *(item for item in _items(theirs.value) if _text(item) not in known)]
+    items = items_of(mine.value)
+    known = {text_of(item) for item in items}
+    made = [*items, *(item for item in items_of(theirs.value) if text_of(item) not in known)]
     return Given(made, max(mine.at, theirs.at))
 
 
-def _items(value: Any) -> list[Any]:
+def items_of(value: Any) -> list[Any]:
+    """Return the items of a list; of any other value a list of only that."""
     return value if isinstance(value, list) else [value]
 
 
@@ -114,19 +116,14 @@ def _consent(mine: Given, theirs: Given) -> Given:
 
 def _last_said(consent: Any) -> tuple[str, bool, bytes]:
     said = consent if isinstance(consent, dict) else {}
-    return str(said.get("at") or ""), said.get("given") is not True, _text(consent)
-
-
-def _object(mine: Given, theirs: Given) -> Given:
-    """Take the one that is an object."""
-    return max(mine, theirs, key=lambda one: (isinstance(one.value, dict), one.at, _text(one.value)))
+    return str(said.get("at") or ""), said.get("given") is not True, text_of(consent)
 
 
 def _latest(mine: Given, theirs: Given) -> Given:
     return max(
         mine,
         theirs,
-        key=lambda one: (str(one.value.get("at")) if isinstance(one.value, dict) else "", _text(one.value)),
+        key=lambda one: (str(one.value.get("at")) if isinstance(one.value, dict) else "", text_of(one.value)),
     )
 
 
@@ -142,6 +139,5 @@ PICKS: Final[Mapping[str, Pick]] = {
     "or": _or,
     "consent": _consent,
     "latest": _latest,
-    "object": _object,
 }
 """What each strategy does where both profiles have a value; of `keep` only the one that lives on counts."""

@@ -1,46 +1,153 @@
 """Takes a profile out of the one that it was folded into."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from headrace.engine.draft import CHANGED, PAST, WAITS
-from headrace.engine.identity.fold import ABSORBED, APART, Names
-from headrace.engine.identity.strategies import Given, is_number, is_same, leaf_of
+from headrace.engine.identity.fold import ABSORBED, APART, Names, Rules, default_of, join, strategy_of
+from headrace.engine.identity.strategies import is_number, is_same, items_of, text_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
 from headrace.engine.view import plain
 from headrace.engine.writing.path import path_text
 
-_ONLY_FILLED: Final = frozenset(("identities", "claimed", "goals", "ordered"))
-"""Members that only a profile has which has something in them."""
+
+class Loser(NamedTuple):
+    """A profile that was merged into another one: all that it was then, and by which strategies it was merged."""
+
+    whole: Doc
+    rules: Rules
 
 
-def unfold(survivor: Doc, frozen: Doc, now: str) -> Doc:
-    """Return the survivor without what a loser brought, which is in it; `frozen` is the loser as it was.
+def unfold(survivor: Doc, loser: str, losers: Mapping[str, Loser], now: str) -> Doc:
+    """Return the survivor without one of its losers, by its id; none is changed.
 
-    A field that nobody wrote since is as it was before, sums are less by what was brought, and lists lose what only
-    the loser had. The records of profiles that were merged later are mended, so that they can be taken out too.
+    `losers` has, by id, that one and those that were merged since. It goes back to what the survivor was before that
+    one, by what each record says that it was; from there all that came since is done again, but for the merge: those
+    that were merged since are folded in anew, and what else was written since is written again. So a field that nobody
+    wrote is what it would be if the two had never been merged. A merge whose loser is not known is taken for something
+    that was written, and stays.
     """
-    made: Doc = plain(survivor)
-    absorbed = made[ABSORBED]
-    place = next(number for number, one in enumerate(absorbed) if one["id"] == frozen["id"])
-    entry, later = absorbed.pop(place), absorbed[place:]
-    undoing = _Undoing(made)
-    since: defaultdict[Names, list[Doc]] = defaultdict(list)
-    for one in later:
-        for change in one["changes"]:
-            since[tuple(change["path"])].append(change)
-    for change in entry["changes"]:
-        undoing.undo(change, since[tuple(change["path"])])
-    if not absorbed:
+    absorbed = survivor[ABSORBED]
+    place = next(number for number, one in enumerate(absorbed) if one["id"] == loser)
+    later = [one for one in absorbed[place:] if one["id"] in losers]
+    state, layers = survivor, []
+    for entry in reversed(later):
+        one = losers[entry["id"]]
+        before = _before(state, entry["was"], one.whole["ids"])
+        layers.append((entry, one, _Written(one.rules, join(before, *one).doc, state)))
+        state = before
+    again: dict[str, Doc] = {}
+    made = state
+    for entry, one, written in reversed(layers):
+        if entry["id"] != loser:
+            made, _, was = join(made, *one)
+            again[entry["id"]] = {**entry, "was": was}
+        made = written.onto(made)
+    left = [again.get(one["id"], one) for one in absorbed if one["id"] != loser]
+    return _finished({**made, ABSORBED: left}, losers[loser].whole, now)
+
+
+def _finished(made: Doc, frozen: Doc, now: str) -> Doc:
+    """Return a profile that a loser was taken out of, with what the engine notes about that."""
+    made = plain(made)
+    if not made[ABSORBED]:
         del made[ABSORBED]
-    made["ids"] = [id for id in made["ids"] if id not in frozen["ids"]]
     made[APART] = list(dict.fromkeys((*made.get(APART, ()), frozen["id"])))
     _tidy_goals(made)
     _part_notes(made, frozen)
     made["time"]["updated"] = now
     return made
+
+
+def _before(after: Doc, was: list[Doc], ids: list[str]) -> Doc:
+    """Return what a profile was before a merge of some ids, as its record tells; whatever else it has, it had then."""
+    made: Doc = plain(after)
+    made["ids"] = [id for id in made["ids"] if id not in ids]
+    times: dict[str, str] = made.get(CHANGED, {})
+    for field in was:
+        names = tuple(field["path"])
+        text = path_text("profile", names)
+        times.pop(text, None)
+        if type(_write(made, names, field.get("value", MISSING))) is dict:
+            for path in [path for path in times if path.startswith((f"{text}.", f"{text}["))]:
+                del times[path]
+        if "at" in field:
+            times[text] = field["at"]
+    return made
+
+
+def _write(doc: Doc, names: Names, value: Any) -> Any:
+    """Write, or with MISSING take away, what stands at a path, and return what stood there."""
+    for name in names[:-1]:
+        inner = doc.get(name)
+        if type(inner) is not dict:
+            if value is MISSING:
+                return MISSING
+            inner = doc[name] = {}
+        doc = inner
+    before = doc.pop(names[-1], MISSING)
+    if value is not MISSING:
+        doc[names[-1]] = value
+    return before
+
+
+class _Written:
+    """What was written into a profile between two moments: it was one document, and became another one.
+
+    By rules it is known what is added: numbers and the items of some lists. All else is set.
+    """
+
+    def __init__(self, rules: Rules, was: Doc, now: Doc) -> None:
+        self._rules = rules
+        self._was = was
+        self._now = now
+
+    def onto(self, doc: Doc) -> Doc:
+        """Return another document with the same written into it."""
+        made: Doc = self._value((), self._was, self._now, doc)
+        return made
+
+    def _value(self, names: Names, was: Any, now: Any, base: Any) -> Any:
+        """Return what becomes of a value; each may be MISSING."""
+        if is_same(was, now):
+            return base
+        strategy = strategy_of(names, self._rules)
+        if type(was) is dict and type(now) is dict and strategy is None:
+            return self._members(names, was, now, base)
+        strategy = strategy or default_of(names)
+        if strategy == "sum" and is_number(was) and is_number(now) and (base is MISSING or is_number(base)):
+            return now - was + (0 if base is MISSING else base)
+        if strategy == "union" and isinstance(was, list) and isinstance(now, list):
+            items = _items(was, now, [] if base is MISSING else items_of(base))
+            return items if items or base is not MISSING else MISSING
+        return now
+
+    def _members(self, names: Names, was: Doc, now: Doc, base: Any) -> Any:
+        mine = base if type(base) is dict else {}
+        made = {}
+        for name in dict.fromkeys((*mine, *now)):
+            value = self._value((*names, name), *(one.get(name, MISSING) for one in (was, now, mine)))
+            if value is not MISSING:
+                made[name] = value
+        # What is no object becomes one only by what was written within it.
+        return made if made or type(base) is dict else base
+
+
+def _items(was: list[Any], now: list[Any], base: list[Any]) -> list[Any]:
+    """Return a list without the items that another one lost, and with those that it got."""
+    before, after = Counter(map(text_of, was)), Counter(map(text_of, now))
+    lost, come = before - after, after - before
+    kept = [item for item in base if not _takes(lost, item)]
+    return [*kept, *(item for item in now if _takes(come, item))]
+
+
+def _takes(counted: Counter[bytes], item: Any) -> bool:
+    """Say whether an item is among those that are counted, and count it off."""
+    text = text_of(item)
+    counted[text] -= 1
+    return counted[text] >= 0
 
 
 def waits_of(survivor: Doc, frozen: Doc) -> list[Doc]:
@@ -96,138 +203,3 @@ def _past_without(kept: Doc, theirs: Doc) -> Doc:
             left = [[bucket, value - less.get(bucket, 0)] for bucket, value in entries]
             made[key] = [one for one in left if one[1]]
     return made
-
-
-class _Undoing:
-    """Takes changes back, one field after another, in a profile that is a copy."""
-
-    def __init__(self, made: Doc) -> None:
-        self._made = made
-
-    def undo(self, change: Doc, later: list[Doc]) -> None:
-        """Take one change back; `later` are the changes of the same field by those that were merged since."""
-        names, strategy = tuple(change["path"]), change["strategy"]
-        now = _read(self._made, names)
-        since = _since(change, later)
-        if len(since) == len(later) and is_same(now, _after(change, later)):
-            self._put_back(names, _mended(change, later))
-        elif strategy == "sum" and is_number(change["brought"]) and is_number(now):
-            self._subtract(names, change, later, now)
-        elif strategy == "union" and isinstance(now, list):
-            self._take_out(names, change, later, now)
-        else:
-            # Somebody wrote the field since; those that were merged before that are still to be told apart.
-            _mended(change, since)
-
-    def _subtract(self, names: Names, change: Doc, later: list[Doc], now: Any) -> None:
-        brought = change["brought"]
-        for one in later:
-            for member in ("before", "after"):
-                if is_number(one.get(member)):
-                    one[member] -= brought
-        left = now - brought
-        is_nobodys = "before" not in change and not later and left == 0
-        _write(self._made, names, MISSING if is_nobodys else left)
-
-    def _take_out(self, names: Names, change: Doc, later: list[Doc], now: list[Any]) -> None:
-        before = _items(change.get("before", []))
-        gone = [item for item in _items(change["brought"]) if not _among(item, before)]
-        for one in later:
-            for member in ("before", "after"):
-                items = _items(one.get(member, []))
-                kept = [item for item in items if not _among(item, gone)]
-                if member == "after":
-                    # What this one brought is from here on its own.
-                    own = _items(one["brought"])
-                    gone = [item for item in gone if not _among(item, own)]
-                    kept = [item for item in items if not _among(item, gone)]
-                if member in one:
-                    one[member] = kept
-        left = [item for item in now if not _among(item, gone)]
-        is_nobodys = "before" not in change and not later and not left
-        _write(self._made, names, MISSING if is_nobodys else left)
-
-    def _put_back(self, names: Names, value: Given) -> None:
-        """Put a field back as it would be without the change."""
-        _write(self._made, names, value.value)
-        times = self._made.get(CHANGED)
-        if times is None:
-            return
-        text = path_text("profile", names)
-        if value.value is not MISSING and value.at:
-            times[text] = value.at
-        else:
-            times.pop(text, None)
-
-
-def _after(change: Doc, later: list[Doc]) -> Any:
-    """Return what the last change of a field left."""
-    return (later[-1] if later else change).get("after", MISSING)
-
-
-def _since(change: Doc, later: list[Doc]) -> list[Doc]:
-    """Return the later changes up to the first before which somebody wrote the field."""
-    known, found = change.get("after", MISSING), []
-    for one in later:
-        if not is_same(one.get("before", MISSING), known):
-            break
-        known = one.get("after", MISSING)
-        found.append(one)
-    return found
-
-
-def _mended(change: Doc, later: list[Doc]) -> Given:
-    """Make later changes what they would be without one before them, and return what the last one leaves then."""
-    value = _given(change, "before")
-    for one in later:
-        _say(one, "before", value)
-        value = leaf_of(change["strategy"], value, _given(one, "brought"))
-        _say(one, "after", value)
-    return value
-
-
-def _given(change: Doc, member: str) -> Given:
-    return Given(change.get(member, MISSING), change.get(f"{member}_at", ""))
-
-
-def _say(change: Doc, member: str, given: Given) -> None:
-    for name, value in ((member, given.value), (f"{member}_at", given.at if member != "after" else "")):
-        if value is MISSING or (value == "" and name != member):
-            change.pop(name, None)
-        else:
-            change[name] = value
-
-
-def _items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _among(item: Any, items: Iterable[Any]) -> bool:
-    return any(is_same(item, other) for other in items)
-
-
-def _read(doc: Any, names: Names) -> Any:
-    for name in names:
-        if not isinstance(doc, dict) or name not in doc:
-            return MISSING
-        doc = doc[name]
-    return doc
-
-
-def _write(doc: Doc, names: Names, value: Any) -> None:
-    """Write, or with MISSING take away, what stands at a path; objects that are empty then go with it."""
-    way = [doc]
-    for name in names[:-1]:
-        inner = way[-1].get(name)
-        if not isinstance(inner, dict):
-            if value is MISSING:
-                return
-            inner = way[-1][name] = {}
-        way.append(inner)
-    if value is not MISSING:
-        way[-1][names[-1]] = value
-        return
-    way[-1].pop(names[-1], None)
-    for depth in range(len(way) - 1, 0, -1):
-        if not way[depth] and (depth > 1 or names[0] in _ONLY_FILLED):
-            del way[depth - 1][names[depth - 1]]

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
-from headrace.engine.identity.fold import ABSORBED
-from headrace.engine.identity.follow import MERGED, follow, is_merged, read_stored
+from headrace.engine.identity.fold import ABSORBED, compiled_rules
+from headrace.engine.identity.follow import MERGED, SAID, follow, is_merged, read_stored, without_notes
 from headrace.engine.identity.merge import ATTEMPTS, UNMERGE, Merging, Refused, reown, timer_of
-from headrace.engine.identity.unfold import restored, unfold, waits_of
+from headrace.engine.identity.unfold import Loser, restored, unfold, waits_of
 from headrace.engine.locks import Locks
-from headrace.engine.model import Doc, iso, iso_now
+from headrace.engine.model import Doc, doc_key, iso, iso_now
 from headrace.engine.parts import Parts
-from headrace.engine.store.protocol import Leased, Store
+from headrace.engine.store.protocol import Leased, Ref, Store
 
 
 class Apart(NamedTuple):
@@ -45,7 +45,7 @@ async def unmerge(store: Store, locks: Locks, tenant: str, profile: str) -> Apar
             return Refused(
                 "merged_on", f"It was merged into {survivor}, which was merged too: un-merge that first."
             )
-        timer = await _take_out(merging, tenant, alias.doc, survivor)
+        timer = await _take_out(merging, tenant, alias.doc, found.doc)
         if timer is not None:
             crash_point("unmerge.undone")
             await _bring_back(merging, timer)
@@ -54,24 +54,40 @@ async def unmerge(store: Store, locks: Locks, tenant: str, profile: str) -> Apar
     raise BusyError("the profiles are written all the time")
 
 
-async def _take_out(merging: Merging, tenant: str, alias: Doc, survivor: str) -> Doc | None:
-    """Write the survivor without what the loser brought; returns the timer that does the rest, if need be."""
-    now, frozen = iso_now(), alias["frozen"]
-    timer = timer_of(UNMERGE, tenant, alias["id"], survivor, now)
+async def _take_out(merging: Merging, tenant: str, alias: Doc, survivor: Doc) -> Doc | None:
+    """Write the survivor without what the loser brought; returns the timer that does the rest, if need be.
+
+    It may have to be tried again with the survivor as it is then.
+    """
+    now, loser, known = iso_now(), alias["id"], _absorbed(survivor)
+    losers = await _losers(merging.store, tenant, list(known))
+    timer = timer_of(UNMERGE, tenant, loser, survivor["id"], now)
 
     def unfolded(doc: Doc) -> Doc | None:
-        if is_merged(doc):
+        absorbed = _absorbed(doc)
+        if is_merged(doc) or not absorbed.items() <= known.items():
             return None
-        timer.doc["waits"] = waits_of(doc, frozen)
+        timer.doc["waits"] = waits_of(doc, alias["frozen"])
         # Without the record this was begun before, and not finished.
-        return unfold(doc, frozen, now) if _holds(doc, alias["id"]) else doc
+        return unfold(doc, loser, losers, now) if loser in absorbed else doc
 
-    return timer.doc if await merging.write(tenant, survivor, unfolded, [timer]) else None
+    return timer.doc if await merging.write(tenant, survivor["id"], unfolded, [timer]) else None
 
 
-def _holds(survivor: Doc, loser: str) -> bool:
-    whole = survivor.get("frozen") or survivor
-    return any(one["id"] == loser for one in whole.get(ABSORBED, ()))
+async def _losers(store: Store, tenant: str, ids: list[str]) -> dict[str, Loser]:
+    """Return the profiles of some ids as they were when they were merged; one may be frozen and not pointed yet."""
+    losers = {}
+    for stored in await store.read([Ref("profile", doc_key("profile", tenant, id)) for id in ids]):
+        doc = {} if stored is None else stored.doc
+        said = doc if MERGED in doc else doc.get(SAID)
+        if said is not None:
+            losers[doc["id"]] = Loser(doc.get("frozen") or without_notes(doc), compiled_rules(said["rules"]))
+    return losers
+
+
+def _absorbed(profile: Doc) -> dict[str, str]:
+    """Return who was merged into a profile, and when."""
+    return {one["id"]: one["at"] for one in profile.get(ABSORBED, ())}
 
 
 async def _bring_back(merging: Merging, timer: Doc) -> None:
@@ -82,7 +98,7 @@ async def _bring_back(merging: Merging, timer: Doc) -> None:
         if alias is None or alias.doc.get(MERGED) != survivor:
             return
         found = await read_stored(merging.store, tenant, survivor)
-        if found is not None and _holds(found.doc, loser):
+        if found is not None and loser in _absorbed(found.doc.get("frozen") or found.doc):
             return
         if await merging.write(tenant, loser, lambda doc: _restored(doc, timer)):
             crash_point("unmerge.restored")
