@@ -157,11 +157,12 @@ class Writer:
     def identify(self, asked: Said, owner: Owner | None) -> None:
         """Let the profile have an identifying value, as far as it may; an event without one gets who has it."""
         self._attached = self._attached or self.passage.draft.snapshot()
-        self.passage.identify(asked, owner)
+        self.passage.subject.identify(asked, owner)
 
     def merge(self, other: str, _: Any) -> None:
         """Have the profile merged with another one before the event starts again."""
-        self.passage.merge(named(other, "merge: the profile's id"), f"{self.workflow.name}/{self.node}")
+        other = named(other, "merge: the profile's id")
+        self.passage.subject.merge(other, f"{self.workflow.name}/{self.node}")
 
     def effect(self, ordered: bool, request: Any) -> None:
         """Record a deferred call; it is pending until the outbox has sent it."""

@@ -32,6 +32,26 @@ class Reads(Protocol):
         ...
 
 
+class Subject(Protocol):
+    """What a step needs to know of whom the event is about (`headrace.engine.identity.subject` is the real one)."""
+
+    async def ask(self, kind: str, value: Any) -> tuple[Any, Any] | None:
+        """Return a value as it is compared, and whose it is; None for one that is nobody's."""
+        ...
+
+    async def find(self, kind: str, value: Any) -> Doc | None:
+        """Return the profile that has a value, for a source that is trusted."""
+        ...
+
+    def decide(self, asked: Any, owner: Any) -> Any:
+        """Return what that means for the event's profile."""
+        ...
+
+    async def may_merge(self, other: str) -> tuple[str, str]:
+        """Return whether the event's profile may be merged with another one, and the id that this one has now."""
+        ...
+
+
 class Passage(Protocol):
     """What a step needs to know of the event on its way (`headrace.engine.passage` is the real one)."""
 
@@ -54,22 +74,11 @@ class Passage(Protocol):
         """The time zone where none is named."""
         ...
 
+    @property
+    def subject(self) -> Subject:
+        """Who the event is about."""
+        ...
+
     def secret(self, name: str) -> str:
         """Return a secret's value; raises NodeError when it is not set."""
-        ...
-
-    async def ask(self, kind: str, value: Any) -> tuple[Any, Any] | None:
-        """Return a value as it is compared, and whose it is; None for one that is nobody's."""
-        ...
-
-    def decide(self, asked: Any, owner: Any) -> Any:
-        """Return what that means for the event's profile."""
-        ...
-
-    async def may_merge(self, profile: str) -> tuple[str, str]:
-        """Return whether the event's profile may be merged with another one, and the id that this one has now."""
-        ...
-
-    async def find_identified(self, kind: str, value: Any) -> Doc | None:
-        """Return the profile that has a value, for a source that is trusted."""
         ...

@@ -9,24 +9,15 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from headrace.engine.calls.http import Http
-from headrace.engine.draft import Draft, without_own
+from headrace.engine.draft import Draft
 from headrace.engine.errors import NodeError
 from headrace.engine.held import Wait
-from headrace.engine.identity.values.decide import (
-    BY_CLAIMED,
-    CLAIMED,
-    SETTLING,
-    TRUSTED,
-    Decision,
-    Said,
-    is_apart,
-    terms_of,
-)
-from headrace.engine.identity.values.kinds import kind_of
-from headrace.engine.identity.values.weigh import Ground, Owner, claim_of, find_owners, weigh, with_value
+from headrace.engine.identity.subject import Subject
+from headrace.engine.identity.values.weigh import NO_GROUND, Ground
 from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc
 from headrace.engine.needs import Reads
+from headrace.engine.restart import Needs
 from headrace.engine.store.protocol import Row
 from headrace.engine.versions import Versions
 from headrace.engine.writing import path
@@ -80,56 +71,6 @@ class Budget:
         """Give the loop back; called when the turn has ended."""
         await asyncio.sleep(0)
         self.turn_ends = perf_counter() + LONGEST_TURN_SECONDS
-
-
-class StartAgain(Exception):  # noqa: N818 - not an error: it ends an attempt, and `track` makes the next one
-    """The attempt cannot go on; `end` asks for a commit of the events before that number first."""
-
-    end: int | None = None
-
-
-class Needs(StartAgain):
-    """The run wants a profile or session that this request has not locked."""
-
-    def __init__(self, *, profile: str | None = None, session: str | None = None) -> None:
-        super().__init__(profile or session)
-        self.profile = profile
-        self.session = session
-
-
-class Detour(StartAgain):
-    """Profiles are to be merged, or the session goes to another one, before the event of a key starts again.
-
-    `decision` None waits for the profile that a claim names, its `owner`. `name` is of the kind of the value, or of the
-    node that asked. `other` None is a profile that is still to be made; with `is_new` the event's is not stored yet.
-    `terms` are looked at again when it comes to a merge.
-    """
-
-    def __init__(self, key: str, name: str, decision: Decision | None, profile: Doc | None) -> None:
-        super().__init__(name)
-        self.key = key
-        self.name = name
-        self.decision = decision
-        self.profile = "" if profile is None else str(profile["id"])
-        self.other: str | None = None
-        self.by = name
-        self.is_new = False
-        self.terms: Doc | None = None
-        self.asked: Said | None = None
-        self.owner: Owner | None = None
-
-
-class Fault(StartAgain):
-    """The engine failed on an event: the next attempt puts it among the failed ones."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(reason)
-        self.key = key
-        self.reason = reason
-
-
-NO_GROUND = Ground()
-"""Where nothing is identified: in examples."""
 
 
 @dataclass(slots=True)
@@ -235,6 +176,16 @@ class Passage:
         """The time zone of wall clocks for which no other is named."""
         return self.around.zone
 
+    @property
+    def ground(self) -> Ground:
+        """What identifying stands on."""
+        return self.around.ground
+
+    @property
+    def subject(self) -> Subject:
+        """Who the event is about; made anew for who asks, since most events ask nothing."""
+        return Subject(self)
+
     def secret(self, name: str) -> str:
         """Return a secret's value; raises NodeError when it is not set."""
         value = self.around.secrets(name)
@@ -296,98 +247,3 @@ class Passage:
         owner = session["profile"]
         if owner is not None and self.draft.profiles.get(owner) is not None:
             self.attach_profile(owner)
-
-    async def ask(self, kind: str, value: Any) -> tuple[Said, Owner | None] | None:
-        """Return a value of a kind as it is compared, and whose it is; None for one that identifies nobody."""
-        ground = self.around.ground
-        wanted = kind_of(ground.kinds, kind)
-        text = wanted.normalise(value)
-        if text is None:
-            return None
-        asked = Said(wanted, text, ground.is_trusted or wanted.takes_any)
-        (owner,) = await find_owners(self.reads, self.draft, [asked])
-        return asked, owner
-
-    def decide(self, asked: Said, owner: Owner | None) -> Decision:
-        """Return what a value means for the event's profile."""
-        ground = self.around.ground
-        decision = weigh(self.draft, asked._replace(is_settled=self.budget.is_settled), owner, ground.kinds)
-        if decision is Decision.MOVED and decision not in ground.detours:
-            # A run that goes on, or a replay, belongs to its profile.
-            return Decision.OUTWEIGHED
-        return decision
-
-    def identify(self, asked: Said, owner: Owner | None) -> Decision:
-        """Let the event's profile have a value, as far as it may, and return what it means.
-
-        Raises Detour when profiles are to be merged, or the session moves, Needs when another profile must be locked.
-        """
-        decision = self.decide(asked, owner)
-        profile, ground = self.draft.profile, self.around.ground
-        if decision is Decision.ATTACHED and owner is not None:
-            self.attach_profile(owner.id)
-        elif profile is None or not ground.identifies:
-            return decision
-        elif owner is not None and owner.profile is None and owner.id != profile["id"]:
-            again = Detour(self.key, asked.kind.name, None, profile)
-            again.asked, again.owner = asked, owner
-            raise again
-        elif decision in ground.detours:
-            again = Detour(self.key, asked.kind.name, decision, profile)
-            again.other = None if owner is None else owner.id
-            again.is_new = self.draft.profile_is_new
-            again.terms = terms_of(asked, ground.kinds)
-            again.by = asked.kind.name if asked.is_trusted else BY_CLAIMED + asked.kind.name
-            raise again
-        elif decision in (Decision.KEPT, Decision.NOTED, Decision.KNOWN):
-            self._keep_value(profile, asked)
-        if asked.is_trusted and decision in SETTLING:
-            self.budget.is_settled = True
-        return decision
-
-    async def find_identified(self, kind: str, value: Any) -> Doc | None:
-        """Return the profile that has a value of a kind, as nodes may see it; for a source that is not trusted None."""
-        found = await self.ask(kind, value)
-        if found is None or not found[0].is_trusted or found[1] is None or found[1].profile is None:
-            return None
-        return without_own(found[1].profile)
-
-    async def may_merge(self, other: str) -> tuple[str, str]:
-        """Return whether the event's profile may be merged with another one, and the id that this one has now.
-
-        The first is `merged`, `known` (they are one), `not_found`, or `refused`: the source is not trusted, or somebody
-        took the two apart.
-        """
-        if not self.around.ground.is_trusted:
-            return "refused", other
-        doc = await self.reads.find_living(other)
-        if doc is None:
-            return "not_found", other
-        profile = self.draft.profile
-        if profile is None:
-            raise NodeError("the event has no profile to merge")
-        if doc["id"] == profile["id"]:
-            return "known", other
-        return ("refused" if is_apart(profile, doc) else "merged"), str(doc["id"])
-
-    def merge(self, other: str, by: str) -> None:
-        """Have the event's profile merged with another stored one. Raises Detour, unless they are one already.
-
-        Raises NodeError when the event has no profile.
-        """
-        profile = self.draft.profile
-        if profile is None:
-            raise NodeError("the event has no profile to merge")
-        if other == profile["id"] or Decision.MERGED not in self.around.ground.detours:
-            return
-        again = Detour(self.key, by, Decision.MERGED, profile)
-        again.other = other
-        again.is_new = self.draft.profile_is_new
-        raise again
-
-    def _keep_value(self, profile: Doc, asked: Said) -> None:
-        values = with_value(profile, asked)
-        if values is not None:
-            member = TRUSTED if asked.is_trusted else CLAIMED
-            self.put(profile, member, values, f"profile.{member}")
-            self.draft.claims.append(claim_of(self.draft, profile["id"], asked))

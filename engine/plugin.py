@@ -272,18 +272,19 @@ class Step(msgspec.Struct, eq=False, gc=False):
         `merged`, `moved` and `attached` say that the profile, or the one that the event goes on with, has it;
         `untrusted`, `full`, `outweighed` and `nobody` that nothing is done; `blank` that it is nobody's value.
         """
-        found = await self._passage.ask(kind, value)
+        subject = self._passage.subject
+        found = await subject.ask(kind, value)
         if found is None:
             return "blank"
         self.journal.append(("identify", *found))
-        return str(self._passage.decide(*found).value)
+        return str(subject.decide(*found).value)
 
     async def merge(self, profile: str) -> str:
         """Merge the event's profile with another stored one: `merged`, `known` for the same one, `not_found`.
 
         `refused` for a source without a key, and for two that somebody took apart.
         """
-        outcome, other = await self._passage.may_merge(profile)
+        outcome, other = await self._passage.subject.may_merge(profile)
         if outcome == "merged":
             self.journal.append(("merge", other, None))
         return outcome
@@ -348,7 +349,7 @@ class Step(msgspec.Struct, eq=False, gc=False):
 
     async def find_identified(self, kind: str, value: Any) -> View | None:
         """Return the profile that has an identifying value; None when none has, or the source is not trusted."""
-        doc = await self._passage.find_identified(kind, value)
+        doc = await self._passage.subject.find(kind, value)
         return None if doc is None else View(doc)
 
     async def find_events(

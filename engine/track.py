@@ -15,9 +15,10 @@ from headrace.engine.locks import Held
 from headrace.engine.model import Answer, Doc, TrackRequest
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
-from headrace.engine.passage import Budget, Fault, Needs, StartAgain, Surroundings
+from headrace.engine.passage import Budget, Surroundings
 from headrace.engine.reads import StoreReads
 from headrace.engine.request import Attempt, Incoming, Job, Wants
+from headrace.engine.restart import Fault, Needs, StartAgain
 from headrace.engine.steps.admit import admit
 from headrace.engine.steps.answer import answer
 from headrace.engine.steps.duplicates import is_new

@@ -9,8 +9,9 @@ import pytest
 
 from headrace.engine.held import Wait
 from headrace.engine.model import iso, make_key, new_profile, new_session
-from headrace.engine.passage import Needs, Passage
+from headrace.engine.passage import Passage
 from headrace.engine.plugin import Out, Step
+from headrace.engine.restart import Needs
 from headrace.engine.run import Run, run_workflow
 from headrace.engine.store.protocol import Stored
 from tests.makers import NOW, make_passage, make_workflow

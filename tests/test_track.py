@@ -7,8 +7,8 @@ import pytest
 
 from headrace.engine.errors import BusyError
 from headrace.engine.model import Caller, EventInput, is_consented, make_key
-from headrace.engine.passage import Needs
 from headrace.engine.request import Job, Wants
+from headrace.engine.restart import Needs
 from headrace.engine.track import MOST_NEEDS, next_wants
 from tests.conftest import OpenLab
 from tests.makers import Files, chain, count, sources

@@ -13,8 +13,8 @@ from headrace.engine.identity.values.weigh import with_value
 from headrace.engine.locks import Held
 from headrace.engine.model import Doc, doc_key, from_iso, new_id, new_profile, utc_now
 from headrace.engine.parts import Parts
-from headrace.engine.passage import Detour, StartAgain
 from headrace.engine.request import Job
+from headrace.engine.restart import Detour, StartAgain
 from headrace.engine.segments.past import fresh
 from headrace.engine.store.protocol import CLAIMED as UNBEGUN
 from headrace.engine.store.protocol import Change, Committed, Ref, Stored, Write

@@ -1,6 +1,7 @@
 """Step 6: join, merge or move by identifying values."""
 
 from headrace.engine.errors import NodeError
+from headrace.engine.identity.subject import Subject
 from headrace.engine.identity.values.decide import Decision, Said
 from headrace.engine.identity.values.weigh import Owner, find_owners
 from headrace.engine.model import Doc
@@ -21,19 +22,20 @@ async def identify(job: Job, passage: Passage) -> None:
     values = job.workspace.identifiers.values(event)
     if not values:
         return
-    trusted = passage.around.ground.is_trusted
+    trusted = passage.ground.is_trusted
     asked = [Said(kind, value, trusted or kind.takes_any) for kind, value in values]
     owners = await find_owners(passage.reads, passage.draft, asked)
+    subject = passage.subject
     told = [
-        {"kind": one.kind.name, "decision": _identify(passage, one, owner).value}
+        {"kind": one.kind.name, "decision": _identify(subject, one, owner).value}
         for one, owner in zip(asked, owners, strict=True)
     ]
     event["identified"] = _with_detours(job, passage.key, told)
 
 
-def _identify(passage: Passage, asked: Said, owner: Owner | None) -> Decision:
+def _identify(subject: Subject, asked: Said, owner: Owner | None) -> Decision:
     try:
-        return passage.identify(asked, owner)
+        return subject.identify(asked, owner)
     except NodeError:
         # The profile that has the value was erased meanwhile.
         return Decision.NOBODY

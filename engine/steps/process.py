@@ -5,8 +5,9 @@ from headrace.engine.errors import HeadraceError
 from headrace.engine.files.event_type import EventType
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc, EventError, EventInput, iso_now
-from headrace.engine.passage import Emitted, Fault, Passage, StartAgain
+from headrace.engine.passage import Emitted, Passage
 from headrace.engine.request import Attempt, Incoming, Job
+from headrace.engine.restart import Fault, StartAgain
 from headrace.engine.steps import check, enrich, failed, goals, identify, mapping, segments, stats
 from headrace.engine.steps.workflows import has_agreed, run_started, run_workflows
 from headrace.engine.store.protocol import Row

@@ -8,8 +8,8 @@ from headrace.engine.identity.follow import is_merged
 from headrace.engine.identity.merge import Merging
 from headrace.engine.locks import Held
 from headrace.engine.model import Doc, doc_key
-from headrace.engine.passage import StartAgain
 from headrace.engine.request import Incoming, Job, Wants
+from headrace.engine.restart import StartAgain
 from headrace.engine.steps import stats
 from headrace.engine.store.protocol import Ref, Store, Stored
 from headrace.engine.view import plain

@@ -11,8 +11,9 @@ from headrace.engine.draft import Draft
 from headrace.engine.errors import CallError, NodeError
 from headrace.engine.identity.values.weigh import Ground
 from headrace.engine.model import Doc, from_iso, make_key, new_profile, new_session
-from headrace.engine.passage import Needs, Passage, Surroundings
+from headrace.engine.passage import Passage, Surroundings
 from headrace.engine.plugin import Example, Http, HttpAnswer, Out, Plugin
+from headrace.engine.restart import Needs
 from headrace.engine.run import Run, run_workflow
 from headrace.engine.store.protocol import Stored
 from headrace.engine.testing.memory_reads import MemoryReads

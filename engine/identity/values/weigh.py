@@ -49,6 +49,10 @@ class Ground(NamedTuple):
     detours: frozenset[Decision] = frozenset()
 
 
+NO_GROUND = Ground()
+"""Where nothing is identified: in examples."""
+
+
 async def find_owners(reads: Owners, draft: Draft, asked: Sequence[Said]) -> list[Owner | None]:
     """Return whose values are, nobody's as None. What the profile is known to have is not looked up."""
     owners = [_mine(draft, one) for one in asked]
