@@ -137,6 +137,8 @@ async def _move(parts: Parts, job: Job, again: Detour, target: str) -> None:
                 return
             await held.take(doc_key("profile", job.tenant, owner))
             if await _moved(parts, session, owner, target):
+                # Whom the client named has not got the session any more.
+                job.identified = target
                 return
         finally:
             held.release()

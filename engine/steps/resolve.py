@@ -156,9 +156,10 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
         (job.adopt, "claim"),
     )
     if job.identified is not None:
-        # Whom an identifying value named goes before whom the client named; a session that is stored was moved.
+        # Whom an identifying value named goes before whom the client named; a session that is stored was moved, maybe
+        # to a profile that is still to be made.
         of_session = None if draft.session_is_new else of_session
-        ways = ((of_session, "session"), (job.identified, "identified"))
+        ways = ((of_session, "session") if of_session else (job.identified, "identified"),)
     for profile_id, by in ways:
         found = await reader.hold(profile_id) if profile_id is not None else None
         if found is not None:
