@@ -17,6 +17,7 @@ from headrace.engine.model import make_key
 from headrace.engine.store.elastic.backlog import Backlog, Entry
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
 from headrace.engine.store.elastic.documents import as_text, doc_id
+from headrace.engine.store.elastic.gets import Got
 from headrace.engine.store.elastic.owners import link, with_owner
 from headrace.engine.store.elastic.parts import (
     REDO_MS,
@@ -180,7 +181,7 @@ class Committer:
             raise StoreError("Elasticsearch does not take what a session still holds.")
         keys = frozenset(work.keys)
         for part in (*work.base_parts, *of_session) if of_session else work.base_parts:
-            if (keys and not keys.isdisjoint(part.keys)) or (part.session and _is_newer(part.session, work)):
+            if (keys and not keys.isdisjoint(part.keys)) or (part.session and work.is_older(part.session)):
                 await self._settler.settle([part], work.patience)
                 return CONFLICT
         taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
@@ -243,10 +244,18 @@ class Committer:
                 made.append(_Made(one, got.seq_no, got.term))
             return None
         if source.profile == one.profile and not is_session:
-            return None
+            return await self._take_over(work, one, got)
         if one.key in work.keys and source.profile is not None:
             return await self._event_of(one, source.profile, work)
         return Taken(one.key, source.profile)
+
+    async def _take_over(self, work: Work, one: Claiming, got: Got) -> Outcome | None:
+        """Write a claim for the same profile anew: whoever made it, and loses, would take it away from this change."""
+        line = replace_line(one.where, one.id, got.seq_no, got.term)
+        (done,) = await self._bulk.write([Operation(line, one.source)], patience=work.patience)
+        if done.status not in (*WRITTEN, THERE, 404):
+            raise _refused(done)
+        return None if done.status in WRITTEN else CONFLICT
 
     async def _event_of(self, one: Claiming, profile: str, work: Work) -> Outcome:
         """Return what an event's claim means: it is written with its profile, or that one is still to be made."""
@@ -385,13 +394,6 @@ class Committer:
 def _seconds(change: Change) -> float:
     """Return how long attempts to write a change may begin; the first one may."""
     return COMMIT_SECONDS if change.seconds is None else min(COMMIT_SECONDS, max(0.1, change.seconds))
-
-
-def _is_newer(written: tuple[str, int], work: Work) -> bool:
-    """Say whether a write of a session, in a part, is a later one of the change's session than what was read."""
-    if work.change.session is None or written[0] != work.change.session.key:
-        return False
-    return written[1] > (work.session_base.n if work.session_base else 0)
 
 
 def _refused(done: Done) -> StoreError:

@@ -158,6 +158,12 @@ class Work:
         assert self.change.session is not None  # noqa: S101 - who asks has looked
         return alias(self._place, "sessions"), doc_id(self.change.session.key)
 
+    def is_older(self, written: tuple[str, int]) -> bool:
+        """Say whether a write of a session, in a part, is a later one of the change's session than what was read."""
+        if self.change.session is None or written[0] != self.change.session.key:
+            return False
+        return written[1] > (self.session_base.n if self.session_base else 0)
+
     @property
     def is_idle(self) -> bool:
         """Say whether there is nothing to write at all: the profile is as it was, and nothing is with it."""
