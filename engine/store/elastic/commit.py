@@ -95,7 +95,9 @@ class Committer:
 
     async def commit(self, change: Change) -> Outcome:
         """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
-        ends = monotonic() + _seconds(change)
+        # The first attempt may always begin.
+        seconds = COMMIT_SECONDS if change.seconds is None else min(COMMIT_SECONDS, max(0.1, change.seconds))
+        ends = monotonic() + seconds
         if change.profile is None:
             change = await with_owner(change, self._records)
         work = await Work.in_turns(change, self._place, ends)
@@ -176,9 +178,10 @@ class Committer:
     async def _is_behind(self, work: Work) -> Outcome | None:
         """Return what became of a change whose record, when it was read, knew more than its reader; else None."""
         of_session = work.session_base.parts if work.session_base is not None else ()
-        # A session that was a commit record itself gives its documents up before it is written as another's.
-        if of_session and not await self._settler.settle(of_session, work.patience):
-            raise StoreError("Elasticsearch does not take what a session still holds.")
+        # What goes on to another record gives its documents up first: who comes there does not look for them here.
+        held = (*of_session, *self._left(work)) if work.is_leaving else of_session
+        if held and not await self._settler.settle(held, work.patience):
+            raise StoreError("Elasticsearch does not take what a document still holds.")
         keys = frozenset(work.keys)
         for part in (*work.base_parts, *of_session) if of_session else work.base_parts:
             if (keys and not keys.isdisjoint(part.keys)) or (part.session and work.is_older(part.session)):
@@ -389,11 +392,6 @@ class Committer:
         for write in (work.change.profile, work.change.session):
             if write is not None:
                 self._records.copies.drop(doc_id(write.key))
-
-
-def _seconds(change: Change) -> float:
-    """Return how long attempts to write a change may begin; the first one may."""
-    return COMMIT_SECONDS if change.seconds is None else min(COMMIT_SECONDS, max(0.1, change.seconds))
 
 
 def _refused(done: Done) -> StoreError:

@@ -158,6 +158,15 @@ class Work:
         assert self.change.session is not None  # noqa: S101 - who asks has looked
         return alias(self._place, "sessions"), doc_id(self.change.session.key)
 
+    @property
+    def is_leaving(self) -> bool:
+        """Say whether the profile becomes another one's, or its session does."""
+        profile, session = self.change.profile, self.change.session
+        if profile is None:
+            return False
+        moves = session is not None and session.doc.get("profile") != profile.doc.get("id")
+        return moves or "merged_into" in profile.doc
+
     def is_older(self, written: tuple[str, int]) -> bool:
         """Say whether a write of a session, in a part, is a later one of the change's session than what was read."""
         if self.change.session is None or written[0] != self.change.session.key:
