@@ -42,11 +42,12 @@ def processes_with(text: str) -> list[int]:
     return found
 
 
-def base_of(node: ElasticsearchNode) -> Path:
-    """Return the folder that a node runs in, from what it says itself."""
+def folders_of(node: ElasticsearchNode) -> tuple[Path, Path]:
+    """Return the folder that a node runs in and that of its data, from what it says itself."""
     _, said = node.ask("GET", "/_nodes/settings")
     (only,) = said["nodes"].values()
-    return Path(only["settings"]["path"]["home"]).parent
+    path = only["settings"]["path"]
+    return Path(path["home"]).parent, Path(path["data"])
 
 
 def gone(path: Path, seconds: float = 20) -> bool:
@@ -99,11 +100,13 @@ def test_a_killed_node_comes_back_with_what_it_acknowledged(own_node: Elasticsea
 
 
 def test_stop_leaves_no_process_and_no_folder(own_node: ElasticsearchNode) -> None:
-    base = base_of(own_node)
+    base, data = folders_of(own_node)
+    assert data.exists()
     assert len(processes_with(str(base))) >= 2
     own_node.stop()
     assert processes_with(str(base)) == []
     assert not base.exists()
+    assert not data.exists()
     own_node.stop()
     with pytest.raises(PartError, match="does not run"):
         own_node.kill()
@@ -123,12 +126,13 @@ def test_it_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     try:
         url = run.stdout.readline().decode().strip()
         assert url, (tmp_path / "said").read_text()
-        base = base_of(NamedNode(url).start())
+        base, data = folders_of(NamedNode(url).start())
     finally:
         run.send_signal(signal.SIGKILL)
         run.wait()
         run.stdout.close()
     assert gone(base)
+    assert gone(data)
 
 
 def test_a_port_that_is_taken_is_said(elasticsearch_node: ElasticsearchNode) -> None:

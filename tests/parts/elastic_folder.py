@@ -13,7 +13,11 @@ from tests.parts.errors import PartError
 # Elasticsearch refuses to run as root. Any id does that owns nothing else.
 USER_ID = 1500
 LAUNCHER = "org.elasticsearch.server.launcher.ServerLauncher"
-SUBFOLDERS = ("config", "data", "logs", "snapshots", "tmp")
+SUBFOLDERS = ("config", "logs", "snapshots", "tmp")
+MEMORY = Path("/dev/shm")  # noqa: S108
+MEMORY_BYTES = 2 << 30
+"""What must be free there: a node that only tests use keeps a tenth of it."""
+
 # Of the two programs that only prepare the server's start.
 SMALL_OPTIONS = ("-Xms4m", "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 JVM_OPTIONS_LEFT_OUT = ("-Xlog:", "-XX:+HeapDump", "-XX:+Use")
@@ -25,7 +29,7 @@ discovery.type: single-node
 network.host: 127.0.0.1
 http.port: {http_port}
 transport.port: {transport_port}
-path.data: {base}/data
+path.data: {data}
 path.logs: {base}/logs
 path.repo: ["{base}/snapshots"]
 xpack.security.enabled: false
@@ -76,11 +80,36 @@ def new_temporary_folder() -> Path:
     raise PartError(msg)
 
 
+def new_memory_folder() -> Path | None:
+    """Make an empty folder in memory, where a write that is waited for costs nothing; None where there is little room.
+
+    A process that is killed loses nothing there that it would keep on a disk.
+    """
+    try:
+        room = os.statvfs(MEMORY)
+        if closed_parents(MEMORY) or room.f_bavail * room.f_frsize < MEMORY_BYTES:
+            return None
+        return Path(tempfile.mkdtemp(prefix="headrace-elasticsearch-", dir=MEMORY))
+    except OSError:
+        return None
+
+
 @dataclass(frozen=True)
 class ElasticFolder:
-    """Where a node keeps everything: program, settings, data, log."""
+    """Where a node keeps everything: program, settings, log, and data, which may stand in memory."""
 
     base: Path
+    memory: Path | None = None
+
+    @property
+    def data(self) -> Path:
+        """The indices."""
+        return self.memory or self.base / "data"
+
+    @property
+    def own(self) -> list[Path]:
+        """All that is removed when the node was one for a while."""
+        return [self.base, self.memory] if self.memory else [self.base]
 
     @property
     def home(self) -> Path:
@@ -103,7 +132,8 @@ class ElasticFolder:
         if closed:
             msg = f"{closed[0]} cannot be passed by the user {USER_ID}, as whom the node runs. Name another folder."
             raise PartError(msg)
-        for folder in (self.base, *(self.base / name for name in SUBFOLDERS)):
+        folders = (self.base, *(self.base / name for name in SUBFOLDERS), self.data)
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         if not self.home.is_dir():
             partial = self.base / "home.partial"
@@ -116,7 +146,7 @@ class ElasticFolder:
         kept = [line for line in options if not line.startswith(JVM_OPTIONS_LEFT_OUT)]
         (self.base / "config/jvm.options").write_text("\n".join(kept) + "\n")
         if os.geteuid() == 0:
-            for folder in (self.base, *(self.base / name for name in SUBFOLDERS)):
+            for folder in folders:
                 os.chown(folder, USER_ID, USER_ID)
                 folder.chmod(0o755)
             for file in (self.base / "config").iterdir():
@@ -124,7 +154,8 @@ class ElasticFolder:
 
     def configure(self, name: str, http_port: int, transport_port: int) -> None:
         """Write the settings of the next start."""
-        text = SETTINGS.format(base=self.base, name=name, http_port=http_port, transport_port=transport_port)
+        ports = {"http_port": http_port, "transport_port": transport_port}
+        text = SETTINGS.format(base=self.base, data=self.data, name=name, **ports)
         (self.base / "config/elasticsearch.yml").write_text(text)
         # Left behind by a node that was killed.
         self.pid_file.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from tests.parts import guard
 from tests.parts.download import Say, get_elasticsearch, say
-from tests.parts.elastic_folder import ElasticFolder, new_temporary_folder, user_prefix
+from tests.parts.elastic_folder import ElasticFolder, new_memory_folder, new_temporary_folder, user_prefix
 from tests.parts.errors import PartError
 from tests.parts.java import find_java
 from tests.parts.ports import free_port, port_is_free
@@ -45,8 +45,9 @@ class ElasticsearchNode:
 
     `port` and `data` are free ones unless given; a folder `data` is kept at the end, and a node that is started on
     it later has its indices. `heap` is Java's, such as "512m". `quick` makes it start faster and use less memory, and
-    work slower once it is warm: not for measurements. The node ends with this process, even when it is
-    killed. Every method raises PartError, which says what to do.
+    work slower once it is warm, and keeps what it need not keep for long in memory where there is room: not for
+    measurements. The node ends with this process, even when it is killed. Every method raises PartError, which says
+    what to do.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class ElasticsearchNode:
         self._chosen_port = port
         self._data = data
         self._heap = heap
-        self._options = QUICK_OPTIONS if quick else FULL_OPTIONS
+        self._quick = quick
         self._environ = os.environ if environ is None else environ
         self._tell = tell
         self._folder: ElasticFolder | None = None
@@ -201,7 +202,7 @@ class ElasticsearchNode:
         if self._folder is None:
             self._java = find_java(LEAST_JAVA, self._environ, user_prefix())
             distribution = get_elasticsearch(self._environ, self._tell)
-            folder = ElasticFolder(self._data.resolve() if self._data else new_temporary_folder())
+            folder = self._new_folder()
             self._folder = folder
             try:
                 folder.prepare(distribution)
@@ -210,19 +211,26 @@ class ElasticsearchNode:
                 raise
         return self._folder
 
+    def _new_folder(self) -> ElasticFolder:
+        """Return the folder that was named, or a new one."""
+        if self._data:
+            return ElasticFolder(self._data.resolve())
+        return ElasticFolder(new_temporary_folder(), new_memory_folder() if self._quick else None)
+
     def _launch(self, folder: ElasticFolder) -> None:
         """Start the processes."""
         assert self._java is not None
         # A new name at each start tells this node from a stranger on its port.
         self._name = f"node-{uuid.uuid4().hex[:8]}"
         folder.configure(self._name, self.port, free_port())
-        keep = "-" if self._data else str(folder.base)
-        command = [sys.executable, "-I", guard.__file__, keep, *folder.command(self._java)]
+        own = "" if self._data else os.pathsep.join(map(str, folder.own))
+        command = [sys.executable, "-I", guard.__file__, own, *folder.command(self._java)]
+        options = QUICK_OPTIONS if self._quick else FULL_OPTIONS
         with folder.log.open("wb") as log:
             self._guard = subprocess.Popen(
                 command,
                 cwd=folder.home,
-                env=dict(folder.environment(self._java, self._heap, self._options)),
+                env=dict(folder.environment(self._java, self._heap, options)),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -259,7 +267,8 @@ class ElasticsearchNode:
     def _clean(self) -> None:
         """Remove a folder that nobody named."""
         if self._folder is not None and self._data is None:
-            shutil.rmtree(self._folder.base, ignore_errors=True)
+            for own in self._folder.own:
+                shutil.rmtree(own, ignore_errors=True)
         self._folder = None
         if self._chosen_port is None:
             self.port = 0

@@ -1,8 +1,8 @@
 """Runs a command that ends with its parent, however that one ends.
 
-python guard.py FOLDER COMMAND…: standard input is a pipe that the parent holds open. When it closes, as it does
-even when the parent is killed, the command and its children are killed and FOLDER is removed ("-" is none).
-A byte in the pipe kills them too, and keeps the folder.
+python guard.py FOLDERS COMMAND…: standard input is a pipe that the parent holds open. When it closes, as it does
+even when the parent is killed, the command and its children are killed and FOLDERS are removed; they stand as in PATH.
+A byte in the pipe kills them too, and keeps the folders.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 def main() -> int:
     """Run the command until it ends or the parent does; returns its exit code."""
-    folder, command = sys.argv[1], sys.argv[2:]
+    folders, command = sys.argv[1].split(os.pathsep), sys.argv[2:]
     adopt_orphans()
     # A session of its own, so its whole group can be killed.
     process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
@@ -37,7 +37,7 @@ def main() -> int:
             os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
         wait_for_orphans()
-        if orphaned and folder != "-":
+        for folder in filter(None, folders if orphaned else ()):
             shutil.rmtree(folder, ignore_errors=True)
     return code
 
