@@ -157,6 +157,7 @@ def replaced(path: tuple[Any, ...], wrong: Any) -> Any:
 
 async def test_wrong_types_at_every_place(unharmed: Server) -> None:
     connection, statuses = Connection(unharmed.port), dict[int, int]()
+    after = kept(unharmed)
     for number, path in enumerate(places(WHOLE)):
         for turn, wrong in enumerate(WRONG):
             body = replaced(path, wrong)
@@ -164,7 +165,7 @@ async def test_wrong_types_at_every_place(unharmed: Server) -> None:
             for place, event in enumerate(body["events"] if with_ids else ()):
                 if isinstance(event, dict) and isinstance(event.get("id"), str) and len(event["id"]) == 1:
                     event["id"] = f"{event['id']}-{number}-{turn}-{place}"
-            before = kept(unharmed)
+            before = after
             status, answer = await connection.post(json.dumps(body).encode())
             statuses[status] = statuses.get(status, 0) + 1
             after = kept(unharmed)
