@@ -133,6 +133,43 @@ async def test_one_of_several_is_taken_out(open_lab: OpenLab) -> None:
         assert (await living(lab, a))["traits"]["age"] == 1
 
 
+SEEN = chain("seen", ("set_fields", {"fields": {"profile.traits.age.seen": "{{ event.properties.seen }}"}}))
+
+
+@pytest.mark.parametrize("order", ["bcd", "dcb", "cbd"])
+async def test_objects_and_plain_values_at_one_place_are_told_apart(open_lab: OpenLab, order: str) -> None:
+    ages: dict[str, Any] = {"a": 1, "b": {"p": 2}, "c": {"q": 3, "p": {}}, "d": [4]}
+    left: dict[str, Any] = {"": 1, "b": {"p": 2}, "c": {"q": 3, "p": {}}, "bc": {"p": {}, "q": 3}}
+    async with open_lab(workspace(**SETTING, seeing=SEEN), **QUIET) as lab:
+        ids = {name: await visit(lab, f"s-{name}", said(age=age)) for name, age in ages.items()}
+        before = {name: await living(lab, id) for name, id in ids.items()}
+        await join(lab, ids["a"], ids["b"])
+        await visit(lab, "s-b", EventInput("seen", {"seen": 5}))
+        await join(lab, ids["c"], ids["d"])
+        await join(lab, ids["d"], ids["a"])
+        assert (await living(lab, ids["d"]))["traits"]["age"] == left["bc"] | {"seen": 5}
+        # What d was merged into was merged on: it comes out of that.
+        inside = set("bc")
+        for name in order:
+            taken = await take_apart(lab, ids[name])
+            if name == "d" and "c" in inside:
+                assert isinstance(taken, Refused)
+                continue
+            inside.discard(name)
+            made = await living(lab, ids["a"])
+            age = left["".join(sorted(inside))]
+            assert made["traits"]["age"] == (age if type(age) is dict else {}) | {"seen": 5}
+        if "d" in await _merged(lab, ids):
+            await take_apart(lab, ids["d"])
+        for name in "bcd":
+            assert _comparable(await living(lab, ids[name])) == _comparable(before[name])
+
+
+async def _merged(lab: Lab, ids: dict[str, str]) -> str:
+    """Return the names of those that live on in another one."""
+    return "".join([name for name, id in ids.items() if await follow(lab.store, "main", id) != id])
+
+
 async def test_what_was_not_merged_is_not_taken_apart(open_lab: OpenLab) -> None:
     async with open_lab(workspace(), **QUIET) as lab:
         a = await visit(lab, "s-a", "view")

@@ -8,6 +8,7 @@ from headrace.engine.identity.strategies import Given, is_same, leaf_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
 from headrace.engine.segments import past
+from headrace.engine.throttling import MEMBER as THROTTLES
 from headrace.engine.view import plain
 from headrace.engine.writing.path import compile_path, path_text
 
@@ -38,7 +39,7 @@ _OF_GOALS: Final[Mapping[str, str]] = {"first": "smallest", "last": "largest"}
 _WHOLE: Final = frozenset(("consents", "ordered"))
 """Members whose own members are taken whole: half of one consent and half of another would be a third."""
 
-_SPECIAL: Final = frozenset(("id", "ids", "tenant", ABSORBED, APART, CHANGED, PAST, WAITS, "throttles"))
+_SPECIAL: Final = frozenset(("id", "ids", "tenant", ABSORBED, APART, CHANGED, PAST, WAITS, THROTTLES))
 """Members that are joined in ways of their own."""
 
 
@@ -53,15 +54,15 @@ class Known(NamedTuple):
         """Return when a field was last written, or what holds it, or is within it; "" for a value that is MISSING."""
         if value is MISSING:
             return ""
-        inside = []
+        ways = [path_text("profile", names[:length]) for length in range(len(names), 0, -1)]
+        known = [self.changed[way] for way in ways if way in self.changed]
+        if strategy == FIRST_SET:
+            # What holds it may have been written since.
+            del known[1:]
         if type(value) is dict:
-            text = path_text("profile", names)
-            inside = [at for path, at in self.changed.items() if path.startswith((f"{text}.", f"{text}["))]
-        for length in range(len(names), 0, -1):
-            at = self.changed.get(path_text("profile", names[:length]))
-            if at is not None:
-                return max([at, *inside])
-        return max(inside, default=self.created if strategy == FIRST_SET else self.updated)
+            inside = (f"{ways[0]}.", f"{ways[0]}[")
+            known += [at for path, at in self.changed.items() if path.startswith(inside)]
+        return max(known, default=self.created if strategy == FIRST_SET else self.updated)
 
 
 def known_of(profile: Doc) -> Known:
@@ -106,8 +107,8 @@ def survives(one: Doc, other: Doc) -> bool:
 class Joined(NamedTuple):
     """What two profiles become.
 
-    `changes` says of each field that the loser has what became of it. `was` are the fields of the survivor that are
-    other than before: their path, and the value and time that they had, if any. No path leads to within another one.
+    `changes` says of each field that the loser has what became of it. `was` has the fields of the survivor that are
+    other than before: their path, and the value that they had, if any. No path leads to within another one.
     """
 
     doc: Doc
@@ -126,8 +127,7 @@ def join(survivor: Doc, loser: Doc, rules: Rules) -> Joined:
                 made[name] = folded
     made["ids"] = [*survivor["ids"], *(id for id in loser["ids"] if id not in survivor["ids"])]
     folding.part(made, survivor, loser)
-    if folding.times or CHANGED in made:
-        made[CHANGED] = folding.times
+    folding.date(made, survivor)
     return Joined(made, folding.changes, folding.was)
 
 
@@ -153,9 +153,9 @@ def _join_notes(made: Doc, survivor: Doc, loser: Doc) -> None:
         made[WAITS] = list(waits.values())
     if PAST in survivor or PAST in loser:
         made[PAST] = past.join(survivor.get(PAST, {}), loser.get(PAST, {}))
-    passes = _joined_passes(survivor.get("throttles", {}), loser.get("throttles", {}))
+    passes = _joined_passes(survivor.get(THROTTLES, {}), loser.get(THROTTLES, {}))
     if passes:
-        made["throttles"] = passes
+        made[THROTTLES] = passes
 
 
 def _joined_passes(mine: Doc, theirs: Doc) -> Doc:
@@ -198,7 +198,18 @@ class _Folding:
             mine = survivor.get(APART, MISSING)
             known = dict.fromkeys((*survivor.get(APART, ()), *loser.get(APART, ())))
             made[APART] = [id for id in known if id not in made["ids"]]
-            self._note((APART,), Given(mine), Given(made[APART]))
+            self._note((APART,), mine, made[APART])
+
+    def date(self, made: Doc, survivor: Doc) -> None:
+        """Note when fields were written, and what was known of that before."""
+        self.was.append({"path": ["time", "updated"], "value": survivor["time"]["updated"]})
+        made[CHANGED] = self.times
+        if CHANGED not in survivor:
+            self._note((CHANGED,), MISSING, self.times)
+            return
+        known = survivor[CHANGED]
+        for path in dict.fromkeys((*known, *self.times)):
+            self._note((CHANGED, path), known.get(path, MISSING), self.times.get(path, MISSING))
 
     def _object(self, names: Names, mine: Any, theirs: Any) -> Any:
         changes, was = len(self.changes), len(self.was)
@@ -207,7 +218,7 @@ class _Folding:
         if type(mine) is not dict:
             # The whole object is new: there is nothing within it that was otherwise.
             del self.was[was:]
-            self._note(names, Given(mine, self._time(self._mine, names, "newest", mine)), Given(made))
+            self._note(names, mine, made)
         if MISSING not in (mine, theirs) and type(mine) is not type(theirs):
             # What is within it was said of more than one thing.
             del self.changes[changes:]
@@ -223,32 +234,25 @@ class _Folding:
         return made
 
     def _leaf(self, names: Names, strategy: str, mine: Any, theirs: Any) -> Any:
-        one = Given(mine, self._time(self._mine, names, strategy, mine))
-        other = Given(theirs, self._time(self._theirs, names, strategy, theirs))
+        # Only where a field may be written are its times of use.
+        is_timed = names[0] == "traits" or names in self._rules
+        one = Given(mine, self._mine.time_of(names, strategy, mine) if is_timed else "")
+        other = Given(theirs, self._theirs.time_of(names, strategy, theirs) if is_timed else "")
         picked = leaf_of(strategy, one, other)
-        if picked.at and picked.value is not MISSING:
+        if is_timed and picked.value is not MISSING:
             self.times[path_text("profile", names)] = picked.at
         if theirs is not MISSING and names != ("time", "updated"):
             self.changes.append(_change(names, strategy, one, other, picked))
-            self._note(names, one, picked)
+            self._note(names, mine, picked.value)
         return picked.value
 
-    def _time(self, known: Known, names: Names, strategy: str, value: Any) -> str:
-        # Only where a field may be written are its times of use.
-        is_timed = names[0] == "traits" or names in self._rules
-        return known.time_of(names, strategy, value) if is_timed else ""
-
-    def _note(self, names: Names, before: Given, after: Given) -> None:
+    def _note(self, names: Names, before: Any, after: Any) -> None:
         """Note what a field was, unless it is that still: un-merging puts it back."""
-        if before.at == after.at and is_same(before.value, after.value):
-            return
-        was: Doc = {"path": list(names)}
-        if before.value is not MISSING:
+        if before is MISSING and after is not MISSING:
+            self.was.append({"path": list(names)})
+        elif not is_same(before, after):
             # A copy: what is written into the profile later must not reach the record.
-            was["value"] = plain(before.value)
-            if before.at:
-                was["at"] = before.at
-        self.was.append(was)
+            self.was.append({"path": list(names), "value": plain(before)})
 
 
 def _change(names: Names, strategy: str, mine: Given, theirs: Given, picked: Given) -> Doc:

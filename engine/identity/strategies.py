@@ -46,6 +46,8 @@ def is_same(one: Any, other: Any) -> bool:
     """Say whether two JSON values are the same; MISSING is only itself."""
     if one is MISSING or other is MISSING:
         return one is other
+    if type(one) is type(other) and type(one) in (str, int, bool):
+        return bool(one == other)
     return text_of(one) == text_of(other)
 
 

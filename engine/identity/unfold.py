@@ -1,16 +1,16 @@
 """Takes a profile out of the one that it was folded into."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from headrace.engine.draft import CHANGED, PAST, WAITS
+from headrace.engine.draft import PAST, WAITS
 from headrace.engine.identity.fold import ABSORBED, APART, Names, Rules, default_of, join, strategy_of
 from headrace.engine.identity.strategies import is_number, is_same, items_of, text_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
+from headrace.engine.throttling import MEMBER as THROTTLES
 from headrace.engine.view import plain
-from headrace.engine.writing.path import path_text
 
 
 class Loser(NamedTuple):
@@ -46,51 +46,61 @@ def unfold(survivor: Doc, loser: str, losers: Mapping[str, Loser], now: str) -> 
             again[entry["id"]] = {**entry, "was": was}
         made = written.onto(made)
     left = [again.get(one["id"], one) for one in absorbed if one["id"] != loser]
-    return _finished({**made, ABSORBED: left}, losers[loser].whole, now)
+    ids = _without(survivor["ids"], losers[loser].whole["ids"])
+    return _finished({**made, "ids": ids, ABSORBED: left}, absorbed[place], losers[loser].whole, now)
 
 
-def _finished(made: Doc, frozen: Doc, now: str) -> Doc:
+def _finished(made: Doc, entry: Doc, frozen: Doc, now: str) -> Doc:
     """Return a profile that a loser was taken out of, with what the engine notes about that."""
     made = plain(made)
     if not made[ABSORBED]:
         del made[ABSORBED]
-    made[APART] = list(dict.fromkeys((*made.get(APART, ()), frozen["id"])))
+    for other in entry.get(APART, ()):
+        if other not in made["ids"]:
+            _keep_apart(made, other)
+    _keep_apart(made, frozen["id"])
     _tidy_goals(made)
     _part_notes(made, frozen)
     made["time"]["updated"] = now
     return made
 
 
+def _keep_apart(profile: Doc, other: str) -> None:
+    """Note that a profile was taken apart from another one, also in the records of those that are in it.
+
+    One of them may say the same of itself: what was said of the profile since must not go with that one.
+    """
+    for one in (profile, *profile.get(ABSORBED, ())):
+        one[APART] = list(dict.fromkeys((*one.get(APART, ()), other)))
+
+
 def _before(after: Doc, was: list[Doc], ids: list[str]) -> Doc:
     """Return what a profile was before a merge of some ids, as its record tells; whatever else it has, it had then."""
     made: Doc = plain(after)
-    made["ids"] = [id for id in made["ids"] if id not in ids]
-    times: dict[str, str] = made.get(CHANGED, {})
+    made["ids"] = _without(made["ids"], ids)
     for field in was:
-        names = tuple(field["path"])
-        text = path_text("profile", names)
-        times.pop(text, None)
-        if type(_write(made, names, field.get("value", MISSING))) is dict:
-            for path in [path for path in times if path.startswith((f"{text}.", f"{text}["))]:
-                del times[path]
-        if "at" in field:
-            times[text] = field["at"]
+        _write(made, field["path"], field.get("value", MISSING))
     return made
 
 
-def _write(doc: Doc, names: Names, value: Any) -> Any:
-    """Write, or with MISSING take away, what stands at a path, and return what stood there."""
-    for name in names[:-1]:
+def _without(ids: list[str], gone: list[str]) -> list[str]:
+    return [id for id in ids if id not in gone]
+
+
+def _write(doc: Doc, names: Sequence[str], value: Any) -> None:
+    """Write, or with MISSING take away, what stands at a path."""
+    *way, last = names
+    for name in way:
         inner = doc.get(name)
         if type(inner) is not dict:
             if value is MISSING:
-                return MISSING
+                return
             inner = doc[name] = {}
         doc = inner
-    before = doc.pop(names[-1], MISSING)
-    if value is not MISSING:
-        doc[names[-1]] = value
-    return before
+    if value is MISSING:
+        doc.pop(last, None)
+    else:
+        doc[last] = value
 
 
 class _Written:
@@ -111,11 +121,11 @@ class _Written:
 
     def _value(self, names: Names, was: Any, now: Any, base: Any) -> Any:
         """Return what becomes of a value; each may be MISSING."""
-        if is_same(was, now):
-            return base
         strategy = strategy_of(names, self._rules)
         if type(was) is dict and type(now) is dict and strategy is None:
             return self._members(names, was, now, base)
+        if is_same(was, now):
+            return base
         strategy = strategy or default_of(names)
         if strategy == "sum" and is_number(was) and is_number(now) and (base is MISSING or is_number(base)):
             return now - was + (0 if base is MISSING else base)
@@ -159,7 +169,7 @@ def waits_of(survivor: Doc, frozen: Doc) -> list[Doc]:
 def restored(frozen: Doc, survivor: str, waits: list[Doc], now: str) -> Doc:
     """Return the loser as it was, but that it is kept apart from its survivor."""
     made: Doc = plain({name: value for name, value in frozen.items() if name != WAITS})
-    made[APART] = list(dict.fromkeys((*made.get(APART, ()), survivor)))
+    _keep_apart(made, survivor)
     made["time"]["updated"] = now
     return {**made, WAITS: waits} if waits else made
 
@@ -189,6 +199,23 @@ def _part_notes(made: Doc, frozen: Doc) -> None:
         made[WAITS] = left
     if PAST in made:
         made[PAST] = _past_without(made[PAST], frozen.get(PAST, {}))
+    passes = _passes_without(made.pop(THROTTLES, {}), frozen.get(THROTTLES, {}))
+    if passes:
+        made[THROTTLES] = passes
+
+
+def _passes_without(kept: Doc, theirs: Doc) -> Doc:
+    """Return who passed throttles, without another's passes."""
+    made: Doc = {}
+    for name, one in kept.items():
+        gone = theirs.get(name, {"passed": {}})["passed"]
+        left = {
+            key: sorted((Counter(times) - Counter(gone.get(key, ()))).elements())
+            for key, times in one["passed"].items()
+        }
+        if any(left.values()):
+            made[name] = {**one, "passed": {key: times for key, times in left.items() if times}}
+    return made
 
 
 def _past_without(kept: Doc, theirs: Doc) -> Doc:
