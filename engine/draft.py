@@ -53,6 +53,7 @@ class Draft:
     members of the profile that are the engine's own, by name.
     `timed` has the paths, beside traits, of which it is noted when they were last written, with their strategies; None
     where nobody asks, and then only a profile that has such times keeps them right.
+    `unused` are claims, by their keys, of profiles that did not come to have what they claim.
     `session_attached` says that a node brought the session, which then belongs to the profile of the event.
     `profile_by` says how the request came to its profile, one of `PROFILE_BY`; `profile_asked` is an id that the client
     named and did not get.
@@ -80,6 +81,7 @@ class Draft:
         self.profiles: dict[str, Stored | None] = {}
         self.sessions: dict[str, Stored | None] = {}
         self.claims: list[Claim] = []
+        self.unused: dict[str, str] = {}
         self.events: list[Row] = []
         self.marks: list[Row] = []
         self.failed: list[Row] = []

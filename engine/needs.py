@@ -23,6 +23,10 @@ class Reads(Protocol):
         """Return whom each claim of an identifying value names, or None."""
         ...
 
+    async def find_frozen(self, id: str) -> Doc:
+        """Return a merged profile as it was before."""
+        ...
+
     async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:
         """Return earlier events of the event's profile, newest first."""
         ...

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from headrace.engine.draft import Draft, without_own
-from headrace.engine.identity.follow import find_living
+from headrace.engine.identity.follow import find_living, read_stored
 from headrace.engine.identity.values.weigh import Owner
 from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.store.protocol import Query, Ref, Store
@@ -53,7 +53,14 @@ class StoreReads:
 
     async def _owner(self, claim: Doc) -> Owner:
         doc = await find_living(self._store, self._draft.tenant, claim["profile"])
-        return Owner(claim["profile"] if doc is None else doc["id"], doc, str(claim.get("at") or ""))
+        named = str(claim["profile"])
+        return Owner(named if doc is None else doc["id"], doc, str(claim.get("at") or ""), named)
+
+    async def find_frozen(self, id: str) -> Doc:
+        """Return a merged profile as it was before; nothing for one that is not merged."""
+        found = await read_stored(self._store, self._draft.tenant, id)
+        frozen: Doc = {} if found is None else found.doc.get("frozen", {})
+        return frozen
 
     async def find_living(self, id: str) -> Doc | None:
         """Return the profile that an id means now, with what is the engine's own, or None."""

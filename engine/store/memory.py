@@ -36,7 +36,9 @@ class MemoryStore:
         if change.session is not None:
             self.docs[Ref("session", change.session.key)] = copy.deepcopy(change.session.doc)
         for claim in change.claims:
-            self.docs.setdefault(Ref("claim", claim.key), {**claim.doc, "profile": claim.profile})
+            ref = Ref("claim", claim.key)
+            if ref not in self.docs or self.docs[ref]["profile"] == claim.instead:
+                self.docs[ref] = {**claim.doc, "profile": claim.profile}
         for row in change.events:
             self.add_event(row)
         for row in change.marks:

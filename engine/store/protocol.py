@@ -68,6 +68,8 @@ class Claim:
     key: str
     profile: str
     doc: Doc = field(default_factory=dict)
+    instead: str | None = None
+    """Whom it names now, a profile that has not got what it says: that one gives it up."""
 
 
 class Row(NamedTuple):

@@ -41,6 +41,10 @@ class MemoryReads:
         """Return a profile by its id, or None."""
         return self._profiles.get(id)
 
+    async def find_frozen(self, id: str) -> Doc:  # noqa: ARG002 - none is merged here
+        """Return nothing."""
+        return {}
+
     async def find_owners(self, keys: Sequence[str]) -> list[Owner | None]:
         """Return whom each claim names: the profile whose `identities` have the value."""
         owners = {

@@ -39,6 +39,9 @@ class Decision(StrEnum):
     """The event has no profile, and none has the value."""
 
 
+KEEPING = frozenset((Decision.KEPT, Decision.NOTED))
+"""By what a profile gets a value that nobody had."""
+
 SETTLING = frozenset((Decision.KEPT, Decision.KNOWN, Decision.ATTACHED))
 """What ends the question who it is, for the trusted values that follow."""
 

@@ -246,18 +246,20 @@ class Committer:
             if source.is_bare or not is_session:
                 made.append(_Made(one, got.seq_no, got.term))
             return None
-        if source.profile == one.profile and not is_session:
-            return await self._take_over(work, one, got)
+        if source.profile is not None and source.profile in (one.profile, one.instead) and not is_session:
+            return await self._take_over(work, one, got, made if source.profile != one.profile else [])
         if one.key in work.keys and source.profile is not None:
             return await self._event_of(one, source.profile, work)
         return Taken(one.key, source.profile)
 
-    async def _take_over(self, work: Work, one: Claiming, got: Got) -> Outcome | None:
-        """Write a claim for the same profile anew: whoever made it, and loses, would take it away from this change."""
+    async def _take_over(self, work: Work, one: Claiming, got: Got, made: list[_Made]) -> Outcome | None:
+        """Write a claim for the same profile anew, or one that is given up: who made it, and loses, takes it away."""
         line = replace_line(one.where, one.id, got.seq_no, got.term)
         (done,) = await self._bulk.write([Operation(line, one.source)], patience=work.patience)
         if done.status not in (*WRITTEN, THERE, 404):
             raise _refused(done)
+        if done.status in WRITTEN:
+            made.append(_Made(one, done.seq_no, done.term))
         return None if done.status in WRITTEN else CONFLICT
 
     async def _event_of(self, one: Claiming, profile: str, work: Work) -> Outcome:

@@ -77,6 +77,8 @@ class Claiming(NamedTuple):
     base: Base | None
     profile: str | None
     source: bytes
+    instead: str | None = None
+    """The profile that may give it up."""
 
 
 class Work:
@@ -263,7 +265,8 @@ class Work:
                 yield Claiming(key, alias(place, "claims"), doc_id(key), None, owner, source)
         for claim in change.claims:
             source = claim_source(claim, change.tenant, change.id)
-            yield Claiming(claim.key, alias(place, "claims"), doc_id(claim.key), None, claim.profile, source)
+            where, id = alias(place, "claims"), doc_id(claim.key)
+            yield Claiming(claim.key, where, id, None, claim.profile, source, claim.instead)
 
     def _owner(self) -> str | None:
         """Return the id of the profile that the change is about, if any."""

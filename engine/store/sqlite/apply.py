@@ -38,6 +38,7 @@ def _update(table: str, columns: str = _CHANGED) -> str:
 
 
 _PROFILE, _SESSION, _SESSION_MOVED = _update("profiles"), _update("sessions"), _update("sessions", _MOVED)
+_GIVEN_UP = "ON CONFLICT (key) DO UPDATE SET profile = excluded.profile, doc = excluded.doc"
 _PROFILE_MERGED = _update("profiles", f"{_CHANGED}, hidden = excluded.hidden")
 
 
@@ -207,7 +208,7 @@ def _check(change: Prepared, known: Known) -> Outcome | None:
             return CONFLICT
     for row in change.claims:
         there = known.claims.get(row[0])
-        if there is not None and there[0] != row[2]:
+        if there is not None and there[0] not in (row[2], change.instead.get(row[0])):
             return Taken(unpack_key(row[0]), there[0])
     for row in change.events:
         there = known.events.get(row[0])
@@ -239,8 +240,9 @@ def _take(
         writes["sessions", tail].append(change.session)
         known.sessions[key] = now
     for row in change.claims:
-        if row[0] not in known.claims:
-            writes["claims", _KEEP].append(row)
+        there = known.claims.get(row[0])
+        if there is None or there[0] != row[2]:
+            writes["claims", _KEEP if there is None else _GIVEN_UP].append(row)
             known.claims[row[0]] = (row[2],)
     for row in change.events:
         known.events[row[0]] = (change.id,)

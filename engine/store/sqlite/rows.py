@@ -67,6 +67,7 @@ class Prepared(msgspec.Struct):
     session_version: Version | None = None
     session_changed: bool = True
     claims: list[Values] = []
+    instead: dict[Key, str] = {}
     events: list[Values] = []
     others: list[tuple[str, list[Values]]] = []
     taken: bool = False
@@ -89,6 +90,7 @@ def prepare(change: Change) -> Prepared:
             (pack_key(claim.key), change.tenant, claim.profile, encode_doc(claim.doc))
             for claim in change.claims
         ]
+        made.instead = {pack_key(one.key): one.instead for one in change.claims if one.instead is not None}
     id, tenant = made.id, change.tenant
     made.events = [_event_row(row, id, tenant, now) for row in change.events]
     if change.marks:
