@@ -212,6 +212,27 @@ async def test_it_goes_on_where_it_was(open_lab: OpenLab, monkeypatch: pytest.Mo
         assert (note["done"], note["cursor"], note["status"]) == (5, None, "fired")
 
 
+async def test_who_is_written_meanwhile_is_not_passed_over(
+    open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five profiles of one moment, of whom those that are not reached yet are written between two pages."""
+    monkeypatch.setattr("headrace.engine.segments.rebuild.PAGE", 2)
+    async with open_lab(timers=False) as lab:
+        for number in range(5):
+            await lab.track("order", session_id=f"s{number}", received=START)
+    async with open_lab(declared(one="events('order').count == 1"), timers=False) as lab:
+        await lab.settle()
+        watched, later = lab.engine.workspace.watched, START + timedelta(hours=1)
+        rebuild = Rebuild(lab.store, watched, "main", watched.lasting(), lambda: later)
+        await rebuild.begin()
+        async for _ in rebuild.run():
+            for number in range(5):
+                await lab.track("view", session_id=f"s{number}", received=START + timedelta(minutes=1))
+            await lab.settle()
+        assert rebuild.progress.done == 5
+        assert await members(lab, "one") == 5
+
+
 async def test_what_came_a_moment_ago_is_waited_for(open_lab: OpenLab) -> None:
     slept: list[float] = []
     clock = START + timedelta(seconds=1)

@@ -30,6 +30,9 @@ EXACT_PROFILES = 40_000
 """Distinct profiles that a report counts exactly in one bucket; beyond, within about one in a hundred."""
 
 BUCKETS = 1000
+_WRITTEN_OFTEN = frozenset(("profile", "session"))
+"""Kinds whose documents of one moment are listed by key: the order of writing changes while somebody turns pages."""
+
 _MOST_COUNTED = (1 << 31) - 1
 
 _ROOTS: dict[AskKind, tuple[str, ...]] = {
@@ -80,16 +83,18 @@ class Questions:
     async def find(self, query: Query) -> Page:
         """Return the newest documents that fit, a page at a time. Raises InputError for a bad cursor or question."""
         limit = page_size(query)
-        time = TIME[query.kind]
+        by = [TIME[query.kind], "key"]
+        if query.kind not in _WRITTEN_OFTEN:
+            # Those of one moment in the order in which they were written; by key where that is two shards' business.
+            by.insert(1, "_seq_no")
         body: Body = {
             "size": limit + 1,
             "query": conditions(query),
-            # Events of one moment in the order in which they were written; by key where that is two shards' business.
-            "sort": [{time: "desc"}, {"_seq_no": "desc"}, {"key": "desc"}],
+            "sort": [{name: "desc"} for name in by],
             "track_total_hits": False,
         }
         if query.cursor is not None:
-            body["search_after"] = read_cursor(query.cursor, query.kind, int, int, str)
+            body["search_after"] = read_cursor(query.cursor, query.kind, *[int] * (len(by) - 1), str)
         hits = (await self._search(query.kind, body)).hits.hits
         items = [doc for hit in hits[:limit] if (doc := shown_doc(hit.source)) is not None]
         return Page(items, write_cursor(query.kind, *hits[limit - 1].sort) if len(hits) > limit else None)
