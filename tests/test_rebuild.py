@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -187,7 +188,11 @@ async def test_one_that_is_written_all_the_time_is_named_and_the_rebuild_stays_d
         assert await due(lab.store, "main", lab.engine.workspace.watched.lasting()) == ["busy"]
 
 
-async def test_it_goes_on_where_it_was(open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch) -> None:
+@asynccontextmanager
+async def after_five_orders(
+    open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Lab, Callable[[], Rebuild]]]:
+    """Give a lab with five profiles of one moment, a segment newer than they are, and rebuilds of two at a time."""
     monkeypatch.setattr("headrace.engine.segments.rebuild.PAGE", 2)
     async with open_lab(timers=False) as lab:
         for number in range(5):
@@ -195,11 +200,16 @@ async def test_it_goes_on_where_it_was(open_lab: OpenLab, monkeypatch: pytest.Mo
     async with open_lab(declared(one="events('order').count == 1"), timers=False) as lab:
         await lab.settle()
         watched, later = lab.engine.workspace.watched, START + timedelta(hours=1)
-        first = Rebuild(lab.store, watched, "main", watched.lasting(), lambda: later)
+        yield lab, lambda: Rebuild(lab.store, watched, "main", watched.lasting(), lambda: later)
+
+
+async def test_it_goes_on_where_it_was(open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with after_five_orders(open_lab, monkeypatch) as (lab, new_rebuild):
+        first = new_rebuild()
         await first.begin()
         async for _ in first.run():
             break
-        second = Rebuild(lab.store, watched, "main", watched.lasting(), lambda: later)
+        second = new_rebuild()
         await second.begin()
         assert second.resumed
         assert second.progress.done == 2
@@ -215,15 +225,8 @@ async def test_it_goes_on_where_it_was(open_lab: OpenLab, monkeypatch: pytest.Mo
 async def test_who_is_written_meanwhile_is_not_passed_over(
     open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five profiles of one moment, of whom those that are not reached yet are written between two pages."""
-    monkeypatch.setattr("headrace.engine.segments.rebuild.PAGE", 2)
-    async with open_lab(timers=False) as lab:
-        for number in range(5):
-            await lab.track("order", session_id=f"s{number}", received=START)
-    async with open_lab(declared(one="events('order').count == 1"), timers=False) as lab:
-        await lab.settle()
-        watched, later = lab.engine.workspace.watched, START + timedelta(hours=1)
-        rebuild = Rebuild(lab.store, watched, "main", watched.lasting(), lambda: later)
+    async with after_five_orders(open_lab, monkeypatch) as (lab, new_rebuild):
+        rebuild = new_rebuild()
         await rebuild.begin()
         async for _ in rebuild.run():
             for number in range(5):
