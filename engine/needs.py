@@ -23,8 +23,8 @@ class Reads(Protocol):
         """Return whom each claim of an identifying value names, or None."""
         ...
 
-    async def find_frozen(self, id: str) -> Doc:
-        """Return a merged profile as it was before."""
+    async def find_own(self, id: str) -> Doc:
+        """Return what stands under an id, of a merged profile as it was before."""
         ...
 
     async def find_events(self, *, type: str | None, within: timedelta | None, limit: int) -> list[Doc]:

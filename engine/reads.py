@@ -56,11 +56,10 @@ class StoreReads:
         named = str(claim["profile"])
         return Owner(named if doc is None else doc["id"], doc, str(claim.get("at") or ""), named)
 
-    async def find_frozen(self, id: str) -> Doc:
-        """Return a merged profile as it was before; nothing for one that is not merged."""
+    async def find_own(self, id: str) -> Doc:
+        """Return what stands under an id, of a merged profile as it was before; nothing when there is nothing."""
         found = await read_stored(self._store, self._draft.tenant, id)
-        frozen: Doc = {} if found is None else found.doc.get("frozen", {})
-        return frozen
+        return {} if found is None else found.doc.get("frozen") or found.doc
 
     async def find_living(self, id: str) -> Doc | None:
         """Return the profile that an id means now, with what is the engine's own, or None."""

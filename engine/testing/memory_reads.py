@@ -41,9 +41,9 @@ class MemoryReads:
         """Return a profile by its id, or None."""
         return self._profiles.get(id)
 
-    async def find_frozen(self, id: str) -> Doc:  # noqa: ARG002 - none is merged here
-        """Return nothing."""
-        return {}
+    async def find_own(self, id: str) -> Doc:
+        """Return a profile by its id; none is merged here."""
+        return self._profiles.get(id, {})
 
     async def find_owners(self, keys: Sequence[str]) -> list[Owner | None]:
         """Return whom each claim names: the profile whose `identities` have the value."""

@@ -38,8 +38,8 @@ class Owners(Protocol):
         """Return whom each claim names, by way of merges; None where there is no claim."""
         ...
 
-    async def find_frozen(self, id: str) -> Doc:
-        """Return a merged profile as it was before; nothing for one that is not merged."""
+    async def find_own(self, id: str) -> Doc:
+        """Return what stands under an id, of a merged profile as it was before; nothing when there is nothing."""
         ...
 
 
@@ -87,8 +87,8 @@ async def _is_used(reads: Owners, draft: Draft, asked: Said, owner: Owner) -> bo
     profile = _now(draft, owner)
     if profile is None or _has(profile, asked):
         return True
-    # Who is just taken out of another one gets it back.
-    return owner.named != owner.id and _has(await reads.find_frozen(owner.named), asked)
+    # Who is just taken out of another one gets it back, or has it by now.
+    return owner.named != owner.id and _has(await reads.find_own(owner.named), asked)
 
 
 def _now(draft: Draft, owner: Owner) -> Doc | None:
