@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.engine.identity.fold import Names, compiled_rules, fold, known_of, strategy_of, survives
+from headrace.engine.identity.strategies import is_number, items_of
 from headrace.engine.identity.unfold import Loser, restored, unfold
 from headrace.engine.model import Doc
 from headrace.engine.view import plain
@@ -44,7 +45,7 @@ class Edit(NamedTuple):
             case "add":
                 holder[last] = holder.get(last, 0) + value
             case "append":
-                holder[last] = [*holder.get(last, []), value]
+                holder[last] = [*items_of(holder.get(last, [])), value]
             case "remove":
                 holder[last] = [one for one in holder.get(last, []) if one != value]
             case "achieve":
@@ -122,6 +123,10 @@ def compared(doc: Doc, declared: Declared | None) -> Doc:
     """
     whole = told(doc)
     whole.pop("changed", None)
+    for goal in whole.get("goals", {}).values():
+        if goal["first"] > "2026-03":
+            # Of a goal that only the other one had reached before, the last time since is known, not the first.
+            goal["first"] = "since"
     if declared is None:
         return whole
     known = known_of(doc)
@@ -209,6 +214,11 @@ class World:
             if strategy_of(way[:length], compiled) is not None:
                 way = way[:length]
                 break
+        known_as, value = compiled.get(way), _at(doc, way)
+        if known_as == "sum" and all(is_number(_at(one.first, way, 0)) for one in self.people):
+            return Edit("add", way, number, at)
+        if known_as == "union" and type(value) is list:
+            return Edit("append", way, number, at)
         if any(
             strategy in ("sum", "union", "first_set") and (known[: len(way)] == way)
             for known, strategy in compiled.items()
@@ -218,13 +228,23 @@ class World:
         return Edit("unset", way, None, at) if kind == "unset" else Edit("set", way, values[kind], at)
 
 
+def _at(doc: Doc, way: Names, missing: Any = None) -> Any:
+    """Return what stands at a path, or what is said for nothing."""
+    value: Any = doc
+    for name in way:
+        value = value.get(name, missing) if type(value) is dict else missing
+    return value
+
+
 ways = st.tuples(names, st.sampled_from(["p", "q.q"]), st.sampled_from(["p", "r"])).flatmap(
     lambda way: st.integers(1, 3).map(lambda length: way[:length])
 )
 EDITS = ["set", "object", "list", "unset", "segment", "leave", "count", "interest", "consent", "goal"]
 people = st.integers(0, 3)
 steps = st.lists(
-    st.tuples(st.sampled_from(["merge", "merge", "part", *EDITS]), people, people, ways), max_size=12
+    st.tuples(st.sampled_from([*["merge"] * 5, "part", *EDITS]), people, people, ways),
+    min_size=5,
+    max_size=14,
 )
 merges = st.lists(st.tuples(people, people), min_size=3, max_size=8)
 order = st.permutations(range(4))

@@ -202,6 +202,7 @@ class _Folding:
 
     def date(self, made: Doc, survivor: Doc) -> None:
         """Note when fields were written, and what was known of that before."""
+        noted = {path_text("profile", tuple(field["path"])) for field in self.was}
         self.was.append({"path": ["time", "updated"], "value": survivor["time"]["updated"]})
         made[CHANGED] = self.times
         if CHANGED not in survivor:
@@ -209,7 +210,9 @@ class _Folding:
             return
         known = survivor[CHANGED]
         for path in dict.fromkeys((*known, *self.times)):
-            self._note((CHANGED, path), known.get(path, MISSING), self.times.get(path, MISSING))
+            # With a value that is put back goes its time, be it the same: it may be written since.
+            after = None if path in noted else self.times.get(path, MISSING)
+            self._note((CHANGED, path), known.get(path, MISSING), after)
 
     def _object(self, names: Names, mine: Any, theirs: Any) -> Any:
         changes, was = len(self.changes), len(self.was)

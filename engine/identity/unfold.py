@@ -93,9 +93,8 @@ def _write(doc: Doc, names: Sequence[str], value: Any) -> None:
     for name in way:
         inner = doc.get(name)
         if type(inner) is not dict:
-            if value is MISSING:
-                return
-            inner = doc[name] = {}
+            # What held it was written over since: whatever stood here would be written over again.
+            return
         doc = inner
     if value is MISSING:
         doc.pop(last, None)
@@ -129,8 +128,8 @@ class _Written:
         strategy = strategy or default_of(names)
         if strategy == "sum" and is_number(was) and is_number(now) and (base is MISSING or is_number(base)):
             return now - was + (0 if base is MISSING else base)
-        if strategy == "union" and isinstance(was, list) and isinstance(now, list):
-            items = _items(was, now, [] if base is MISSING else items_of(base))
+        if strategy == "union" and was is not MISSING and isinstance(now, list):
+            items = _items(items_of(was), now, [] if base is MISSING else items_of(base))
             return items if items or base is not MISSING else MISSING
         return now
 
