@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from headrace.engine.engine import Engine
-from headrace.engine.model import Doc, EventInput, TrackRequest
+from headrace.engine.model import Caller, Doc, EventInput, TrackRequest
 from headrace.engine.store.protocol import Kept
+from tests.identity.model_of_stories import LIMITS
 from tests.makers import chain, count, make_request
 
 TENANTS = 1000
@@ -17,8 +18,35 @@ PLAIN = ("x", "page-view", "outer", "call")
 ATTACHING = ("coupon", "chat", "lead")
 """Types whose workflows give a profile to an event that came without one."""
 
+SAYING = ("sign-in", "pay")
+"""Types that say who it is: at once, or by a node after another one has written something."""
+
+BY_HAND = "test"
+"""Whose wish a merge is that a story asks for."""
+
+SECRET = "hush"
+_PRIORITIES = {"customer": 1, "email": 10}
+
 FILES: Doc = {
-    "sources.json": {"sources": {f"s{n}": {"tenant": f"t{n}"} for n in range(TENANTS)}},
+    # Each tenant has a source that anybody may use, and one with a key.
+    "sources.json": {
+        "sources": {f"s{n}": {"tenant": f"t{n}"} for n in range(TENANTS)}
+        | {f"b{n}": {"tenant": f"t{n}", "keys": [{"secret": "KEY"}]} for n in range(TENANTS)}
+    },
+    "event_types.json": {
+        "event_types": {
+            "sign-in": {
+                "identify": {
+                    kind: {
+                        "path": f"event.properties.{kind}",
+                        "per_profile": limit,
+                        "priority": _PRIORITIES[kind],
+                    }
+                    for kind, limit in LIMITS.items()
+                }
+            }
+        }
+    },
     "count": chain("*", count()),
     "visit": chain("*", count("session.properties.n"), order=1),
     "load": chain(
@@ -31,6 +59,12 @@ FILES: Doc = {
     "lead": chain("lead", ("create_profile", {}), order=-1),
     "emit": chain("outer", ("emit", {"given": ["inner", "inner"]})),
     "call": chain("call", ("defer", {})),
+    "pay": chain(
+        "pay",
+        count("profile.stats.counters.paid"),
+        ("identify", {"kind": "email", "value": "{{ event.properties.email }}"}),
+        order=-2,
+    ),
 }
 
 
@@ -43,28 +77,43 @@ class Made:
     of: str
     n: int = 0
     save: bool = True
+    customer: str | None = None
+    email: str | None = None
 
     @property
     def properties(self) -> Doc:
-        return {"of": self.of, "n": self.n}
+        return {"of": self.of, "n": self.n} | self.values
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What it says of who it is."""
+        said = {"customer": self.customer, "email": self.email}
+        return {kind: value for kind, value in said.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a request says; sent again, it is the same request."""
+    """What a request says, and whether a key comes with it; sent again, it is the same request."""
 
     session: str | None
     profile_less: bool
     events: tuple[Made, ...]
+    trusted: bool = False
 
     @property
     def has_ids(self) -> bool:
         return all(one.id is not None for one in self.events)
 
     @property
-    def attaches(self) -> bool:
-        """Say whether it may be committed in several parts, each for its profile."""
-        return self.profile_less and any(one.type in ATTACHING for one in self.events)
+    def says_who(self) -> bool:
+        """Say whether it may move its session, or merge."""
+        return any(one.type in SAYING for one in self.events)
+
+    def may_part(self, place: int) -> bool:
+        """Say whether what comes before an event may be committed without it: each part is of one profile."""
+        types = {one.type for one in self.events[: place + 1]}
+        attaches = self.profile_less and not types.isdisjoint((*ATTACHING, *SAYING))
+        return attaches or self.events[place].type in SAYING
 
 
 @dataclass
@@ -77,7 +126,8 @@ class Sent:
     refused: str = ""
     answered_profile: str | None = None
 
-    def request(self, source: str) -> TrackRequest:
+    def request(self, place: int) -> TrackRequest:
+        """Return it as it is sent to a source of the tenant with a number."""
         events = [
             EventInput(
                 one.type,
@@ -88,8 +138,13 @@ class Sent:
             )
             for place, one in enumerate(self.body.events)
         ]
+        body = self.body
         return make_request(
-            *events, source=source, session_id=self.body.session, profile_less=self.body.profile_less
+            *events,
+            source=f"{'b' if body.trusted else 's'}{place}",
+            session_id=body.session,
+            profile_less=body.profile_less,
+            caller=Caller(secret=SECRET if body.trusted else None),
         )
 
 
@@ -114,7 +169,7 @@ class Join:
     def work(self, engine: Engine) -> Coroutine[Any, Any, Any]:
         if self.other is None:
             return engine.unmerge(self.tenant, self.profile)
-        return engine.merge(self.tenant, self.profile, self.other, "test")
+        return engine.merge(self.tenant, self.profile, self.other, BY_HAND)
 
 
 @dataclass
@@ -123,7 +178,7 @@ class Docs:
 
     of: dict[str, list[Doc]] = field(default_factory=dict)
     marks: list[dict[str, str | None]] = field(default_factory=list)
-    claims: list[str | None] = field(default_factory=list)
+    claims: dict[str, str | None] = field(default_factory=dict)
     raw: list[tuple[str, str, Any, str]] = field(default_factory=list)
 
     def add(self, kind: str, row: Kept) -> None:
@@ -131,7 +186,7 @@ class Docs:
         if kind == "mark":
             self.marks.append(row.fields)
         elif kind == "claim":
-            self.claims.append(row.fields["profile"])
+            self.claims[row.key] = row.fields["profile"]
         else:
             assert row.doc is not None
             self.of.setdefault(kind, []).append(msgspec.json.decode(row.doc))
@@ -162,14 +217,15 @@ def is_own(event: Doc) -> bool:
 def check(sent: Sequence[Sent], docs: Docs, *, finished: bool) -> None:
     """Compare what is kept with what was sent; `finished` says that all of it was acknowledged in the end."""
     _check_events(sent, docs)
-    _check_counters(docs)
+    moved = {one.body.session for one in sent if one.body.trusted and one.body.says_who}
+    _check_counters(docs, moved)
     # A session is given to a new profile before that one is made; who dies between leaves it to the next request.
     begun = {one.body.session for one in sent if not one.acknowledged}
-    _check_owners(docs, begun, finished=finished)
+    _check_owners(docs, begun, moved, finished=finished)
     # A finished one answers nothing but what is there.
-    profiles = {profile["id"] for profile in docs.all("profile")}
     answered = {one.answered_profile for one in sent} - {None}
-    assert answered <= profiles, f"answered profiles that are not there: {answered - profiles}"
+    gone = answered - docs.leads().keys()
+    assert not gone, f"answered profiles that are not there: {gone}"
 
 
 def _check_events(sent: Sequence[Sent], docs: Docs) -> None:
@@ -184,14 +240,15 @@ def _check_events(sent: Sequence[Sent], docs: Docs) -> None:
         here, missing = [], []
         for place, made in enumerate(one.body.events):
             if (one.number, place) in stored:
-                here.append(made)
+                here.append(place)
             elif not (made.id in ids or made.id in marked or (made.id is None and not made.save)):
-                missing.append(made)
+                missing.append(place)
         if one.acknowledged:
             assert not missing, f"acknowledged and lost: {missing} of {one}"
             _check_reused(one, docs)
-        elif not one.body.attaches:
-            assert not (here and missing), f"stored by half: {here}, not {missing} of {one}"
+        elif here and missing:
+            parts = here[-1] < missing[0] and one.body.may_part(missing[0])
+            assert parts, f"stored by half: {here}, not {missing} of {one}"
     known = {one.number for one in sent}
     assert {number for number, _ in stored} <= known, "events that nobody sent"
     inner = [event for event in docs.all("event") if not is_own(event)]
@@ -210,7 +267,7 @@ def _check_reused(one: Sent, docs: Docs) -> None:
     assert len(failed) == len({msgspec.json.encode(doc) for doc in failed}), "failed events kept twice"
 
 
-def _check_counters(docs: Docs) -> None:
+def _check_counters(docs: Docs, moved: set[str | None]) -> None:
     events, leads = docs.all("event"), docs.leads()
     for profile in docs.living():
         assert "merging_into" not in profile, f"half merged: {profile}"
@@ -219,9 +276,15 @@ def _check_counters(docs: Docs) -> None:
         # Of a merged profile marks stay where they are.
         marks = sum(leads[mark["profile"]] == profile["id"] for mark in docs.marks)
         stats = profile["stats"]
-        assert stats["counters"].get("n", 0) == len(mine) + marks, f"events of {profile['id']}: {stats}"
+        number = len(mine) + marks
+        assert stats["counters"].get("n", 0) == number, f"{number} events of {profile['id']}: {stats}"
         assert stats["views"] == sum(event["type"] == "page-view" for event in mine), f"views: {stats}"
-        assert stats["visits"] <= sum(one["profile"] == profile["id"] for one in docs.all("session"))
+        assert stats["counters"].get("paid", 0) == sum(event["type"] == "pay" for event in mine), stats
+        sessions = sum(one["profile"] == profile["id"] for one in docs.all("session"))
+        # Whose session went on to somebody else keeps the visit.
+        assert stats["visits"] <= sessions or moved, f"{sessions} sessions of {profile['id']}: {stats}"
+    visits = sum(profile["stats"]["visits"] for profile in docs.living())
+    assert visits <= len(docs.all("session")), f"{visits} visits"
     for session in docs.all("session"):
         marks = sum(str(mark["id"]).startswith(f"m-{session['id']}-") for mark in docs.marks)
         number = sum(event["session"] == session["id"] for event in events) + marks
@@ -232,7 +295,7 @@ def _check_counters(docs: Docs) -> None:
     assert len(docs.all("effect")) == len(timers) == calls, "effects and timers"
 
 
-def _check_owners(docs: Docs, begun: set[str | None], *, finished: bool) -> None:
+def _check_owners(docs: Docs, begun: set[str | None], moved: set[str | None], *, finished: bool) -> None:
     profiles = {profile["id"] for profile in docs.all("profile")}
     living = {profile["id"]: profile for profile in docs.living()}
     sessions = {session["id"]: session["profile"] for session in docs.all("session")}
@@ -242,11 +305,12 @@ def _check_owners(docs: Docs, begun: set[str | None], *, finished: bool) -> None
     for event in docs.all("event"):
         assert event["profile"] is None or event["profile"] in living, f"an orphan: {event}"
         assert event["session"] is None or event["session"] in sessions, f"without its session: {event}"
-        if event["type"] in PLAIN and event["session"] and event["profile"]:
+        # What came before a session went on to somebody else stays with the former one.
+        if event["type"] in PLAIN and event["session"] not in {None, *moved} and event["profile"]:
             owner = living[event["profile"]]
             # What came while two were one stays with the one that lived on.
             stayed = "apart" in owner or "apart" in living.get(sessions[event["session"]] or "", {})
             is_owners = owner["id"] == sessions[event["session"]]
             assert is_owners or stayed, f"not its session's profile: {event}"
     if finished:
-        assert set(docs.claims) <= profiles, "a claim leads nowhere"
+        assert set(docs.claims.values()) <= profiles, "a claim leads nowhere"
