@@ -505,8 +505,8 @@ def _difference(before: Docs, after: Docs) -> str:
     return f"gone {msgspec.json.encode(gone)!r}, new {msgspec.json.encode(new)!r}"
 
 
-MOST_ROUNDS = 4
-"""Stories are drawn by chance: when few of them had a crash or a merge, more are told."""
+STORIES, FEWEST_ROUNDS, MOST_ROUNDS = 10, 4, 16
+"""How many stories are told in a round. They are drawn by chance: when few of them had a crash or a merge, more are."""
 
 
 class TestEveryStore:
@@ -519,11 +519,11 @@ class TestEveryStore:
     @pytest.mark.timeout(900)
     def test_any_story(self, machine: type[Machine]) -> None:
         world = machine.world
-        for _ in range(MOST_ROUNDS):
+        for number in range(1, MOST_ROUNDS + 1):
             run_state_machine_as_test(
                 machine,
                 settings=settings(
-                    max_examples=40,
+                    max_examples=STORIES,
                     stateful_step_count=15,
                     deadline=None,
                     # What depends on which process was faster does not come again when it is made smaller.
@@ -531,7 +531,8 @@ class TestEveryStore:
                     suppress_health_check=list(HealthCheck),
                 ),
             )
-            if world.crashes > 10 and world.merges + world.apart > 5 and world.said_much:
+            is_enough = world.crashes > 10 and world.merges + world.apart > 5 and world.said_much
+            if is_enough and number >= FEWEST_ROUNDS:
                 return
         pytest.fail("too few crashes, merges or moves to say anything")
 
