@@ -103,6 +103,9 @@ class Subject:
         profile = passage.draft.profile
         if decision is Decision.ATTACHED and owner is not None:
             passage.attach_profile(owner.id)
+            if ground.identifies and passage.draft.profile is not None:
+                # It may only have the claim, and not the value yet.
+                self._keep(passage.draft.profile, asked)
         elif profile is None or not ground.identifies:
             return decision
         elif owner is not None and owner.profile is None and owner.id != profile["id"]:

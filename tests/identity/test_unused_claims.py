@@ -8,7 +8,7 @@ import pytest
 from headrace.engine.errors import StoreError
 from headrace.engine.identity import unmerge
 from headrace.engine.identity.values.kinds import claim_key
-from headrace.engine.model import iso, new_id, utc_now
+from headrace.engine.model import Caller, EventInput, iso, new_id, utc_now
 from headrace.engine.store.protocol import Change, Claim
 from headrace.engine.timers.kinds import KINDS
 from headrace.engine.timers.worker import TimerWorker
@@ -37,6 +37,16 @@ async def test_the_profile_has_another_value_by_now(open_lab: OpenLab, session: 
         assert (await living(lab, bob))["identities"] == {"customer": ["bob"]}
         assert (await living(lab, ann))["identities"] == {"customer": ["ann"]}
         assert who(await sign_in(lab, "till", customer="ann")) == ann
+
+
+async def test_an_event_without_a_profile_brings_the_value(open_lab: OpenLab) -> None:
+    async with open_lab(files(**CUSTOMERS)) as lab:
+        ann = await view(lab, "tablet")
+        await claim(lab, ann, "ann")
+        event = EventInput("sign-in", {"customer": "ann"})
+        await lab.collect(event, source="backend", caller=Caller(secret="hush"))
+        assert (await lab.all("event"))[-1]["profile"] == ann
+        assert (await living(lab, ann))["identities"] == {"customer": ["ann"]}
 
 
 async def test_the_profile_was_merged(open_lab: OpenLab) -> None:
