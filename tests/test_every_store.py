@@ -3,6 +3,7 @@
 import pytest
 
 from tests.store_contract import StoreContract
+from tests.stores import Place
 
 
 class TestEmbedded(StoreContract):
@@ -13,5 +14,9 @@ class TestEmbedded(StoreContract):
 
 class TestElasticsearch(StoreContract):
     @pytest.fixture
-    def url(self, elastic_url: str) -> str:
-        return elastic_url
+    def store_kind(self) -> str:
+        return "elastic"
+
+    @pytest.fixture
+    def url(self, room: Place) -> str:
+        return room.url
