@@ -985,28 +985,30 @@ async def _commit_and_predict(
             waiting.append((made, asyncio.ensure_future(store.commit(made))))
         for made, future in waiting:
             # Of a change that came before, and was built upon, a store may still know that it came.
-            came = Committed() if made.id in events.values() else None
-            assert await future in (_predict(made, profiles, sessions, events), came)
+            came = (Committed(),) if made.id in events.values() else ()
+            assert await future in _predict(made, profiles, sessions, events) + came
     for name, (_, value) in profiles.items():
         assert (await read_profile(store, name)).doc["value"] == value
 
 
 def _predict(
     made: Change, profiles: dict[str, tuple[str, int]], sessions: dict[str, str], events: dict[str, str]
-) -> Outcome:
+) -> tuple[Outcome, ...]:
+    """Return what may be the outcome; of two reasons why a change is lost a store may tell either."""
     assert made.profile is not None
     name = str(made.profile.doc["id"])
     last = profiles.get(name)
     if last and last[0] == made.id:
-        return Committed()
+        return (Committed(),)
     if made.profile.doc["base"] != (last[0] if last else None):
-        return Conflict()
+        return (Conflict(),)
+    is_known = (Conflict(),) if made.events[0].key in events else ()
     if made.session and made.session.doc["id"] in sessions:
-        return Taken(made.session.key, sessions[made.session.doc["id"]])
-    if made.events[0].key in events:
-        return Conflict()
+        return Taken(made.session.key, sessions[made.session.doc["id"]]), *is_known
+    if is_known:
+        return is_known
     profiles[name] = (made.id, made.profile.doc["value"])
     if made.session:
         sessions[str(made.session.doc["id"])] = name
     events[made.events[0].key] = made.id
-    return Committed()
+    return (Committed(),)
