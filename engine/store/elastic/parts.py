@@ -3,7 +3,8 @@
 The record (a profile; without one a session; without both an event) is one document, so one write of it is the whole
 change. Its member `pending` is a list of parts, one for each change: the documents to write, whole; then, for as long
 as a request may take, only the keys of the change's events and the number of its session's write, which say what a
-reader who read those before the record did not see yet.
+reader who read those before the record did not see yet. Parts of which only keys are left are put together by their
+time: a busy profile has one for every few seconds, not one for each change.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -16,6 +17,9 @@ from headrace.engine.store.elastic.layout import SESSION_VERSIONS
 
 REDO_MS = 5_000
 """A part that is older, of which nobody here knows that it is done, is done again by whoever meets it."""
+
+SPAN_MS = 4_096
+"""Parts of so long a time of which only keys are left become one; its keys are kept for longer by as much."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -81,7 +85,8 @@ class _Kept(msgspec.Struct, array_like=True):
 class Part(msgspec.Struct, omit_defaults=True):
     """One change in its record: when it came (ms since 1970), its events' keys, its session's key and number.
 
-    `left` are the documents that are still to be written; empty when they are known to be.
+    `left` are the documents that are still to be written; empty when they are known to be. With an `id` that is empty
+    it is several changes, of which nothing but keys is left.
     """
 
     id: str
@@ -125,14 +130,30 @@ def carried(
     does it again. `session` is the key of the session that the next write numbers anew.
     """
     kept: list[Part] = []
+    of_span: dict[int, Part] = {}
     for part in parts:
-        is_mine = part.id in mine
+        is_mine = not part.id or part.id in mine
         if part.left and not is_mine:
             kept.append(part)
         elif now - part.at < remember_ms:
             numbered = None if part.session is None or part.session[0] == session else part.session
-            # A reader may still need it; its writer, if it is not us, looks for its own id.
-            if not is_mine or part.keys or numbered is not None:
+            if is_mine and numbered is None:
+                if part.keys:
+                    _put_together(of_span, part)
+            else:
+                # A reader may still need it; its writer, if it is not us, looks for its own id.
                 same = not part.left and numbered is part.session
                 kept.append(part if same else Part(part.id, part.at, part.keys, numbered))
+    kept += of_span.values()
     return kept
+
+
+def _put_together(of_span: dict[int, Part], part: Part) -> None:
+    """Add a part of which only keys are left to the others of its time."""
+    span = part.at // SPAN_MS
+    other = of_span.get(span)
+    if other is not None:
+        part = Part("", max(other.at, part.at), [*other.keys, *part.keys])
+    elif part.left or part.session is not None:
+        part = Part(part.id, part.at, part.keys)
+    of_span[span] = part
