@@ -323,8 +323,8 @@ class Committer:
         return await self._after_conflict(work, record)
 
     async def _write_one(self, work: Work, record: Record) -> Done:
-        session = work.session_number[0] if work.session_number else None
-        parts = carried(work.base_parts, self._settler.done, work.now_ms, self._remember_ms, session)
+        session, done = work.session_number[0] if work.session_number else None, self._settler.done
+        parts = carried(work.base_parts, done, self._came, work.now_ms, self._remember_ms, session)
         if record.kind != "event" or work.planned:
             parts.append(work.part())
         source = record.source + pending_members(parts) + b"}"
@@ -333,12 +333,12 @@ class Committer:
             if record.base is None
             else replace_line(record.where, record.id, record.base.seq_no, record.base.term)
         )
-        (done,) = await self._bulk.write([Operation(line, source)], patience=work.patience)
-        if done.status in WRITTEN:
-            self._newest.add(record.id, _Newest((done.term, done.seq_no), monotonic() + NEWEST_SECONDS))
+        (wrote,) = await self._bulk.write([Operation(line, source)], patience=work.patience)
+        if wrote.status in WRITTEN:
+            self._newest.add(record.id, _Newest((wrote.term, wrote.seq_no), monotonic() + NEWEST_SECONDS))
         if record.kind == "profile":
-            self._copy(record, done, parts)
-        return done
+            self._copy(record, wrote, parts)
+        return wrote
 
     async def _after_conflict(self, work: Work, record: Record) -> Outcome:
         """Return what a 409 means: lost, or that an answer of the cluster was."""

@@ -122,26 +122,31 @@ def pending_members(parts: Sequence[Part]) -> bytes:
 
 
 def carried(
-    parts: Sequence[Part], mine: Container[str], now: int, remember_ms: int, session: str | None
+    parts: Sequence[Part],
+    done: Container[str],
+    mine: Container[str],
+    now: int,
+    remember_ms: int,
+    session: str | None,
 ) -> list[Part]:
     """Return what the next write of a record keeps of its parts.
 
-    Of the changes in `mine` this process knows that all is written; of others' only their record's next reader who
-    does it again. `session` is the key of the session that the next write numbers anew.
+    Of the changes in `done` this process knows that all is written; what others still hold stays whole. Those in `mine`
+    are its own, and nobody asks any more whether they came. `session` is the key of the session that the next write
+    numbers anew.
     """
     kept: list[Part] = []
     of_span: dict[int, Part] = {}
     for part in parts:
-        is_mine = not part.id or part.id in mine
-        if part.left and not is_mine:
+        if part.left and part.id not in done:
             kept.append(part)
         elif now - part.at < remember_ms:
             numbered = None if part.session is None or part.session[0] == session else part.session
-            if is_mine and numbered is None:
+            if numbered is None and (not part.id or part.id in mine):
                 if part.keys:
                     _put_together(of_span, part)
             else:
-                # A reader may still need it; its writer, if it is not us, looks for its own id.
+                # A reader may still need it; its writer, if it is not us, looks for its own id when an answer was lost.
                 same = not part.left and numbered is part.session
                 kept.append(part if same else Part(part.id, part.at, part.keys, numbered))
     kept += of_span.values()
