@@ -253,8 +253,9 @@ def test_chunks_without_a_length_end_at_the_limit(unharmed: Server) -> None:
     for size in (1, 1000, 65536):
         chunk = b"%x\r\n%s\r\n" % (size, b" " * size)
         told = talk(unharmed, HEAD + b"transfer-encoding: chunked\r\n\r\n", *[chunk * (65536 // size)] * 40)
-        # Who is hung up on while sending may be told by a reset, with the answer lost.
-        assert statuses(told) in ([413], [])
+        # Who is hung up on while sending may be told by a reset, with the answer lost. To read a million chunks may
+        # take longer than a body has.
+        assert statuses(told) in ([413], [], [408] if size == 1 else [])
     body = body_of("chunks")
     small = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
     assert kept(unharmed) == before
