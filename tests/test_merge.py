@@ -33,6 +33,8 @@ QUIET: Mapping[str, Any] = {"outbox": False, "timers": False}
 
 async def visit(lab: Lab, session: str, *events: EventInput | str, profile: str | None = None) -> str:
     """Send events of a session and return whose they are."""
+    # Of two profiles the older one lives on; those of one millisecond would be told apart by their random ids.
+    await asyncio.sleep(0.002)
     answer = await lab.track(*events, session_id=session, profile_id=profile)
     assert answer.profile is not None
     return str(answer.profile["id"])
