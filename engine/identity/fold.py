@@ -139,9 +139,14 @@ def fold(survivor: Doc, loser: Doc, rules: Rules, at: str, by: str) -> Doc:
     """
     if loser["id"] in survivor["ids"]:
         return survivor
-    made, _, was = join(survivor, loser, rules)
+    return noted(join(survivor, loser, rules), survivor, loser, at, by)
+
+
+def noted(joined: Joined, survivor: Doc, loser: Doc, at: str, by: str) -> Doc:
+    """Return what two profiles became with what the engine notes in them, a record of the loser among it."""
+    made = dict(joined.doc)
     _join_notes(made, survivor, loser)
-    entry: Doc = {"id": loser["id"], "at": at, "by": by, "was": was}
+    entry: Doc = {"id": loser["id"], "at": at, "by": by, "was": joined.was}
     made[ABSORBED] = [*survivor.get(ABSORBED, ()), entry]
     return made
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
-from headrace.engine.identity.fold import ABSORBED, compiled_rules, fold, join, survives
+from headrace.engine.identity.fold import ABSORBED, compiled_rules, fold, join, noted, survives
 from headrace.engine.identity.follow import (
     MERGED,
     MERGING,
@@ -83,9 +83,8 @@ async def preview(store: Reads, tenant: str, one: str, other: str, rules: Declar
     if mine["id"] == theirs["id"]:
         return Refused("is_one", f"They are one profile already: {mine['id']}.")
     survivor, loser = (mine, theirs) if survives(mine, theirs) else (theirs, mine)
-    compiled = compiled_rules(rules)
-    result = fold(survivor, loser, compiled, iso_now(), "")
-    return Folded(survivor, loser, result, join(survivor, loser, compiled).changes)
+    joined = join(survivor, loser, compiled_rules(rules))
+    return Folded(survivor, loser, noted(joined, survivor, loser, iso_now(), ""), joined.changes)
 
 
 def alias_of(frozen: Doc, survivor: str) -> Doc | None:

@@ -7,6 +7,7 @@ from headrace.engine.errors import NodeError
 from headrace.engine.identity.values.decide import (
     BY_CLAIMED,
     CLAIMED,
+    KEEPING,
     SETTLING,
     TRUSTED,
     Decision,
@@ -117,7 +118,7 @@ class Subject:
             again.terms = terms_of(asked, ground.kinds)
             again.by = asked.kind.name if asked.is_trusted else BY_CLAIMED + asked.kind.name
             raise again
-        elif decision in (Decision.KEPT, Decision.NOTED, Decision.KNOWN):
+        elif decision in KEEPING or decision is Decision.KNOWN:
             self._keep(profile, asked)
         if asked.is_trusted and decision in SETTLING:
             passage.budget.is_settled = True
