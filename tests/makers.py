@@ -41,6 +41,11 @@ from tests.stores import Place, written
 NOW = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
 """When the events of hand-made passages were received."""
 
+KEPT: Mapping[str, Any] = {
+    f"keep_{kind}_days": 0 for kind in ("events", "sessions", "failed", "effects", "timers", "traces")
+}
+"""Settings by which nothing is deleted for its age while a test is under way at `NOW`, which was long ago."""
+
 PORTS = {"a": "One way.", "b": "Another way.", "c": "A third way."}
 
 Does = Callable[[Step], Out]
@@ -323,7 +328,7 @@ def make_engine(
     **settings: Any,
 ) -> Engine:
     """Return an engine that was not started, with its store in a folder; raises on a workspace with problems."""
-    chosen = Settings.load({}, workspace=workspace, data=data, **settings)
+    chosen = Settings.load({}, workspace=workspace, data=data, **{**KEPT, **settings})
     secret = (secrets or {"SHOP_KEY": "hush"}).get
     live = LiveWorkspace(workspace, catalog(), secret)
     if live.refused:

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -231,9 +231,10 @@ def write(folder: Path, file: str, value: object) -> None:
 )
 @pytest.mark.parametrize("file", FILES)
 def test_hostile_files_take_no_time(tmp_path: Path, catalog: Catalog, file: str, data: bytes) -> None:
-    start = perf_counter()
+    # Of this process alone: a machine that is busy with other things says nothing of the linter.
+    start = process_time()
     check_all(tmp_path, catalog, file, data)
-    assert perf_counter() - start < 8
+    assert process_time() - start < 8
 
 
 @pytest.mark.parametrize(

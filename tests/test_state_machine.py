@@ -205,13 +205,19 @@ class World:
 
     @staticmethod
     async def _finish(process: Process) -> None:
-        """Let a process write what it had acknowledged before; it may die at that too."""
-        if not isinstance(process.store, ElasticStore) or process.dead.is_set():
+        """Let a process write what it had acknowledged before; it may die at that too, but not at anything later."""
+        if process.dead.is_set():
             return
-        context = copy_context()
-        context.run(current.set, process)
         loop = asyncio.get_running_loop()
-        written = loop.create_task(process.store._backlog.flush(), context=context)
+        if isinstance(process.store, ElasticStore):
+            context = copy_context()
+            context.run(current.set, process)
+            written = loop.create_task(process.store._backlog.flush(), context=context)
+        else:
+            # A death of the thread that writes, at a trace perhaps, is told to the loop before this is done.
+            set_crash_point("")
+            writer = cast(SqliteStore, process.store)._writer
+            written = loop.create_task(writer.run(lambda _: True, beside=True))
         dies = asyncio.ensure_future(process.dead.wait())
         await asyncio.wait({written, dies}, return_when=asyncio.FIRST_COMPLETED)
         for one in (written, dies):

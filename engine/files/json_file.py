@@ -6,7 +6,8 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,12 +43,16 @@ class JsonFile:
         for length in range(len(place), 0, -1):
             offset = self._offsets.get(place[:length])
             if offset is not None:
-                return _line_column(self._text, offset)
+                return _line_column(self._lines, offset)
         return None, None
 
     @cached_property
     def _text(self) -> str:
         return self.data.decode("utf-8", "replace")
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        return _line_starts(self._text)
 
     @cached_property
     def _offsets(self) -> dict[Place, int]:
@@ -68,7 +73,7 @@ class _Fault(Exception):  # noqa: N818 - never leaves this module
         offset = self.offset
         if offset is None and self.word:
             offset = next((match.start() for match in _PIECE.finditer(text) if match[0] == self.word), None)
-        return (None, None) if offset is None else _line_column(text, offset)
+        return (None, None) if offset is None else _line_column(_line_starts(text), offset)
 
 
 def read_json_file(folder: Path, file: str) -> JsonFile:
@@ -239,12 +244,13 @@ def _value_fix(rest: str) -> str:
 def _duplicates(text: str, file: str) -> Iterator[Problem]:
     seen: set[Place] = set()
     twice: set[Place] = set()
+    lines = _line_starts(text)
     for place, offset in places(text):
         if any(place[:length] in twice for length in range(1, len(place))):
             continue
         if place in seen and isinstance(place[-1], str):
             twice.add(place)
-            line, column = _line_column(text, offset)
+            line, column = _line_column(lines, offset)
             yield Problem(file, dotted(place), "F06", "the member stands twice", "Delete one.", line, column)
         seen.add(place)
 
@@ -287,6 +293,11 @@ def places(text: str) -> Iterator[tuple[Place, int]]:
                 at.append("" if expects_name else 0)
 
 
-def _line_column(text: str, offset: int) -> tuple[int, int]:
-    line = text.count("\n", 0, offset) + 1
-    return line, offset - (text.rfind("\n", 0, offset) + 1) + 1
+def _line_starts(text: str) -> list[int]:
+    return [0, *(match.end() for match in re.finditer("\n", text))]
+
+
+def _line_column(starts: Sequence[int], offset: int) -> tuple[int, int]:
+    """Return line and column of an offset, both from 1, in a text whose lines start there."""
+    line = bisect_right(starts, offset)
+    return line, offset - starts[line - 1] + 1
