@@ -9,7 +9,7 @@ import msgspec
 
 from headrace.engine.engine import Engine
 from headrace.engine.model import Caller, Doc, EventInput, TrackRequest
-from headrace.engine.store.protocol import Kept
+from headrace.engine.store.moving import Kept
 from tests.identity.model_of_stories import LIMITS
 from tests.makers import chain, count, make_request
 

@@ -12,20 +12,9 @@ import pytest
 from headrace.engine.errors import StoreRefused
 from headrace.engine.model import iso, make_key, new_session
 from headrace.engine.store.copying import Copying, Found
+from headrace.engine.store.moving import MOVED, Kept, MovedKind, Moving
 from headrace.engine.store.open import open_store
-from headrace.engine.store.protocol import (
-    MOVED,
-    Change,
-    Claim,
-    Kept,
-    MovedKind,
-    Moving,
-    Query,
-    Ref,
-    Row,
-    Store,
-    Write,
-)
+from headrace.engine.store.protocol import Change, Claim, Query, Ref, Row, Store, Write
 from headrace.engine.store.upkeep import open_moving
 from tests.store_contract import (
     HOSTILE,

@@ -44,8 +44,9 @@ from headrace.engine.store.elastic.search import refresh
 from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.setup import Setup
 from headrace.engine.store.elastic.sweep import RECORDS, Sweeper
+from headrace.engine.store.moving import MOVED
 from headrace.engine.store.open import open_store
-from headrace.engine.store.protocol import MOVED, Leased, Query
+from headrace.engine.store.protocol import Leased, Query
 from headrace.engine.store.sqlite import SqliteStore
 from headrace.engine.store.upkeep import open_moving
 from headrace.engine.timers.kinds import KINDS

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from headrace.engine.errors import StoreRefused
 from headrace.engine.model import Doc, iso_now
 from headrace.engine.store.encoding import decode_doc, encode_doc
-from headrace.engine.store.protocol import MOVED, Batch, Kept, MovedKind, Moving
+from headrace.engine.store.moving import MOVED, Batch, Kept, MovedKind, Moving
 
 BATCH = 2_000
 NOTE_SECONDS = 0.5

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from headrace.engine.errors import StoreRefused
 from headrace.engine.store.finding import Finding
+from headrace.engine.store.moving import Moving
 from headrace.engine.store.open import cluster_place, sqlite_path
-from headrace.engine.store.protocol import Moving
 
 BUSY_SECONDS = 5.0
 

@@ -15,7 +15,7 @@ from headrace.compose import load_settings
 from headrace.engine.errors import BusyError, StoreError, StoreRefused
 from headrace.engine.store.copying import Copying, Counts, Found
 from headrace.engine.store.finding import Finding, Level
-from headrace.engine.store.protocol import MOVED, MovedKind
+from headrace.engine.store.moving import MOVED, MovedKind
 from headrace.engine.store.upkeep import Migrated, check_store, migrate_store, open_moving, plan_migration
 from headrace.terminal import CANNOT_START, INTERRUPTED, OK, PROBLEMS, WRONG_USE, err, fail, out, plain, say
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from headrace.engine.store.elastic import layout
-from headrace.engine.store.protocol import MOVED, Kept, MovedKind
+from headrace.engine.store.moving import MOVED, Kept, MovedKind
 from headrace.engine.store.sqlite.schema import APPLICATION_ID, STEPS
 from headrace.engine.store.upkeep import open_moving
 from tests.moving_contract import everything, fill, hostile, opened

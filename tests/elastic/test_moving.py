@@ -7,7 +7,7 @@ from headrace.engine.store.elastic.bulk import Operation
 from headrace.engine.store.elastic.moving import ElasticMoving
 from headrace.engine.store.elastic.parts import create_line, pending_members
 from headrace.engine.store.elastic.work import Work
-from headrace.engine.store.protocol import MOVED, Kept
+from headrace.engine.store.moving import MOVED, Kept
 from headrace.engine.store.upkeep import open_moving
 from tests.elastic.conftest import Rig
 from tests.moving_contract import a_change, everything

@@ -4,27 +4,22 @@ First the claims, by `create`; then the commit record with all other documents i
 the commit: before it nothing counts, after it everything does, whoever writes those documents; the backlog does.
 """
 
-from collections.abc import Sequence
 from time import monotonic
-from typing import NamedTuple
 
 import msgspec
-import structlog
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, StoreError
-from headrace.engine.model import make_key
 from headrace.engine.store.elastic.backlog import Backlog, Entry
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
+from headrace.engine.store.elastic.claims import COMMITTED, CONFLICT, Claims, refused, what_came_first
 from headrace.engine.store.elastic.documents import as_text, doc_id
-from headrace.engine.store.elastic.gets import Got
 from headrace.engine.store.elastic.owners import link, with_owner
 from headrace.engine.store.elastic.parts import (
     REDO_MS,
     Part,
     carried,
     create_line,
-    delete_line,
     pending_members,
     replace_line,
 )
@@ -33,8 +28,8 @@ from headrace.engine.store.elastic.recent import Copy, Recent
 from headrace.engine.store.elastic.records import Records
 from headrace.engine.store.elastic.settle import THERE, UNREADABLE, WRITTEN, Settler
 from headrace.engine.store.elastic.turns import Turns
-from headrace.engine.store.elastic.work import Claiming, Record, Work
-from headrace.engine.store.protocol import Change, Committed, Conflict, Outcome, Ref, Taken
+from headrace.engine.store.elastic.work import Record, Work
+from headrace.engine.store.protocol import Change, Outcome, Taken
 
 NEWEST_SECONDS = 2.0
 """How long a record's newest version is remembered: a migration counts versions anew."""
@@ -46,25 +41,12 @@ deadline; what it does not come to after its record is left to whoever reads the
 MOST_CARRIED = 8
 """Changes whose documents a record carries while they are on their way; then they are written first."""
 
-COMMITTED = Committed()
-CONFLICT = Conflict()
-
-_log = structlog.get_logger(__name__)
-
 
 class _Newest(msgspec.Struct, frozen=True, gc=False):
     """The newest version of a record that is known here: term and number, and until when that is believed."""
 
     version: tuple[int, int]
     until: float
-
-
-class _Made(NamedTuple):
-    """A claim that this attempt made, to be given back if it loses."""
-
-    claiming: Claiming
-    seq_no: int
-    term: int
 
 
 class Committer:
@@ -128,15 +110,15 @@ class Committer:
         if (lost := await self._is_behind(work)) is not None:
             return lost
         await self._make_room(work)
-        made: list[_Made] = []
-        outcome = await self._claim(work, made)
+        claims = Claims(work, self._bulk, self._records, self._settler)
+        outcome = await claims.make()
         if outcome is None and work.is_linking and not await link(work, self._records, self._bulk):
             outcome = CONFLICT
         crash_point("store.claimed")
         if outcome is None:
             outcome = await self._write_record(work)
         if outcome is not COMMITTED:
-            await self._give_back(made)
+            await claims.give_back()
             return outcome
         crash_point("store.after_commit")
         await self._finish(work)
@@ -190,107 +172,8 @@ class Committer:
         taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
         # What this process remembers may be erased since.
         if taken and any(await self._records.events(taken)):
-            return await self._explain(work) or CONFLICT
+            return await what_came_first(work, self._records) or CONFLICT
         return None
-
-    async def _explain(self, work: Work) -> Outcome | None:
-        """Return what a change lost first: its profile, then its session; None for neither."""
-        change = work.change
-        wanted = [Ref("profile", change.profile.key)] if change.profile is not None else []
-        if change.session is not None and change.session.version is None:
-            wanted.append(Ref("session", change.session.key))
-        for ref, stored in zip(wanted, await self._records.read(wanted), strict=True):
-            if ref.kind == "session" and stored is not None:
-                return Taken(ref.key, stored.doc.get("profile"))
-            base = work.record.base if work.record is not None else None
-            if ref.kind == "profile" and (stored and stored.version[:2]) != (base and base[:2]):
-                holds = stored is not None and any(part.id == change.id for part in stored.version[3])
-                return COMMITTED if holds else CONFLICT
-        return None
-
-    # The claims
-
-    async def _claim(self, work: Work, made: list[_Made]) -> Outcome | None:
-        """Make the change's claims; returns what it lost, or None when all are its own."""
-        if not work.claims:
-            return None
-        lines = [
-            create_line(one.where, one.id)
-            if one.base is None
-            else replace_line(one.where, one.id, one.base.seq_no, one.base.term)
-            for one in work.claims
-        ]
-        written = await self._bulk.write(
-            [Operation(line, one.source) for line, one in zip(lines, work.claims, strict=True)],
-            patience=work.patience,
-        )
-        lost: Outcome | None = None
-        for one, done in zip(work.claims, written, strict=True):
-            if done.status in WRITTEN:
-                if one.base is None:
-                    made.append(_Made(one, done.seq_no, done.term))
-            elif done.status == THERE:
-                lost = lost or await self._owner_of(work, one, made)
-            else:
-                raise _refused(done)
-        return None if lost is None else await self._explain_profile(work) or lost
-
-    async def _owner_of(self, work: Work, one: Claiming, made: list[_Made]) -> Outcome | None:
-        """Return who has a claim that could not be made; None when it is this change's after all."""
-        found = await self._records.source(one.where, one.id)
-        if found is None or one.base is not None:
-            return CONFLICT
-        got, source = found
-        is_session = work.change.session is not None and one.key == work.change.session.key
-        if source.change == work.change.id:
-            if source.is_bare or not is_session:
-                made.append(_Made(one, got.seq_no, got.term))
-            return None
-        if source.profile is not None and source.profile in (one.profile, one.instead) and not is_session:
-            return await self._take_over(work, one, got, made if source.profile != one.profile else [])
-        if one.key in work.keys and source.profile is not None:
-            return await self._event_of(one, source.profile, work)
-        return Taken(one.key, source.profile)
-
-    async def _take_over(self, work: Work, one: Claiming, got: Got, made: list[_Made]) -> Outcome | None:
-        """Write a claim for the same profile anew, or one that is given up: who made it, and loses, takes it away."""
-        line = replace_line(one.where, one.id, got.seq_no, got.term)
-        (done,) = await self._bulk.write([Operation(line, one.source)], patience=work.patience)
-        if done.status not in (*WRITTEN, THERE, 404):
-            raise _refused(done)
-        if done.status in WRITTEN:
-            made.append(_Made(one, done.seq_no, done.term))
-        return None if done.status in WRITTEN else CONFLICT
-
-    async def _event_of(self, one: Claiming, profile: str, work: Work) -> Outcome:
-        """Return what an event's claim means: it is written with its profile, or that one is still to be made."""
-        ref = Ref("profile", make_key("profile", work.change.tenant, profile))
-        (stored,) = await self._records.read([ref])
-        if stored is None:
-            return Taken(one.key, profile)
-        await self._settler.settle(stored.version[3], work.patience)
-        return CONFLICT
-
-    async def _explain_profile(self, work: Work) -> Outcome | None:
-        """Return Conflict when the profile was written by another since it was read, else None."""
-        outcome = await self._explain(work)
-        return None if isinstance(outcome, Taken) else outcome
-
-    async def _give_back(self, made: Sequence[_Made]) -> None:
-        """Delete claims of an attempt that lost, unless somebody has taken them over."""
-        if not made:
-            return
-        try:
-            await self._bulk.write(
-                [
-                    Operation(delete_line(one.claiming.where, one.claiming.id, one.seq_no, one.term), None)
-                    for one in made
-                ],
-                patience=0,
-            )
-        except (StoreError, BusyError) as error:
-            # The next who wants them makes the profile that they name.
-            _log.warning("store.claims_left", claims=len(made), error=str(error))
 
     # The record
 
@@ -301,7 +184,7 @@ class Committer:
             operations = [Operation(one.line(), one.source) for one in work.planned]
             for done in await self._bulk.write(operations, patience=work.patience):
                 if done.status not in (*WRITTEN, THERE):
-                    raise _refused(done)
+                    raise refused(done)
             work.planned = []
             return COMMITTED
         if record.kind == "event" and await self._is_seen(work):
@@ -319,7 +202,7 @@ class Committer:
         if done.status in WRITTEN:
             return COMMITTED
         if done.status not in (THERE, 404):
-            raise _refused(done)
+            raise refused(done)
         return await self._after_conflict(work, record)
 
     async def _write_one(self, work: Work, record: Record) -> Done:
@@ -394,7 +277,3 @@ class Committer:
         for write in (work.change.profile, work.change.session):
             if write is not None:
                 self._records.copies.drop(doc_id(write.key))
-
-
-def _refused(done: Done) -> StoreError:
-    return StoreError(f"Elasticsearch refused a document: {done.status} {done.reason}")

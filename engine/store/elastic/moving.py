@@ -33,7 +33,8 @@ from headrace.engine.store.elastic.settle import THERE, UNREADABLE, WRITTEN, Set
 from headrace.engine.store.elastic.setup import Setup
 from headrace.engine.store.elastic.sweep import Sweeper
 from headrace.engine.store.encoding import decode_doc
-from headrace.engine.store.protocol import MOVED, Batch, Claim, Kept, MovedKind, Row, Write
+from headrace.engine.store.moving import MOVED, Batch, Kept, MovedKind
+from headrace.engine.store.protocol import Claim, Row, Write
 
 COPIED = "copied"
 """Stands as the change of what was copied, until a server writes it."""

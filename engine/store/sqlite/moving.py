@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeVar
 from headrace.engine.errors import StoreError
 from headrace.engine.model import Doc, iso_now
 from headrace.engine.store.encoding import decode_doc
-from headrace.engine.store.protocol import MOVED, Batch, Change, Claim, Kept, MovedKind, Row, Write
+from headrace.engine.store.moving import MOVED, Batch, Kept, MovedKind
+from headrace.engine.store.protocol import Change, Claim, Row, Write
 from headrace.engine.store.sqlite.apply import insert_sql, parts, select_sql
 from headrace.engine.store.sqlite.files import fault_code, fault_text, open_file
 from headrace.engine.store.sqlite.rows import (
