@@ -260,7 +260,7 @@ class Settings(BaseModel):
     )
     keep_timers_days: Days = _setting(
         30,
-        "Days that timers are kept after they were made, once they are fired, cancelled or dead; 0 = for ever.",
+        "Days that timers are kept after they were fired, cancelled or given up; 0 = for ever.",
         _KEPT,
     )
     keep_traces_days: Days = _setting(7, "Days that traces are kept; 0 = for ever.", _KEPT)

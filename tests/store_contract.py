@@ -896,6 +896,26 @@ class StoreContract:
         with pytest.raises(ValueError, match="nonsense"):
             await store.prune({"nonsense": 1}, now)
 
+    async def test_a_timer_is_as_old_as_its_end(self, store: Store) -> None:
+        made = {"kind": "run", "profile": "p", "created": iso(NOW - timedelta(days=90))}
+        over = {"status": "fired", "due": iso(NOW)}
+        rows = {
+            "waits": made | {"status": "pending", "due": iso(NOW - timedelta(days=1))},
+            "over for long": made | over | {"ended": iso(NOW - timedelta(days=11))},
+            "over since today": made | over | {"ended": iso(NOW - timedelta(days=9))},
+            "of before": made | over,
+        }
+        timers = [Row(key_of("timer", id), {"id": id} | doc) for id, doc in rows.items()]
+        await store.commit(change(profile=profile_write("p"), timers=timers))
+        await eventually(lambda: store.count(Query("timer")), 4)
+        assert await store.prune({"timer": 10}, NOW) == {"timer": 2, "mark": 0}
+        await eventually(lambda: store.count(Query("timer")), 2)
+        # One that ends after it was stored is as old as what became of it.
+        (leased,) = await store.claim_due("timer", 5, 60, NOW)
+        assert await store.done("timer", leased, leased.doc | over | {"ended": iso(NOW)})
+        assert await store.prune({"timer": 10}, NOW + timedelta(days=9)) == {"timer": 1, "mark": 0}
+        assert await store.prune({"timer": 10}, NOW + timedelta(days=11)) == {"timer": 1, "mark": 0}
+
     # Closing
 
     async def test_closing_writes_what_waits(self, url: str, tmp_path: Path) -> None:

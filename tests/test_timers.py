@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from headrace.engine.engine import Engine
-from headrace.engine.model import Doc, EventInput, iso, make_key
+from headrace.engine.model import Doc, EventInput, iso, make_key, utc_now
 from headrace.engine.timers.cancel import NONE, OVER, cancel
 from headrace.engine.timers.kinds import KINDS, fire_run
 from headrace.engine.timers.worker import TimerWorker
@@ -289,5 +289,7 @@ async def test_old_timers_go_once_they_are_over(open_lab: OpenLab) -> None:
         await lab.track("x", received=NOW + HOUR)
         await fire(lab, NOW + HOUR)
         await lab.settle()
-        assert (await lab.store.prune({"timer": 30}, NOW + timedelta(days=31)))["timer"] == 1
+        # Made long ago, it is over since a moment.
+        assert (await lab.store.prune({"timer": 30}, utc_now() + timedelta(days=29)))["timer"] == 0
+        assert (await lab.store.prune({"timer": 30}, utc_now() + timedelta(days=31)))["timer"] == 1
         assert await timers(lab) == [("run", "pending")]

@@ -298,8 +298,8 @@ class Store(State, Due, Ask, Protocol):
     async def prune(self, kind_days: Mapping[str, int], now: datetime) -> dict[str, int]:
         """Delete what is older than the days of its kind; returns how many of each kind went.
 
-        Profiles and sessions age from their last update, effects and timers only once they are done. The keys of
-        events stay known as marks until their `dedup_days` are over. Raises ValueError for an unknown kind.
+        Profiles and sessions age from their last update, timers from their `ended`, effects only once they are done.
+        The keys of events stay known as marks until their `dedup_days` are over. Raises ValueError for an unknown kind.
         """
         ...
 

@@ -164,5 +164,5 @@ def failed(doc: Doc, now: datetime, reason: str) -> Doc:
     tries = int(doc.get("tries") or 0) + 1
     told = doc | {"tries": tries, "error": reason[:500]}
     if tries >= MOST_TRIES:
-        return told | {"status": "dead"}
+        return told | {"status": "dead", "ended": iso(now)}
     return put_off(told, now, min(FIRST_DELAY_SECONDS * 2 ** (tries - 1), LONGEST_DELAY_SECONDS))

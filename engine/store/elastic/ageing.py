@@ -95,6 +95,8 @@ def _old(kind: str, before: datetime) -> Body:
     if kind in _DUE:
         # What a worker has still to do does not grow old.
         waits: list[Body] = [{"exists": {"field": "next"}}, {"term": {"status": "pending"}}]
+        # A timer may have waited for longer than it is kept.
+        waits.append({"range": {"ended": {"gte": iso(before)}}})
         return {"bool": {"filter": [_earlier("created", before)], "must_not": waits}}
     # What was changed lately is not old, whenever it was made.
     return {"bool": {"filter": [_earlier("updated", before)], "must_not": [_WAITS]}}

@@ -12,7 +12,7 @@ import msgspec
 from headrace.engine.errors import InputError
 from headrace.engine.model import Doc
 from headrace.engine.store.elastic.facets import facets
-from headrace.engine.store.encoding import due_at, encode_doc, time_in
+from headrace.engine.store.encoding import due_at, encode_doc, text_or_none, time_in
 from headrace.engine.store.protocol import Claim, Row, Write
 
 Source = bytes
@@ -187,6 +187,8 @@ def listed_source(row: Row, kind: str, tenant: str, owner: str | None, now: str)
     fields["profile"] = _name(doc.get("profile")) or owner
     if kind in ("effects", "timers"):
         fields["next"] = due_at(doc, created)
+    if kind == "timers" and (ended := text_or_none(doc.get("ended"))):
+        fields["ended"] = ended
     return source(fields, doc) + b"}"
 
 

@@ -241,4 +241,7 @@ def _finish(members: Members, lease: str, doc: Doc, now: str) -> str | None:
     members["next"] = raw(next_at)
     members["change"] = raw(lease)
     members.pop("lease", None)
+    members.pop("ended", None)
+    if (ended := text_or_none(doc.get("ended"))) is not None:
+        members["ended"] = raw(ended)
     return next_at

@@ -96,7 +96,8 @@ _LISTED: Mapping = {
     "created": _DATE,
 }
 _DUE: Mapping = {"next": _DATE, "lease": _SILENT}
-_OF |= {"failed": _LISTED, "traces": _LISTED, "effects": _LISTED | _DUE, "timers": _LISTED | _DUE}
+_OF |= {"failed": _LISTED, "traces": _LISTED, "effects": _LISTED | _DUE}
+_OF["timers"] = _LISTED | _DUE | {"ended": _DATE}
 
 
 def mapping(kind: str) -> Mapping:

@@ -93,6 +93,9 @@ class Old(NamedTuple):
     forget: bool = False
 
 
+_ENDED = "json_extract(CAST(doc AS TEXT), '$.ended')"
+"""When a timer was fired, cancelled or given up; it may have waited for longer than it is kept."""
+
 _AGE = {
     # What was changed lately is not old, whenever it was made.
     "profile": ("profiles", "created", "updated < :before"),
@@ -101,7 +104,7 @@ _AGE = {
     "failed": ("failed", "created", "1"),
     # What a worker has still to do does not grow old.
     "effect": ("effects", "created", "next IS NULL"),
-    "timer": ("timers", "created", "next IS NULL"),
+    "timer": ("timers", "created", f"next IS NULL AND coalesce({_ENDED}, created) < :before"),
     "trace": ("traces", "created", "1"),
 }
 
