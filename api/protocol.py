@@ -1,6 +1,7 @@
 """HTTP/1.1 with bounds on a head, and no other protocol."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -11,6 +12,9 @@ from headrace.engine.model import new_id
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEAD_SECONDS = 10.0
+
+LINGER_SECONDS = 2.0
+"""How long is read on, and thrown away, after an answer to a request that was not read to its end."""
 
 _HEAD, _CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
 
@@ -23,11 +27,17 @@ class _Nowhere(list[tuple[bytes, bytes]]):
 
 
 class WholeAnswers:
-    """A transport that sends the head of an answer together with its body: one system call instead of two."""
+    """A transport that sends the head of an answer together with its body: one system call instead of two.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    `is_unread` says whether more of a request may come that was answered already. Who closes with bytes unread takes
+    the answer back, so it is closed a little later then; `has_ended` says that nothing is read any more.
+    """
+
+    def __init__(self, transport: asyncio.Transport, is_unread: Callable[[], bool]) -> None:
         self._transport = transport
+        self._is_unread = is_unread
         self._head = b""
+        self.has_ended = False
 
     def write(self, data: bytes) -> None:
         """Keep a head until what follows it; send all else."""
@@ -46,8 +56,20 @@ class WholeAnswers:
 
     def close(self) -> None:
         """Send what is kept, then close."""
+        if self.has_ended:
+            return
         self.flush()
-        self._transport.close()
+        if self._transport.is_closing() or not (self._is_unread() and self._transport.can_write_eof()):
+            self._transport.close()
+            return
+        self.has_ended = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.close)
+
+    def is_closing(self) -> bool:
+        """Say whether nothing more is sent."""
+        return self.has_ended or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -64,17 +86,20 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._waits_since: float | None = None
         self._in_head = False
+        self._is_refused = False
         self._quiet_bytes = 0
         """Bytes since the head began, it ended, or a part of a body came: what only the parser holds."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
-        self._answers = WholeAnswers(transport)
+        self._answers = WholeAnswers(transport, self._is_unread)
         super().connection_made(cast("asyncio.Transport", self._answers))
         self._waits_since = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head, or trailers, that are too large."""
+        if self._answers.has_ended:
+            return
         self._quiet_bytes += len(data)
         self._unset_keepalive_if_required()
         self._feed(data)
@@ -153,6 +178,10 @@ class BoundedHttp(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _is_unread(self) -> bool:
+        """Say whether more may come of a request that was answered, or refused."""
+        return self._is_idle() and (self._is_refused or (self.cycle is not None and self.cycle.more_body))
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
         self.refuse(400, "bad_http", msg)
@@ -171,4 +200,5 @@ class BoundedHttp(HttpToolsProtocol):
         ]
         lines = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n", reply.body]
         self.transport.write(b"".join(lines))
+        self._is_refused = True
         self.transport.close()

@@ -1,7 +1,7 @@
 """What all tests share."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from headrace.engine.store import elastic
 from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Store
 from tests.makers import Files, Lab, make_engine, write_workspace
@@ -24,7 +25,18 @@ settings.load_profile("headrace-ci" if "CI" in os.environ else "headrace")
 # Assertions in the suites that several test files use explain themselves too.
 pytest.register_assert_rewrite("tests.store_contract")
 
+MADE_SECONDS = 60.0
+"""Until a cluster's indices are made: a request waits less for it, but here three parts of the suite share a machine."""
+
 OpenLab = Callable[..., AbstractAsyncContextManager[Lab]]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patience() -> Iterator[None]:
+    """Let who comes first to a cluster wait until it is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elastic, "FIRST_SECONDS", MADE_SECONDS)
+        yield
 
 
 @pytest.fixture

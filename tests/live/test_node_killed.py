@@ -27,7 +27,6 @@ TIMEOUT_SECONDS = 1.0
 ANSWERED_WITHIN_SECONDS = 10.0 + TIMEOUT_SECONDS + 1.0
 """A request's deadline, by default, and what was begun before it."""
 
-BACK_WITHIN_SECONDS = 30.0
 MOST_MIB = 250
 
 
@@ -36,14 +35,6 @@ def place() -> Iterator[ElasticPlace]:
     """Give a place on a node of the test's own."""
     with ElasticsearchNode() as node, own_place(node) as place:
         yield ElasticPlace(node, f"{place.url}&timeout={TIMEOUT_SECONDS:g}")
-
-
-async def acknowledged(traffic: Traffic, number: int) -> None:
-    """Wait until so many requests were."""
-    until = time.monotonic() + BACK_WITHIN_SECONDS
-    while len(traffic.acknowledged) < number:
-        assert time.monotonic() < until, f"{len(traffic.acknowledged)} of {number}, refused {traffic.busy}"
-        await asyncio.sleep(0.02)
 
 
 async def kill_and_restart(
@@ -59,7 +50,7 @@ async def kill_and_restart(
     traffic.unanswered.append(Sent("/track", "", body, (name,)))
     began = time.monotonic()
     status, headers, _ = await asyncio.to_thread(server.request, "POST", "/track", body)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert (status, int(headers["retry-after"]) > 0) == (503, True)
     await restarting
 
@@ -73,9 +64,9 @@ async def test_the_node_is_killed_under_load(start: Starts, place: ElasticPlace)
         traffic = Traffic(f"round{number}", seed=number)
         rounds.append(traffic)
         sending = asyncio.create_task(traffic.send(server.port))
-        await acknowledged(traffic, 20)
+        await traffic.reach(20)
         await kill_and_restart(place.node, server, traffic, dice)
-        await acknowledged(traffic, len(traffic.acknowledged) + 50)
+        await traffic.reach(len(traffic.acknowledged) + 50)
         traffic.stopping = True
         await sending
         assert traffic.slowest < ANSWERED_WITHIN_SECONDS

@@ -58,7 +58,7 @@ def test_a_wait_takes_as_long_as_it_says(start: Starts, waits: Path) -> None:
     assert server.post(track_body("begin", session="s1"))[0] == 200
     assert counters(server, "s1") == [{}]
     wait_until(server, {"later": 1}, "s1")
-    assert 0.9 < time.monotonic() - began < 10
+    assert 0.9 < time.monotonic() - began < 30
     assert server.post(track_body("end", session="s1"))[0] == 200
     wait_until(server, {"later": 1, "ended": 1}, "s1")
     assert 'headrace_timers_total{outcome="fired"}' in server.request("GET", "/metrics")[2].decode()

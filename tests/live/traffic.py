@@ -17,6 +17,9 @@ PAUSE_SECONDS = 0.1
 
 COLLECT_SHARE = 0.1
 
+REACHED_SECONDS = 60.0
+"""Until some hundred requests are acknowledged, on a machine that is busy with other tests."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -83,6 +86,13 @@ class Traffic:
             self.unanswered.append(request)
         connection.close()
 
+    async def reach(self, number: int) -> None:
+        """Wait until so many requests were acknowledged. Raises AssertionError when that takes too long."""
+        until = monotonic() + REACHED_SECONDS
+        while len(self.acknowledged) < number:
+            assert monotonic() < until, f"{len(self.acknowledged)} of {number}, refused {self.busy}"
+            await asyncio.sleep(0.02)
+
     def _request(self, dice: random.Random) -> Sent:
         self._made += 1
         if dice.random() < COLLECT_SHARE:
@@ -112,7 +122,7 @@ class Traffic:
                 assert "errors" not in answer, answer
             connection.close()
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await asyncio.gather(*(client() for _ in range(CONNECTIONS)))
 
 
