@@ -26,7 +26,7 @@ settings.load_profile("headrace-ci" if "CI" in os.environ else "headrace")
 pytest.register_assert_rewrite("tests.store_contract")
 
 MADE_SECONDS = 60.0
-"""Until a cluster's indices are made: a request waits less for it, but here three parts of the suite share a machine."""
+"""Until a cluster's indices are made: a request waits less, but here three parts of the suite share a machine."""
 
 OpenLab = Callable[..., AbstractAsyncContextManager[Lab]]
 
