@@ -1,5 +1,6 @@
 """Documents as this process wrote them last, for checked commits."""
 
+from collections import OrderedDict
 from time import perf_counter
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ class Recent:
     """
 
     def __init__(self) -> None:
-        self._docs: dict[_Name, _Doc] = {}
+        # Not a plain dictionary: in one whose oldest went before, finding the next oldest takes 3 µs.
+        self._docs: OrderedDict[_Name, _Doc] = OrderedDict()
         self.bytes = 0
         """Of all documents."""
         self._trusted_until = 0.0
