@@ -571,6 +571,18 @@ class StoreContract:
         times = [doc["time"]["received"] for doc in seen]
         assert times == sorted(times, reverse=True)
 
+    async def test_pages_hold_everything_once_while_a_worker_is_at_it(self, store: Store) -> None:
+        rows = [effect_row(f"f{n:02}", NOW) for n in range(20)]
+        await store.commit(change(effects=rows))
+        await eventually(lambda: store.count(Query("effect")), 20)
+        first = await store.find(Query("effect", limit=10))
+        sent = await store.claim_due("effect", 20, 60, NOW)
+        await store.done_many("effect", [(leased, leased.doc | {"status": "sent"}) for leased in sent])
+        await eventually(lambda: store.count(Query("effect", status="sent")), 20)
+        second = await store.find(Query("effect", limit=10, cursor=first.cursor))
+        seen = [doc["id"] for doc in (*first.items, *second.items)]
+        assert sorted(seen) == sorted(row.doc["id"] for row in rows)
+
     @pytest.mark.parametrize(
         "cursor",
         ["", "x", "!!!", "WzEsMl0", "WyJ4Iiw5OTk5OTk5OTk5OTk5OTk5OTk5OTld", "é", "\ud800", "A" * 9999, "\0"],

@@ -30,7 +30,7 @@ EXACT_PROFILES = 40_000
 """Distinct profiles that a report counts exactly in one bucket; beyond, within about one in a hundred."""
 
 BUCKETS = 1000
-_WRITTEN_OFTEN = frozenset(("profile", "session"))
+_WRITTEN_OFTEN = frozenset(("profile", "session", "failed", "effect", "timer"))
 """Kinds whose documents of one moment are listed by key: the order of writing changes while somebody turns pages."""
 
 _MOST_COUNTED = (1 << 31) - 1
