@@ -48,7 +48,7 @@ class Faulty:
         if plan == "too late":
             # The write is done, and its answer comes after the request's deadline.
             outcome = await self.inner.commit(change)
-            await asyncio.sleep(1)
+            await asyncio.sleep(4)
             return outcome
         outcome = await self.inner.commit(change)
         if plan == "reply lost":
@@ -149,7 +149,8 @@ async def test_a_commit_that_failed_acknowledged_nothing(open_lab: OpenLab, faul
 
 
 async def test_an_answer_after_the_deadline(open_lab: OpenLab, faulty: list[Faulty]) -> None:
-    async with open_lab(FILES, wrapping(faulty), request_deadline_seconds=0.3) as lab:
+    async with open_lab(FILES, wrapping(faulty), request_deadline_seconds=3) as lab:
+        assert await lab.store.ready() == ""
         faulty[0].plans = ["too late"]
         # The deadline waits while the store writes: 503 must mean that nothing was written.
         await lab.track(*events(), context={"seen": {"n": 1}})
@@ -208,7 +209,8 @@ async def test_reads_that_take_time_change_nothing(open_lab: OpenLab, faulty: li
 
 
 async def test_many_conflicts_end_at_the_deadline(open_lab: OpenLab, faulty: list[Faulty]) -> None:
-    async with open_lab(FILES, wrapping(faulty), request_deadline_seconds=0.3) as lab:
+    async with open_lab(FILES, wrapping(faulty), request_deadline_seconds=2) as lab:
+        assert await lab.store.ready() == ""
         faulty[0].plans = ["conflict"] * 10_000
         with pytest.raises(BusyError):
             await lab.track("x")

@@ -179,8 +179,9 @@ async def test_a_failed_node_loses_nothing(open_lab: OpenLab) -> None:
 
 
 async def test_a_slow_node_fails_before_its_request_does(open_lab: OpenLab) -> None:
-    files = {"slow": chain("slow", ("slow", {"given": 5})), "count": chain("*", count())}
-    async with open_lab(files, request_deadline_seconds=0.5) as lab:
+    files = {"slow": chain("slow", ("slow", {"given": 30})), "count": chain("*", count())}
+    async with open_lab(files, request_deadline_seconds=3) as lab:
+        assert await lab.store.ready() == ""
         await lab.track(EventInput("x", id="e1"), EventInput("slow", id="e2"))
         assert await lab.counter() == 2
         event = next(event for event in await lab.all("event") if event["type"] == "slow")
@@ -188,7 +189,8 @@ async def test_a_slow_node_fails_before_its_request_does(open_lab: OpenLab) -> N
 
 
 async def test_a_request_that_takes_too_long_is_refused_and_can_be_sent_again(open_lab: OpenLab) -> None:
-    async with open_lab({"count": chain("*", count())}, request_deadline_seconds=0.2) as lab:
+    async with open_lab({"count": chain("*", count())}, request_deadline_seconds=2) as lab:
+        assert await lab.store.ready() == ""
         locks, key = lab.engine.parts.locks, make_key("session", "main", "s1")
         await locks.take(key)
         with pytest.raises(BusyError):

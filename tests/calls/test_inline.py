@@ -144,13 +144,14 @@ async def test_a_slow_host_fails_its_node_and_the_event_is_kept(open_lab: OpenLa
         await asyncio.sleep(30)
 
     async with receiving(silent) as there:
-        settings = {"allow_addresses": there.place, "request_deadline_seconds": 1.0}
+        settings = {"allow_addresses": there.place, "request_deadline_seconds": 4}
         async with open_lab({"ask": workflow(there.url)}, **settings) as lab:
+            assert await lab.store.ready() == ""
             started = perf_counter()
             await lab.track("ask")
             assert perf_counter() - started < 10
             profile = await lab.one("profile")
-            assert profile["traits"]["error"].startswith(f"{there.place} did not answer within 0.")
+            assert profile["traits"]["error"].startswith(f"{there.place} did not answer within ")
             assert profile["stats"]["counters"]["n"] == 1
 
 

@@ -60,7 +60,7 @@ class Traffic:
     async def _client(self, dice: random.Random, number: int, ports: tuple[int, ...]) -> None:
         left = [*ports[number % len(ports) :], *ports[: number % len(ports)]]
         connection = Connection(left[0])
-        request, refused = self._request(dice), False
+        request, is_open = self._request(dice), False
         while not self.stopping:
             began = monotonic()
             try:
@@ -71,18 +71,19 @@ class Traffic:
                 if not left:
                     self.unanswered.append(request)
                     return
-                connection = Connection(left[0])
+                # The one that is gone may have taken it, also when the end comes before it is sent again.
+                connection, is_open = Connection(left[0]), True
                 continue
             self.slowest = max(self.slowest, monotonic() - began)
             if status == 503:
                 self.busy += 1
-                refused = True
+                is_open = True
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             assert status == 200, answer
             self.acknowledged.append(request)
-            request, refused = self._request(dice), False
-        if refused:
+            request, is_open = self._request(dice), False
+        if is_open:
             self.unanswered.append(request)
         connection.close()
 
