@@ -81,7 +81,7 @@ class Console:
         before = self._reloads()
         path.write_text(text.replace(old, new), encoding="utf-8")
         if self.server is not None:
-            _until(lambda: self._reloads() > before, self.folder / "server.log", seconds=5)
+            _until(lambda: self._reloads() > before, self.folder / "server.log", seconds=20)
 
     def _reloads(self) -> int:
         return sum(map(int, _RELOADS.findall(self._get("/metrics") or "")))
@@ -90,7 +90,7 @@ class Console:
         if self.server is None:
             return None
         try:
-            with urlopen(self.address + path, timeout=5) as answer:  # noqa: S310 - our own server
+            with urlopen(self.address + path, timeout=20) as answer:  # noqa: S310 - our own server
                 return str(answer.read().decode())
         except OSError:
             return None

@@ -51,7 +51,7 @@ async def test_an_effect_is_sent_again_and_dropped_by_the_admin(open_server: Ope
 
 async def until_dead(server: Server, path: str) -> Any:
     """Wait until an effect is dead, and return it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (found := (await server.read(path)).json())["status"] != "dead":  # noqa: ASYNC110 - over HTTP
             await asyncio.sleep(0.05)
     return found
@@ -102,7 +102,7 @@ async def test_a_mail_goes_to_the_server_of_the_settings(open_server: Opens) -> 
         async with open_server(mail_from="shop@shop.example", **settings) as server:
             request = {"mail": {"to": ["kim@example.org"], "subject": "Hello", "text": "Hello Kim"}}
             path = await put(server, "m", request=request)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while (found := (await server.read(path)).json())["status"] != "sent":  # noqa: ASYNC110 - over HTTP
                     await asyncio.sleep(0.05)
     ((sender, recipients, text),) = mails.mails

@@ -106,8 +106,8 @@ def test_a_server_starts_without_its_cluster_and_recovers(
     proxy.accept()
     wait_for(lambda: is_ready(server), server, BACK_WITHIN_SECONDS)
     assert [counted(server, "s1") for _ in range(3)] == [1, 2, 3]
-    wait_for(lambda: server.said("store ready"), server, 5)
-    wait_for(lambda: len(server.get("/api/events?type=count")[1]["items"]) == 3, server, 5)
+    wait_for(lambda: server.said("store ready"), server, BACK_WITHIN_SECONDS)
+    wait_for(lambda: len(server.get("/api/events?type=count")[1]["items"]) == 3, server, BACK_WITHIN_SECONDS)
     assert server.stop() == 0
     assert "hush" not in server.text()
     assert "Traceback" not in server.text()
