@@ -88,7 +88,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = False
         self._is_refused = False
         self._quiet_bytes = 0
-        """Bytes since the head began, it ended, or a part of a body came: what only the parser holds."""
+        """Bytes since a request ended, its head did, or a part of its body came: what only the parser holds."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -145,7 +145,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request: from here its head has a limit."""
         super().on_message_begin()
-        self._in_head, self._quiet_bytes, self._waits_since = True, 0, self.loop.time()
+        self._in_head, self._waits_since = True, self.loop.time()
 
     def on_headers_complete(self) -> None:
         """End the head. One that asks for another protocol is read once more: see `_feed`."""
@@ -162,6 +162,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the body."""
+        self._quiet_bytes = 0
         if not self.parser.should_upgrade():
             super().on_message_complete()
 

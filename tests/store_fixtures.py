@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts.elasticsearch import ElasticsearchNode
-from tests.parts.fixtures import REFRESH, delete_all
+from tests.parts.fixtures import OPTIONS, REFRESH, delete_all
 from tests.stores import STORES, ElasticPlace, EmbeddedPlace, Place
 
 
@@ -29,17 +29,17 @@ def place(request: pytest.FixtureRequest, store_kind: str, tmp_path: Path) -> Pl
 
 
 @contextmanager
-def own_place(node: ElasticsearchNode) -> Iterator[ElasticPlace]:
+def own_place(node: ElasticsearchNode, options: str = f"refresh={REFRESH}") -> Iterator[ElasticPlace]:
     """Give a place on a node, which is deleted in the end."""
     prefix = f"test-{uuid.uuid4().hex[:12]}"
-    yield ElasticPlace(node, f"elasticsearch://{node.host}/{prefix}?refresh={REFRESH}")
+    yield ElasticPlace(node, f"elasticsearch://{node.host}/{prefix}?{options}")
     delete_all(node, prefix)
 
 
 @pytest.fixture(scope="session")
 def elastic_room(elasticsearch_node: ElasticsearchNode) -> Iterator[ElasticPlace]:
     """Make indices once for all tests whose engine ends with them; each finds them empty."""
-    with own_place(elasticsearch_node) as place:
+    with own_place(elasticsearch_node, OPTIONS) as place:
         yield place
 
 

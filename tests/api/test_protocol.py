@@ -165,6 +165,16 @@ async def test_refusals_below_the_app_have_a_request_id(talk: Talks) -> None:
     assert headers["x-request-id"]
 
 
+async def test_a_head_without_an_end_may_come_in_one_packet(talk: Talks) -> None:
+    endless = b"x: " + b"y" * 70_000
+    ((status, _, _),) = await talk(b"GET / HTTP/1.1\r\n" + endless, quiet=0.5)
+    assert status == 431
+    # Also after others on the same connection; what came with their bodies does not count.
+    (first, second, third) = await talk(post(b"a" * 60_000), NEXT + b"GET / HTTP/1.1\r\n", endless, quiet=0.5)
+    assert (first[0], second[0], third[0]) == (200, 200, 431)
+    assert [one[0] for one in await talk(post(b"a" * 200_000) + NEXT + NEXT, quiet=0.5)] == [200] * 3
+
+
 async def test_a_refusal_reaches_who_goes_on_sending(talk: Talks) -> None:
     more = [b"x-%d: %s\r\n" % (number, b"y" * 60_000) for number in range(40)]
     ((status, _, _),) = await talk(b"GET / HTTP/1.1\r\n", *more)

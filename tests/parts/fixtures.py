@@ -12,6 +12,8 @@ from tests.parts.elasticsearch import NAMED_BY, ElasticsearchNode, node_of_tests
 from tests.parts.errors import PartError
 
 REFRESH = "50ms"
+OPTIONS = f"refresh={REFRESH}&timeout=20"
+"""Of a store that no test makes faults for: a node that is only slow is waited for."""
 """How soon a test sees in a search what it wrote."""
 
 
@@ -51,7 +53,7 @@ def elastic_url(elasticsearch_node: ElasticsearchNode) -> Iterator[str]:
     if not node.ready():
         node.restart()
     prefix = f"test-{uuid.uuid4().hex[:12]}"
-    yield f"elasticsearch://{node.host}/{prefix}?refresh={REFRESH}"
+    yield f"elasticsearch://{node.host}/{prefix}?{OPTIONS}"
     delete_all(node, prefix)
 
 
