@@ -353,7 +353,7 @@ def test_what_is_too_much_fails_soon_and_small(text: str, properties: dict[str, 
             template.render(scope)
 
     seconds, peak = measure(fail)
-    assert seconds < 2
+    assert seconds < 0.5
     assert peak < 20_000_000
 
 
@@ -405,7 +405,7 @@ def test_what_is_large_is_bounded(text: str, properties: dict[str, Any]) -> None
     expression = compile_expression(text)
     scope = hostile_scope(**properties)
     seconds, peak = measure(lambda: expression.evaluate(scope))
-    assert seconds < 2
+    assert seconds < 0.5
     assert peak < 20_000_000
 
 

@@ -29,6 +29,8 @@ TOO_LATE_SECONDS = 1.5 * QUICK_SECONDS
 """An answer that nobody waits for any more."""
 
 BACK_WITHIN_SECONDS = 10.0
+TAKEN_WITHIN_SECONDS = 20.0
+"""Until some requests are taken where nothing is amiss."""
 MOST_MIB = 250
 
 
@@ -54,7 +56,7 @@ class Rig:
         self.sent.append(traffic)
         sending = asyncio.create_task(traffic.send(self.server.port))
         try:
-            await acknowledged(traffic, 20)
+            await traffic.reach(20, TAKEN_WITHIN_SECONDS)
             yield traffic
             self.proxy.clear()
             await self._recovers(traffic)
@@ -66,9 +68,9 @@ class Rig:
         await self._check(traffic)
 
     async def _recovers(self, traffic: Traffic) -> None:
-        await acknowledged(traffic, len(traffic.acknowledged) + 100, BACK_WITHIN_SECONDS)
+        await traffic.reach(len(traffic.acknowledged) + 100, BACK_WITHIN_SECONDS)
         busy = traffic.busy
-        await acknowledged(traffic, len(traffic.acknowledged) + 100)
+        await traffic.reach(len(traffic.acknowledged) + 100, TAKEN_WITHIN_SECONDS)
         assert traffic.busy == busy, "it still refuses"
 
     async def _check(self, traffic: Traffic) -> None:
@@ -90,14 +92,6 @@ class Rig:
         await asyncio.to_thread(self.server.wait_until_written)
         assert self.place.contents() == before
         check_place(self.place, *self.sent)
-
-
-async def acknowledged(traffic: Traffic, number: int, seconds: float = 20) -> None:
-    """Wait until so many requests were."""
-    until = monotonic() + seconds
-    while len(traffic.acknowledged) < number:
-        assert monotonic() < until, f"{len(traffic.acknowledged)} of {number}, refused {traffic.busy}"
-        await asyncio.sleep(0.02)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ TIMEOUT_SECONDS = 1.0
 ANSWERED_WITHIN_SECONDS = 10.0 + TIMEOUT_SECONDS + 1.0
 """A request's deadline, by default, and what was begun before it."""
 
+BACK_WITHIN_SECONDS = 30.0
 MOST_MIB = 250
 
 
@@ -50,7 +51,7 @@ async def kill_and_restart(
     traffic.unanswered.append(Sent("/track", "", body, (name,)))
     began = time.monotonic()
     status, headers, _ = await asyncio.to_thread(server.request, "POST", "/track", body)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 1
     assert (status, int(headers["retry-after"]) > 0) == (503, True)
     await restarting
 
@@ -64,9 +65,9 @@ async def test_the_node_is_killed_under_load(start: Starts, place: ElasticPlace)
         traffic = Traffic(f"round{number}", seed=number)
         rounds.append(traffic)
         sending = asyncio.create_task(traffic.send(server.port))
-        await traffic.reach(20)
+        await traffic.reach(20, BACK_WITHIN_SECONDS)
         await kill_and_restart(place.node, server, traffic, dice)
-        await traffic.reach(len(traffic.acknowledged) + 50)
+        await traffic.reach(len(traffic.acknowledged) + 50, BACK_WITHIN_SECONDS)
         traffic.stopping = True
         await sending
         assert traffic.slowest < ANSWERED_WITHIN_SECONDS

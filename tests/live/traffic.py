@@ -87,9 +87,9 @@ class Traffic:
             self.unanswered.append(request)
         connection.close()
 
-    async def reach(self, number: int) -> None:
+    async def reach(self, number: int, seconds: float = REACHED_SECONDS) -> None:
         """Wait until so many requests were acknowledged. Raises AssertionError when that takes too long."""
-        until = monotonic() + REACHED_SECONDS
+        until = monotonic() + seconds
         while len(self.acknowledged) < number:
             assert monotonic() < until, f"{len(self.acknowledged)} of {number}, refused {self.busy}"
             await asyncio.sleep(0.02)
