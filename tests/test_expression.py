@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import json
-import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +22,7 @@ from headrace.engine.language.expression import (
 from headrace.engine.language.library import FILTERS, FUNCTIONS, OTHER_NAMES
 from headrace.engine.language.values import TESTS
 from tests.expression_cases import BAD_EXPRESSIONS, BAD_TEMPLATES, DOCS, NOW, TEMPLATES, VALUES
-from tests.makers import spared_collector
+from tests.pace import timed
 
 
 def scope_of(docs: dict[str, Any] = DOCS) -> Scope:
@@ -358,14 +357,12 @@ def test_what_is_too_much_fails_soon_and_small(text: str, properties: dict[str, 
 
 
 def measure(call: Callable[[], object]) -> tuple[float, int]:
-    with spared_collector():
-        start = time.process_time()
+    with timed() as took:
         call()
-        seconds = time.process_time() - start
     tracemalloc.start()
     try:
         call()
-        return seconds, tracemalloc.get_traced_memory()[1]
+        return took.seconds, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 

@@ -54,7 +54,7 @@ from tests.drawn_requests import KNOWN, bodies, sign_ins
 from tests.identity.model_of_stories import LIMITS
 from tests.makers import catalog, write_workspace
 from tests.model_of_identity import Story, check_exactly, check_identity
-from tests.model_of_tracking import FILES, SECRET, TENANTS, Body, Docs, Join, Sent, check
+from tests.model_of_tracking import FILES, SECRET, TENANTS, Body, Docs, Join, Made, Sent, check
 
 T = TypeVar("T")
 
@@ -512,6 +512,19 @@ def _difference(before: Docs, after: Docs) -> str:
     return f"gone {msgspec.json.encode(gone)!r}, new {msgspec.json.encode(new)!r}"
 
 
+PARTED = Body(
+    session="s3",
+    profile_less=False,
+    events=(
+        Made("sign-in", "i-b-s3-8", "s1", customer="2"),
+        Made("sign-in", "i-b-s3-14", "s1", customer="1"),
+        Made("call", None, "s2"),
+        Made("outer", "e-b-s3-2", "s2"),
+    ),
+    trusted=True,
+)
+"""One that is committed in two parts; of the second, one event comes again under another number as it has no id."""
+
 STORIES, FEWEST_ROUNDS, MOST_ROUNDS = 10, 4, 16
 """How many stories are told in a round. They are drawn by chance: when few of them had a crash or a merge, more are."""
 
@@ -547,7 +560,9 @@ class TestEveryStore:
         pytest.fail("too few crashes, merges or moves to say anything")
 
     @pytest.mark.parametrize("point", REQUEST_POINTS)
-    @pytest.mark.parametrize("body", KNOWN[1:], ids=lambda body: " ".join(one.type for one in body.events))
+    @pytest.mark.parametrize(
+        "body", [*KNOWN[1:], PARTED], ids=lambda body: " ".join(one.type for one in body.events)
+    )
     def test_one_that_died_in_the_middle(self, machine: type[Machine], point: str, body: Body) -> None:
         """Whatever a claim names that nobody made: who sends the event again makes it."""
         world = machine.world

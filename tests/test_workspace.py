@@ -4,7 +4,6 @@ import json
 import os
 import socket
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from headrace.engine.errors import WorkspaceError
 from headrace.engine.files.event_type import EventType, EventTypeFile
 from headrace.engine.files.json_file import MAX_BYTES, read_json_file
 from headrace.engine.files.workspace import Workspace, load_workspace
+from tests.pace import timed
 
 SOURCES: dict[str, object] = {"sources": {"shop": {}}}
 LOG = {"plugin": "log", "config": {"message": "hello"}}
@@ -200,9 +200,9 @@ def test_errors_of_an_event_are_bounded_and_do_not_repeat_it() -> None:
 
 def test_patterns_of_a_schema_take_linear_time() -> None:
     slow = order_of({"properties": {"a": {"pattern": "^(a+)+$"}}})
-    start = process_time()
-    assert slow.check({"a": "a" * 50_000 + "!"})
-    assert process_time() - start < 2
+    with timed() as took:
+        assert slow.check({"a": "a" * 50_000 + "!"})
+    assert took.seconds < 2
 
 
 def test_numbers_of_any_size_are_checked() -> None:
@@ -319,9 +319,9 @@ def test_a_hundred_workflows_load_fast(tmp_path: Path, catalog: Catalog) -> None
     }
     for number in range(100):
         write(tmp_path, f"workflows/w{number}.json", {**workflow(), "nodes": nodes})
-    start = process_time()
-    assert len(load(tmp_path, catalog).workflows) == 100
-    assert process_time() - start < 10
+    with timed() as took:
+        assert len(load(tmp_path, catalog).workflows) == 100
+    assert took.seconds < 10
 
 
 def test_what_is_no_regular_file_is_a_problem_and_hangs_nothing(tmp_path: Path, catalog: Catalog) -> None:
