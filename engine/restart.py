@@ -20,6 +20,14 @@ class Needs(StartAgain):
         self.session = session
 
 
+class HalfMerged(StartAgain):
+    """A profile is half merged into another one, which is finished before the next attempt."""
+
+    def __init__(self, profile: str) -> None:
+        super().__init__(profile)
+        self.profile = profile
+
+
 class Detour(StartAgain):
     """Profiles are to be merged, or the session goes to another one, before the event of a key starts again.
 

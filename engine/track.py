@@ -18,13 +18,13 @@ from headrace.engine.parts import Parts
 from headrace.engine.passage import Budget, Surroundings
 from headrace.engine.reads import StoreReads
 from headrace.engine.request import Attempt, Incoming, Job, Wants
-from headrace.engine.restart import Fault, Needs, StartAgain
+from headrace.engine.restart import Fault, HalfMerged, Needs, StartAgain
 from headrace.engine.steps.admit import admit
 from headrace.engine.steps.answer import answer
 from headrace.engine.steps.duplicates import is_new
 from headrace.engine.steps.process import process
 from headrace.engine.steps.resolve import resolve
-from headrace.engine.store.protocol import Committed, Stored, Taken
+from headrace.engine.store.protocol import Committed, Frozen, Stored, Taken
 
 NODES_SHARE = 0.8
 """How much of a request's time its nodes may take; the rest is for the commit: a slow host fails its node only."""
@@ -158,6 +158,8 @@ async def commit(parts: Parts, job: Job, attempt: Attempt) -> bool:
     del change
     outcome = await committing
     crash_point("track.committed")
+    if isinstance(outcome, Frozen):
+        raise HalfMerged(outcome.profile)
     attempt.written = isinstance(outcome, Committed)
     if attempt.written:
         # What a later part makes is another profile.

@@ -178,17 +178,25 @@ async def test_events_that_come_in_to_both_meanwhile_all_count(open_lab: OpenLab
         assert await lab.store.count(Query("event", profile=a)) == 32
 
 
-@pytest.mark.parametrize("step", ["frozen", "folded"])
+async def half_merge(lab: Lab, loser: str, survivor: str, step: str) -> None:
+    """Do the first steps of a merge, as a process does that dies then."""
+    merging = Merging(lab.store, lab.engine.parts.locks)
+    said = {"at": "2026-01-15T12:00:00.000Z", "by": "test", "rules": {}}
+    assert await merging._freeze("main", loser, survivor, said)
+    frozen = await read_stored(lab.store, "main", loser)
+    assert frozen is not None
+    if step == "folded":
+        assert await merging._fold("main", survivor, frozen.doc)
+
+
+STEPS = ("frozen", "folded")
+
+
+@pytest.mark.parametrize("step", STEPS)
 async def test_a_half_done_merge_is_finished_by_the_next_reader(open_lab: OpenLab, step: str) -> None:
     async with open_lab(workspace(), **QUIET) as lab:
         a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
-        merging = Merging(lab.store, lab.engine.parts.locks)
-        said = {"at": "2026-01-15T12:00:00.000Z", "by": "test", "rules": {}}
-        assert await merging._freeze("main", b, a, said)
-        frozen = await read_stored(lab.store, "main", b)
-        assert frozen is not None
-        if step == "folded":
-            assert await merging._fold("main", a, frozen.doc)
+        await half_merge(lab, b, a, step)
         expected = a if step == "folded" else b
         assert (await living(lab, b))["id"] == expected
         assert await visit(lab, "s-b", "view") == a
@@ -200,8 +208,7 @@ async def test_a_half_done_merge_is_finished_by_the_next_reader(open_lab: OpenLa
 async def test_the_worker_finishes_a_half_done_merge(open_lab: OpenLab) -> None:
     async with open_lab(workspace(), **QUIET) as lab:
         a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
-        said = {"at": "2026-01-15T12:00:00.000Z", "by": "test", "rules": {}}
-        assert await Merging(lab.store, lab.engine.parts.locks)._freeze("main", b, a, said)
+        await half_merge(lab, b, a, "frozen")
         await fire(lab)
         assert (await living(lab, b))["stats"]["counters"]["n"] == 2
         assert await lab.store.count(Query("event", profile=a)) == 2
@@ -210,8 +217,7 @@ async def test_the_worker_finishes_a_half_done_merge(open_lab: OpenLab) -> None:
 async def test_a_profile_whose_survivor_is_erased_stays(open_lab: OpenLab) -> None:
     async with open_lab(workspace(), **QUIET) as lab:
         a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
-        said = {"at": "2026-01-15T12:00:00.000Z", "by": "test", "rules": {}}
-        assert await Merging(lab.store, lab.engine.parts.locks)._freeze("main", b, a, said)
+        await half_merge(lab, b, a, "frozen")
         await lab.settle()
         await lab.store.erase("main", a)
         assert await visit(lab, "s-b", "view") == b
@@ -283,6 +289,21 @@ async def test_events_without_a_profile_count_for_the_session_of_a_merged_one(op
         (session,) = await lab.store.read([Ref("session", make_key("session", "main", "s-b"))])
         assert session is not None
         assert (session.doc["properties"]["n"], session.doc["stats"]["events"]) == (11, 11)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_events_without_a_profile_count_in_a_half_done_merge(open_lab: OpenLab, step: str) -> None:
+    files = workspace(visits=chain("*", count("session.properties.n"), order=2))
+    async with open_lab(files, **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
+        await half_merge(lab, b, a, step)
+        await lab.track("view", session_id="s-b", profile_less=True)
+        less = [lab.track("view", session_id="s-b", profile_less=True) for _ in range(5)]
+        await asyncio.gather(*less, *(visit(lab, "s-b", "view") for _ in range(5)))
+        (session,) = await lab.store.read([Ref("session", make_key("session", "main", "s-b"))])
+        assert session is not None
+        assert (session.doc["properties"]["n"], session.doc["stats"]["events"]) == (12, 12)
+        assert (await living(lab, b))["stats"]["counters"]["n"] == 7
 
 
 async def test_a_workspace_without_strategies_keeps_no_times(open_lab: OpenLab) -> None:

@@ -95,3 +95,44 @@ async def test_a_profile_for_a_session_that_was_written_since(stores: tuple[Stor
     assert (await session(a)).doc["properties"] == {"b": 1}
     assert (await session(a)).doc["profile"] is None
     assert await one(a, "profile", key_of("profile", "p")) is None
+
+
+async def merge_step(store: Store, name: str, **members: str) -> None:
+    """Write a profile as a step of a merge does."""
+    stored = await there(store, "profile", key_of("profile", name))
+    assert has_committed(await store.commit(change(profile=profile_write(name, stored, **members))))
+
+
+async def test_while_its_profile_is_being_merged(stores: tuple[Store, Store]) -> None:
+    a, b = stores
+    begins = change(profile=profile_write("p"), session=session_write("s", "p"))
+    assert has_committed(await a.commit(begins))
+    assert has_committed(await a.commit(change(profile=profile_write("lives"))))
+    await merge_step(a, "p", merging_into="lives")
+    old = await session(a)
+    alone = session_write("s", "p", await session(b), properties={"b": 1})
+    first = await b.commit(change(session=alone, events=[event_row("e1")]))
+    await merge_step(a, "p", merged_into="lives", hidden=True)
+    lives = profile_write("lives", await there(a, "profile", key_of("profile", "lives")))
+    late = change(profile=lives, session=session_write("s", "lives", old, properties={"a": 1}))
+    second = await a.commit(late)
+    assert has_committed(first) != has_committed(second), (first, second)
+    assert (await session(a)).doc["properties"] == ({"b": 1} if has_committed(first) else {"a": 1})
+    assert (await one(a, "seen", event_row("e1").key) is not None) == has_committed(first)
+
+
+async def test_read_before_its_profile_was_merged(stores: tuple[Store, Store]) -> None:
+    a, b = stores
+    begins = change(profile=profile_write("p"), session=session_write("s", "p"))
+    assert has_committed(await a.commit(begins))
+    assert has_committed(await a.commit(change(profile=profile_write("lives"))))
+    old = await session(a)
+    alone = session_write("s", "p", await session(b), properties={"b": 1})
+    assert has_committed(await b.commit(change(session=alone, events=[event_row("e1")])))
+    await merge_step(b, "p", merged_into="lives", hidden=True)
+    lives = await there(a, "profile", key_of("profile", "lives"))
+    writes = session_write("s", "lives", old, properties={"a": 1})
+    assert not has_committed(await a.commit(change(profile=profile_write("lives", lives), session=writes)))
+    again = session_write("s", "lives", await session(a), properties={"b": 1, "a": 1})
+    assert has_committed(await a.commit(change(profile=profile_write("lives", lives), session=again)))
+    assert (await session(b)).doc["properties"] == {"b": 1, "a": 1}

@@ -14,7 +14,7 @@ from headrace.engine.locks import Held
 from headrace.engine.model import Doc, doc_key, from_iso, new_id, new_profile, utc_now
 from headrace.engine.parts import Parts
 from headrace.engine.request import Job
-from headrace.engine.restart import Detour, StartAgain
+from headrace.engine.restart import Detour, HalfMerged, StartAgain
 from headrace.engine.segments.past import fresh
 from headrace.engine.store.protocol import CLAIMED as UNBEGUN
 from headrace.engine.store.protocol import Change, Committed, Ref, Stored, Write
@@ -36,6 +36,9 @@ async def go_round(parts: Parts, job: Job, again: StartAgain) -> None:
 
     Raises StoreError, BusyError.
     """
+    if isinstance(again, HalfMerged):
+        await Merging(parts.store, parts.locks, job.ends).settled(job.tenant, again.profile)
+        return
     if not isinstance(again, Detour) or again.end is not None:
         return
     if again.decision is None:

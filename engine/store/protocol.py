@@ -122,7 +122,14 @@ class Taken:
     profile: str | None
 
 
-Outcome = Committed | Conflict | Taken
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The session's profile is half merged into another one: finish that merge, then run again."""
+
+    profile: str
+
+
+Outcome = Committed | Conflict | Taken | Frozen
 
 
 class Leased(NamedTuple):

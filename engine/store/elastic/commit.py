@@ -28,8 +28,8 @@ from headrace.engine.store.elastic.recent import Copy, Recent
 from headrace.engine.store.elastic.records import Records
 from headrace.engine.store.elastic.settle import THERE, UNREADABLE, WRITTEN, Settler
 from headrace.engine.store.elastic.turns import Turns
-from headrace.engine.store.elastic.work import Record, Work
-from headrace.engine.store.protocol import Change, Outcome, Taken
+from headrace.engine.store.elastic.work import Record, Work, base_of
+from headrace.engine.store.protocol import Change, Frozen, Outcome, Ref, Taken
 
 NEWEST_SECONDS = 2.0
 """How long a record's newest version is remembered: a migration counts versions anew."""
@@ -81,7 +81,10 @@ class Committer:
         seconds = COMMIT_SECONDS if change.seconds is None else min(COMMIT_SECONDS, max(0.1, change.seconds))
         ends = monotonic() + seconds
         if change.profile is None:
-            change = await with_owner(change, self._records)
+            owned = await with_owner(change, self._records)
+            if isinstance(owned, Frozen):
+                return owned
+            change = owned
         work = await Work.in_turns(change, self._place, ends)
         keys = work.turns()
         turn = await self._turns.enter(keys)
@@ -169,11 +172,21 @@ class Committer:
             if (keys and not keys.isdisjoint(part.keys)) or (part.session and work.is_older(part.session)):
                 await self._settler.settle([part], work.patience)
                 return CONFLICT
+        if work.is_led_on and await self._is_session_newer(work):
+            return CONFLICT
         taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
         # What this process remembers may be erased since.
         if taken and any(await self._records.events(taken)):
             return await what_came_first(work, self._records) or CONFLICT
         return None
+
+    async def _is_session_newer(self, work: Work) -> bool:
+        """Say whether the session was written since it was read, by way of a profile that was merged since."""
+        session, read = work.change.session, work.session_base
+        assert session is not None and read is not None  # noqa: S101, PT018 - who asks has looked
+        (found,) = await self._records.read([Ref("session", session.key)])
+        now = None if found is None else base_of(found.version)
+        return now is None or now.n != read.n
 
     # The record
 

@@ -13,16 +13,17 @@ from headrace.engine.store.elastic.records import Records
 from headrace.engine.store.elastic.settle import THERE, WRITTEN
 from headrace.engine.store.elastic.work import Work, base_of
 from headrace.engine.store.encoding import text_or_none
-from headrace.engine.store.protocol import Change, Ref, Write
+from headrace.engine.store.protocol import Change, Frozen, Ref, Write
 
 TRUE = msgspec.Raw(b"true")
 
 
-async def with_owner(change: Change, records: Records) -> Change:
+async def with_owner(change: Change, records: Records) -> Change | Frozen:
     """Return a change of a session alone as one that writes the session's profile too, as it is. Raises StoreError.
 
     Who writes the session with its profile never looks at the session's version: the profile's decides. So it must
-    for all others. A profile for which the session was claimed, and which nobody made yet, is made.
+    for all others. A profile for which the session was claimed, and which nobody made yet, is made. Of one that is
+    half merged nobody knows which profile decides in the end.
     """
     write = change.session
     owner = None if write is None else text_or_none(write.doc.get("profile"))
@@ -35,6 +36,8 @@ async def with_owner(change: Change, records: Records) -> Change:
         # The one that it was merged into decides now, as for those who write both.
         key = make_key("profile", change.tenant, into)
         (stored,) = await records.read([Ref("profile", key)])
+    if stored is not None and "merging_into" in stored.doc:
+        return Frozen(str(stored.doc["id"]))
     if stored is not None:
         return replace(change, profile=Write(key, stored.doc, stored.version, changed=False))
     if base.n == 0 or base.linked:

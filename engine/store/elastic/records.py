@@ -15,7 +15,7 @@ from headrace.engine.store.elastic.parts import Part
 from headrace.engine.store.elastic.place import Place
 from headrace.engine.store.elastic.recent import Copies
 from headrace.engine.store.elastic.work import Base
-from headrace.engine.store.encoding import decode_doc
+from headrace.engine.store.encoding import decode_doc, text_or_none
 from headrace.engine.store.protocol import CLAIMED, Ref, Stored
 
 HOUR = timedelta(hours=1)
@@ -40,6 +40,13 @@ class Source(msgspec.Struct):
         if self.doc:
             return decode_doc(memoryview(self.doc))
         return None if self.text is None else decode_doc(self.text.encode())
+
+    @property
+    def merged_into(self) -> str | None:
+        """Of a profile, the id of the one that it was merged into, or None."""
+        if b'"merged_into"' not in bytes(self.doc):
+            return None
+        return text_or_none((self.whole() or {}).get("merged_into"))
 
     @property
     def is_bare(self) -> bool:
@@ -127,7 +134,8 @@ class Records:
     ) -> dict[int, Source]:
         """Take sessions from their profile's `pending`, where another process is about to write a newer one.
 
-        Returns those that are another profile's there, which may hold a still newer one.
+        Returns those that are another profile's there, or whose profile was merged into another one: that may hold a
+        still newer one.
         """
         moved: dict[int, Source] = {}
         where = alias(self._place, INDEX_OF["profile"])
@@ -135,17 +143,20 @@ class Records:
             Get(where, doc_id(doc_key("profile", one.tenant, one.profile or ""))) for one in sessions.values()
         ]
         for (at, source), got in zip(sessions.items(), await self._get(owners), strict=True):
-            for part in source_of(got).pending if got is not None else ():
-                for one in part.planned() if part.session and part.session[0] == refs[at].key else ():
-                    if one.kind == "session" and one.n > source.n:
-                        newer = _decode(one.source)
-                        old = made[at]
-                        assert old is not None  # noqa: S101 - it was found
-                        made[at] = _stored(refs[at], newer, *old.version[:2])
-                        source.n = one.n
-                        moved.pop(at, None)
-                        if newer.profile not in (None, source.profile):
-                            moved[at] = newer
+            if got is None:
+                continue
+            owner = source_of(got)
+            newer = _newer_session(owner, refs[at].key, source.n)
+            if newer is not None:
+                old = made[at]
+                assert old is not None  # noqa: S101 - it was found
+                made[at] = _stored(refs[at], newer, *old.version[:2])
+                source.n = newer.n
+                if newer.profile not in (None, source.profile):
+                    moved[at] = newer
+                    continue
+            if (into := owner.merged_into) is not None:
+                moved[at] = msgspec.structs.replace(source, profile=into)
         return moved
 
     def _copy(self, ref: Ref) -> Stored | None:
@@ -182,6 +193,16 @@ class Records:
         """Return one document's version and source, or None."""
         (got,) = await self._get([Get(where, id)])
         return None if got is None else (got, source_of(got))
+
+
+def _newer_session(owner: Source, key: str, n: int) -> Source | None:
+    """Return the newest write of a session that waits in a record, if its number is above `n`."""
+    newest = None
+    for part in owner.pending:
+        for one in part.planned() if part.session and part.session[0] == key else ():
+            if one.kind == "session" and one.n > n:
+                newest, n = one, one.n
+    return None if newest is None else _decode(newest.source)
 
 
 def _stored(ref: Ref, source: Source, seq_no: int, term: int) -> Stored:
