@@ -16,6 +16,7 @@ MAX_HEAD_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 """How long is read on, and thrown away, after an answer to a request that was not read to its end."""
 
+_NOT_HTTP = ("bad_http", "Invalid HTTP request received.")
 _HEAD, _CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100 "
 
 
@@ -98,7 +99,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse a head, or trailers, that are too large."""
-        if self._answers.has_ended:
+        if self._answers.has_ended or self._is_refused:
             return
         self._quiet_bytes += len(data)
         self._unset_keepalive_if_required()
@@ -124,7 +125,7 @@ class BoundedHttp(HttpToolsProtocol):
                     return
                 except HttpParserUpgrade as stopped:
                     if self.parser.get_method() == b"CONNECT":
-                        self.refuse(400, "no_tunnel", "This server is no proxy: CONNECT is not taken.")
+                        self._refuse_rest("no_tunnel", "This server is no proxy: CONNECT is not taken.")
                         return
                     rest = memoryview(rest)[stopped.args[0] :]
                     head = self._plain_head()
@@ -132,7 +133,7 @@ class BoundedHttp(HttpToolsProtocol):
                     self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
                     self.parser.feed_data(head)
         except HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse_rest(*_NOT_HTTP)
 
     def _plain_head(self) -> bytes:
         """Return the head that was just read, without the header `Upgrade`."""
@@ -170,6 +171,9 @@ class BoundedHttp(HttpToolsProtocol):
         """End an answer."""
         self._answers.flush()
         super().on_response_complete()
+        if self._is_refused and not self.pipeline and self.cycle.more_body:
+            # The next in turn is the one whose rest cannot be read.
+            self.refuse(400, *_NOT_HTTP)
 
     def close_if_slow(self, now: float) -> None:
         """Hang up on who began a request and did not end its head in time."""
@@ -183,9 +187,17 @@ class BoundedHttp(HttpToolsProtocol):
         """Say whether more may come of a request that was answered, or refused."""
         return self._is_idle() and (self._is_refused or (self.cycle is not None and self.cycle.more_body))
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
-        self.refuse(400, "bad_http", msg)
+    def _refuse_rest(self, code: str, detail: str) -> None:
+        """Read no more. Whole requests that came before are answered first: they may be kept by now.
+
+        The last of them is told that the connection closes, and no 400 follows it: a client that sent too much after
+        its body would take that for the answer to its next request.
+        """
+        self._is_refused = True
+        if self._is_idle() or (self.cycle.more_body and not self.pipeline):
+            self.refuse(400, code, detail)
+        elif not self.cycle.more_body:
+            self.cycle.keep_alive = False
 
     def refuse(self, status: int, code: str, detail: str) -> None:
         """Answer with a problem and hang up."""

@@ -138,6 +138,36 @@ async def test_connect_is_refused_and_what_follows_is_dropped(talk: Talks) -> No
         assert headers["connection"] == "close"
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GARBAGE",
+        b"}",
+        b" \n}",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n",
+    ],
+)
+async def test_a_whole_request_is_answered_whatever_follows_it(
+    talk: Talks, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for whole in (1, 2, 5):
+        found = await talk(post(b"kept") * whole + garbage + b"y" * 200_000, NEXT, quiet=0.5)
+        assert [status for status, _, _ in found] == [200] * whole
+        assert {body["body"] for _, _, body in found} == {"kept"}
+        assert [headers.get("connection") for _, headers, _ in found] == [None] * (whole - 1) + ["close"]
+    assert "Exception" not in caplog.text
+
+
+async def test_a_request_that_breaks_off_is_refused_after_those_before_it(talk: Talks) -> None:
+    broken = b"POST /c HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
+    for whole in (0, 1, 3):
+        found = await talk(post(b"kept") * whole + broken + NEXT, quiet=0.5)
+        assert [status for status, _, _ in found] == [200] * whole + [400]
+        assert [body["body"] for _, _, body in found[:-1]] == ["kept"] * whole
+        assert (found[-1][2]["code"], found[-1][1]["connection"]) == ("bad_http", "close")
+
+
 async def test_trailers_are_no_headers(talk: Talks) -> None:
     head = b"POST /c HTTP/1.1\r\nx-good: 1\r\ntransfer-encoding: chunked\r\n\r\n"
     found = await talk(head + b"5\r\nhello\r\n0\r\nx-forwarded-for: 6.6.6.6\r\n\r\n" + NEXT)

@@ -233,6 +233,19 @@ def test_requests_in_a_row_are_answered_in_their_order(unharmed: Server) -> None
     assert -1 not in found
 
 
+def test_what_follows_a_kept_event_does_not_refuse_it(unharmed: Server) -> None:
+    before = kept(unharmed)
+    for number, garbage in enumerate((b"GARBAGE", b"}", b"\r\n}" * 30_000)):
+        told = talk(
+            unharmed, post_of(body_of(f"first-{number}")) + post_of(body_of(f"second-{number}")) + garbage
+        )
+        assert statuses(told) == [200, 200]
+    short = body_of("short") + b" \n"
+    told = talk(unharmed, HEAD + b"content-length: %d\r\n\r\n%s}" % (len(short), short))
+    assert statuses(told) == [200]
+    assert kept(unharmed)["events"] == before["events"] + 7
+
+
 def test_what_follows_a_refused_body_is_not_read_as_a_request(unharmed: Server) -> None:
     before = kept(unharmed)
     inner = post_of(body_of("smuggled"))
