@@ -10,9 +10,8 @@ from time import perf_counter
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
 from headrace.engine.identity.detour import go_round
-from headrace.engine.identity.follow import find_living
 from headrace.engine.locks import Held
-from headrace.engine.model import Answer, Doc, TrackRequest
+from headrace.engine.model import Answer, TrackRequest
 from headrace.engine.note import note
 from headrace.engine.parts import Parts
 from headrace.engine.passage import Budget, Surroundings
@@ -20,7 +19,7 @@ from headrace.engine.reads import StoreReads
 from headrace.engine.request import Attempt, Incoming, Job, Wants
 from headrace.engine.restart import Fault, HalfMerged, Needs, StartAgain
 from headrace.engine.steps.admit import admit
-from headrace.engine.steps.answer import answer
+from headrace.engine.steps.answer import answer, visitor
 from headrace.engine.steps.duplicates import is_new
 from headrace.engine.steps.process import process
 from headrace.engine.steps.resolve import resolve
@@ -49,7 +48,7 @@ async def track(parts: Parts, request: TrackRequest) -> Answer:
     job = Job(request, admission, workspace)
     job.ends = perf_counter() + parts.settings.request_deadline_seconds
     await commit_all(parts, job)
-    profile = await visitor(parts, job)
+    profile = await visitor(parts.store, job)
     note(parts, job)
     crash_point("track.answering")
     return answer(job, profile)
@@ -182,19 +181,3 @@ def next_wants(job: Job, wants: Wants, again: StartAgain) -> Wants:
         raise BusyError("workflows of one event attach profiles in turn")
     profile, session = again.profile or wants.profile, again.session or wants.session
     return Wants(profile, session, wants.end, wants.rounds + 1)
-
-
-async def visitor(parts: Parts, job: Job) -> Doc | None:
-    """Return the profile that the answer names: the request's, or that of the first of events sent again."""
-    written = [
-        attempt.draft.profile for attempt in job.committed if attempt.written and attempt.draft.profile
-    ]
-    if written:
-        return written[-1]
-    for attempt in job.committed:
-        # Nothing was written: a profile that the draft made does not exist.
-        if attempt.duplicate_of is not None:
-            return await find_living(parts.store, job.tenant, attempt.duplicate_of)
-        if attempt.draft.profile is not None and not attempt.draft.profile_is_new:
-            return attempt.draft.profile
-    return None

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.model import EventInput, make_key
+from headrace.engine.model import Caller, EventInput, make_key
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, count, sources
 
@@ -62,11 +62,26 @@ async def test_twice_within_one_request(open_lab: OpenLab) -> None:
 
 
 async def test_the_same_from_another_session_is_a_duplicate_of_the_first_profile(open_lab: OpenLab) -> None:
-    async with open_lab(COUNT) as lab:
+    keyed = {"sources.json": sources(shop={"keys": [{"secret": "SHOP_KEY"}]})}
+    async with open_lab(COUNT | keyed) as lab:
+        first = await lab.track(EventInput("x", id="e1"), caller=Caller(secret="hush"))
+        before = await lab.rows()
+        again = await lab.track(EventInput("x", id="e1"), session_id="s2", caller=Caller(secret="hush"))
+        assert again.profile == first.profile
+        assert await lab.rows() == before
+
+
+@pytest.mark.parametrize("session", ["s2", None, "own"])
+async def test_who_guesses_an_id_is_not_told_whose_it_is(open_lab: OpenLab, session: str | None) -> None:
+    async with open_lab(COUNT | {"sources.json": sources(shop={"answers_profile": True})}) as lab:
+        own = await lab.track("y", session_id="own")
         first = await lab.track(EventInput("x", id="e1"))
         before = await lab.rows()
-        again = await lab.track(EventInput("x", id="e1"), session_id="s2")
-        assert again.profile == first.profile
+        for more in ({}, {"profile_less": True}):
+            again = await lab.track(EventInput("x", id="e1"), session_id=session, profile=True, **more)
+            told = None if again.profile is None else again.profile["id"]
+            assert told == (own.profile["id"] if session == "own" and not more else None)
+        assert (await lab.track(EventInput("x", id="e1"))).profile == first.profile
         assert await lab.rows() == before
 
 

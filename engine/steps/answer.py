@@ -3,8 +3,10 @@
 from typing import Any
 
 from headrace.engine.draft import NOTES
+from headrace.engine.identity.follow import find_living
 from headrace.engine.model import Answer, Doc
 from headrace.engine.request import Attempt, Job
+from headrace.engine.store.protocol import Store
 from headrace.engine.trace import WHY_NOT, full_trace
 
 
@@ -25,6 +27,34 @@ def answer(job: Job, profile: Doc | None) -> Answer:
         debugging=debugging(job) if admission.debugger else None,
         debugger_refused=admission.debugger_refused,
     )
+
+
+async def visitor(store: Store, job: Job) -> Doc | None:
+    """Return the profile that the answer names: the request's, or that of the first of events sent again."""
+    written = [
+        attempt.draft.profile for attempt in job.committed if attempt.written and attempt.draft.profile
+    ]
+    if written:
+        return written[-1]
+    for attempt in job.committed:
+        # Nothing was written: a profile that the draft made does not exist.
+        if attempt.duplicate_of is not None and await _is_own(store, job, attempt):
+            return await find_living(store, job.tenant, attempt.duplicate_of)
+        if attempt.draft.profile is not None and not attempt.draft.profile_is_new:
+            return attempt.draft.profile
+    return None
+
+
+async def _is_own(store: Store, job: Job, attempt: Attempt) -> bool:
+    """Say whether who sends an event again may be told whose it is.
+
+    Anybody may send to a source without keys, and ids can be guessed: there it takes the session of the first time.
+    """
+    if not job.source.is_public:
+        return True
+    first = next(event for event in job.incoming if event.id == attempt.duplicates[0])
+    event = await store.get("event", first.key)
+    return event is not None and event["session"] == job.request.session_id
 
 
 def shown_profile(job: Job, profile: Doc) -> Doc:
