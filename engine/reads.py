@@ -13,14 +13,14 @@ from headrace.engine.store.protocol import Query, Ref, Store
 class StoreReads:
     """Reads for the nodes of one attempt; events of the draft come before those of the store.
 
-    A store that `lags` may not find yet what was committed a moment ago.
+    Where the store `lags`, so do the questions.
     """
 
     def __init__(self, store: Store, draft: Draft, now: datetime) -> None:
         self._store = store
         self._draft = draft
         self._now = now
-        self.lags = getattr(store, "lags", True)
+        self.lags = store.lags
 
     async def find_profile(self, *, id: str | None = None, session: str | None = None) -> Doc | None:
         """Return a stored profile by its id or that of its session, or None."""

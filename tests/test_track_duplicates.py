@@ -76,6 +76,7 @@ async def test_who_guesses_an_id_is_not_told_whose_it_is(open_lab: OpenLab, sess
     async with open_lab(COUNT | {"sources.json": sources(shop={"answers_profile": True})}) as lab:
         own = await lab.track("y", session_id="own")
         first = await lab.track(EventInput("x", id="e1"))
+        assert own.profile is not None
         before = await lab.rows()
         for more in ({}, {"profile_less": True}):
             again = await lab.track(EventInput("x", id="e1"), session_id=session, profile=True, **more)

@@ -97,7 +97,7 @@ async def test_a_profile_for_a_session_that_was_written_since(stores: tuple[Stor
     assert await one(a, "profile", key_of("profile", "p")) is None
 
 
-async def merge_step(store: Store, name: str, **members: str) -> None:
+async def merge_step(store: Store, name: str, **members: str | bool) -> None:
     """Write a profile as a step of a merge does."""
     stored = await there(store, "profile", key_of("profile", name))
     assert has_committed(await store.commit(change(profile=profile_write(name, stored, **members))))

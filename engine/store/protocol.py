@@ -25,8 +25,15 @@ AmendKind = Literal["effect", "timer", "failed"]
 AskKind = Literal["profile", "session", "event", "failed", "effect", "timer", "trace"]
 OwnedKind = Literal["event", "mark", "session", "claim", "failed", "effect", "timer", "trace"]
 
+NoteCommit = Callable[[int, float], None]
+"""Is told of a durable write: how many changes it took together, and how many seconds it lasted."""
+
 OWNED: tuple[OwnedKind, ...] = (*("event", "mark", "session", "claim", "failed", "effect", "timer", "trace"),)
 """Every kind of what belongs to a profile, in the order in which it is erased and exported."""
+
+
+def note_nothing(changes: int, seconds: float) -> None:
+    """Let a durable write go by."""
 
 
 class Ref(NamedTuple):
@@ -256,7 +263,9 @@ MOST_COUNTED = 100_000
 
 
 class Ask(Protocol):
-    """Questions; an answer may lag behind the newest writes."""
+    """Questions; the answers of one that `lags` may not know yet what was committed a moment ago."""
+
+    lags: bool
 
     async def get(self, kind: AskKind, key: str) -> Doc | None:
         """Return one document by its key."""

@@ -35,6 +35,7 @@ from headrace.engine.store.protocol import (
     Change,
     DueKind,
     Leased,
+    NoteCommit,
     Outcome,
     OwnedKind,
     Page,
@@ -43,6 +44,7 @@ from headrace.engine.store.protocol import (
     Row,
     Stored,
     Waiting,
+    note_nothing,
 )
 
 MAX_WAITING = 4096
@@ -63,9 +65,19 @@ _log = structlog.get_logger(__name__)
 class ElasticStore:
     """Keeps everything in a cluster. Open it by `open_store`; use it from one event loop at a time."""
 
-    def __init__(self, place: Place, *, dedup_days: int, request_seconds: float) -> None:
+    lags = True
+    """Searches find a document a moment after it was written."""
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        dedup_days: int,
+        request_seconds: float,
+        note_commit: NoteCommit = note_nothing,
+    ) -> None:
         self._cluster = Cluster(place)
-        self._bulk = Bulk(self._cluster)
+        self._bulk = Bulk(self._cluster, note_commit)
         self._gets = Gets(self._cluster, min(PATIENCE_SECONDS, request_seconds / 2))
         self._dedup_days = dedup_days
         copies = Copies()

@@ -20,6 +20,7 @@ from headrace.engine.store.protocol import (
     Change,
     DueKind,
     Leased,
+    NoteCommit,
     Outcome,
     OwnedKind,
     Page,
@@ -28,6 +29,7 @@ from headrace.engine.store.protocol import (
     Row,
     Stored,
     Waiting,
+    note_nothing,
 )
 from headrace.engine.store.sqlite.apply import insert_rows
 from headrace.engine.store.sqlite.ask import count_docs, find_page, get_doc, report_events
@@ -63,7 +65,12 @@ _log = structlog.get_logger(__name__)
 class SqliteStore:
     """Keeps everything in one SQLite file. Open it by `open_store`; use it from one event loop at a time."""
 
-    def __init__(self, path: Path, *, busy_seconds: float, dedup_days: int) -> None:
+    lags = False
+    """What is committed is found at once."""
+
+    def __init__(
+        self, path: Path, *, busy_seconds: float, dedup_days: int, note_commit: NoteCommit = note_nothing
+    ) -> None:
         self._path = str(path)
         self._busy_seconds = busy_seconds
         self._dedup_days = dedup_days
@@ -75,7 +82,7 @@ class SqliteStore:
             self._path, busy_seconds=min(busy_seconds, 1.0), cache_kib=READER_KIB, read_only=True
         )
         self._recent = Recent()
-        self._writer = Writer(connection, self._path, self._recent)
+        self._writer = Writer(connection, self._path, self._recent, note_commit)
         self._threads = ThreadPoolExecutor(ASK_THREADS, thread_name_prefix="headrace-ask")
         # What nodes ask is about one profile and quick: it must not wait behind somebody's report.
         self._quick = ThreadPoolExecutor(1, thread_name_prefix="headrace-look")
