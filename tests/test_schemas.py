@@ -1,6 +1,7 @@
 """The JSON Schemas take what lint takes; editors get descriptions."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,34 @@ def test_the_plugin_page_names_everything(catalog: Catalog) -> None:
             assert " ".join(member.description.split()).replace("|", "\\|") in page
         for port in info.ports:
             assert f"| `{port}` |" in page
+
+
+def test_the_plugin_page_tells_templates_from_plain_texts(catalog: Catalog) -> None:
+    page = plugin_reference(catalog)
+    types = {}
+    for part in page.split("\n## ")[1:]:
+        for row in re.findall(r"^\| `(\S+)` \| (.+?) \| .+? \| .+ \|$", part, re.MULTILINE):
+            types[f"{part.split(maxsplit=1)[0]}.{row[0]}"] = row[1]
+    assert {name: types[name] for name in KINDS} == KINDS
+
+
+KINDS = {
+    "add_interest.interest": "text or template",
+    "append_value.value": "JSON of templates",
+    "branch.when": "expression",
+    "copy_to_profile.members": "list of paths",
+    "http_request.headers": "object of templates or secrets",
+    "identify.value": "any JSON or template",
+    "increment.by": "whole number or number or template",
+    "increment.field": "path to write",
+    "log.message": "template",
+    "match_pattern.pattern": "regular expression",
+    "random_split.name": "text",
+    "set_consent.consent": "text",
+    "set_fields.fields": "object of JSON of templates",
+    "time_between.zone": "time zone",
+    "wait.period": "duration",
+}
 
 
 def test_the_problem_page_names_every_code() -> None:

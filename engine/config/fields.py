@@ -33,6 +33,11 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+def text_schema(kind: str, about: str, **rules: str) -> dict[str, Any]:
+    """Return the JSON Schema of a type whose values are texts; its page shows the kind, a word or two."""
+    return {"type": "string", "description": about, "x-kind": kind, **rules}
+
+
 class Compiled(Generic[T_co]):
     """A config field that was compiled at load.
 
@@ -99,10 +104,7 @@ class Text(Compiled[str]):
     """A template whose value is text."""
 
     __slots__ = ("_reads",)
-    json_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "string",
-        "description": "Text; {{ … }} is filled in.",
-    }
+    json_schema: ClassVar[Mapping[str, Any]] = text_schema("template", "Text; {{ … }} is filled in.")
 
     def __init__(self, source: str) -> None:
         compiled = self._compile(source)
@@ -139,10 +141,9 @@ class Expression(Compiled[Any]):
     """A condition or formula, None where something is missing; `test` gives its truth."""
 
     __slots__ = ("_reads",)
-    json_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "string",
-        "description": "An expression, such as event.properties.total >= 100.",
-    }
+    json_schema: ClassVar[Mapping[str, Any]] = text_schema(
+        "expression", "An expression, such as event.properties.total >= 100."
+    )
 
     def __init__(self, source: str) -> None:
         compiled = expression.compile_expression(source)
@@ -162,10 +163,7 @@ class ReadPath(Compiled[Any]):
     """Where a node reads: `event.properties.items`; None where nothing stands."""
 
     __slots__ = ("path",)
-    json_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "string",
-        "description": "A path, such as event.properties.items.",
-    }
+    json_schema: ClassVar[Mapping[str, Any]] = text_schema("path", "A path, such as event.properties.items.")
 
     def __init__(self, source: str) -> None:
         compiled = self.path = path.compile_path(source)
@@ -186,10 +184,9 @@ class WritePath(Compiled[path.WritePath]):
     """Where a node writes: `profile.traits.email`; `changes` are its path's, at hand when a journal is applied."""
 
     __slots__ = ("changes", "path")
-    json_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "string",
-        "description": "A path that may be written, such as profile.traits.email.",
-    }
+    json_schema: ClassVar[Mapping[str, Any]] = text_schema(
+        "path to write", "A path that may be written, such as profile.traits.email."
+    )
 
     def __init__(self, source: str) -> None:
         compiled = self.path = path.compile_write_path(source)
@@ -242,8 +239,10 @@ class Value(Compiled[T]):
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         literal = handler(schema["schema"])
-        template = {"type": "string", "pattern": r"\{[{%]", "description": "A template that gives the value."}
-        return {"anyOf": [literal, template]} if literal else {}
+        if not literal:
+            return {"x-kind": "any JSON or template"}
+        made = text_schema("template", "A template that gives the value.", pattern=r"\{[{%]")
+        return {"anyOf": [literal, made]}
 
 
 def _typed(
@@ -271,7 +270,7 @@ class Body(Compiled[Any]):
     """Any JSON; every text in it is a template. It is built from values, never by text."""
 
     __slots__ = ("_reads",)
-    json_schema: ClassVar[Mapping[str, Any]] = {}
+    json_schema: ClassVar[Mapping[str, Any]] = {"x-kind": "JSON of templates"}
 
     def __init__(self, source: Any) -> None:
         reads: set[tuple[str, ...]] = set()

@@ -14,15 +14,17 @@ from typing import Annotated, Any, LiteralString
 from pydantic import (
     AfterValidator,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from headrace.engine.config.fields import Declared, Names
+from headrace.engine.config.fields import Declared, Names, text_schema
 from headrace.engine.errors import NodeError
 from headrace.engine.language.limits import EvaluationError, Work
 from headrace.engine.language.patterns import parse_pattern
@@ -82,11 +84,11 @@ Duration = Annotated[
     PlainValidator(_read_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^([0-9]{1,9}(\.[0-9]{1,3})?(ms|[smhdw]))+$",
-            "description": "A duration, such as 30d or 1h30m.",
-        }
+        text_schema(
+            "duration",
+            "A duration, such as 30d or 1h30m.",
+            pattern=r"^([0-9]{1,9}(\.[0-9]{1,3})?(ms|[smhdw]))+$",
+        )
     ),
 ]
 
@@ -104,7 +106,7 @@ Zone = Annotated[
     tzinfo,
     PlainValidator(_read_zone),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "description": "An IANA time zone, such as Europe/Berlin."}),
+    WithJsonSchema(text_schema("time zone", "An IANA time zone, such as Europe/Berlin.")),
 ]
 
 
@@ -166,6 +168,11 @@ class Pattern:
 
         return core_schema.no_info_plain_validator_function(
             validate,
-            json_schema_input_schema=core_schema.str_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda pattern: pattern.source),
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return text_schema("regular expression", "A regular expression of RE2's syntax.")

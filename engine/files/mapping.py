@@ -25,10 +25,9 @@ class PropertyPath(fields.Compiled[path.WritePath]):
     """A path within an event's properties, such as `total` or `address.city`."""
 
     __slots__ = ("path",)
-    json_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "string",
-        "description": "A path within the properties, such as total, address.city or ['my-key'].",
-    }
+    json_schema: ClassVar[Mapping[str, Any]] = fields.text_schema(
+        "path", "A path within the properties, such as total, address.city or ['my-key']."
+    )
 
     def __init__(self, source: str) -> None:
         if source.startswith(f"{PROPERTIES}."):

@@ -1,6 +1,7 @@
 """Generated pages: every plugin, and every code of lint."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,12 +27,27 @@ _GROUPS = {
 }
 
 
+_KINDS = (
+    "`template`: text in which `{{ … }}` is filled in ([templates](workflows.md#templates)).",
+    "`… or template`: a value of that type, or a template that gives one.",
+    "`JSON of templates`: any JSON; every text in it is a template.",
+    "`expression`: a condition or a formula ([expressions](workflows.md#expressions)).",
+    "`path`, `path to write`: where to read or write ([paths](workflows.md#paths-where-a-node-writes)).",
+    "`text`: taken as it stands; nothing is filled in.",
+    '`secret`: `{"secret": "NAME"}`, whose value comes from the environment.',
+)
+
+
 def plugin_reference(catalog: Catalog) -> str:
     """Return the page of all plugins, in Markdown."""
     lines = [
         "# Plugins",
         "",
         "Every plugin also has the port `error`, taken when the node fails.",
+        "",
+        "The type of a config's member says what may stand there:",
+        "",
+        *(f"- {about}" for about in _KINDS),
         "",
         "| plugin | what it is for |",
         "|---|---|",
@@ -116,6 +132,8 @@ def _only(schema: Any) -> Any:
 
 def _type(schema: Any, defs: dict[str, Any]) -> str:
     schema = _resolved(schema, defs)
+    if "x-kind" in schema:
+        return str(schema["x-kind"])
     if "const" in schema:
         return f"`{json.dumps(schema['const'])}`"
     if "enum" in schema:
@@ -126,16 +144,18 @@ def _type(schema: Any, defs: dict[str, Any]) -> str:
             return " or ".join(dict.fromkeys(kinds))
     kind = schema.get("type")
     if kind == "array":
-        return f"list of {_type(schema.get('items', {}), defs)}"
+        return f"list of {_many(_type(schema.get('items', {}), defs))}"
     if kind == "object" and list(schema.get("properties", ())) == ["secret"]:
         return "secret"
     if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return f"object of {_type(schema['additionalProperties'], defs)}"
-    if kind == "string" and schema.get("pattern") == r"\{[{%]":
-        return "template"
+        return f"object of {_many(_type(schema['additionalProperties'], defs))}"
     return {"string": "text", "integer": "whole number", "boolean": "true or false", None: "any JSON"}.get(
         kind, str(kind)
     )
+
+
+def _many(kind: str) -> str:
+    return re.sub(r"\b(template|expression|path|secret|text|number|object|duration)\b", r"\1s", kind)
 
 
 def _examples(info: PluginInfo) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from headrace.engine.config.fields import Compiled
+from headrace.engine.config.fields import Compiled, text_schema
 from headrace.engine.language.expression import compile_expression
 from headrace.engine.trigger import FileModel
 
@@ -23,10 +23,9 @@ class Condition(Compiled[Any]):
     """
 
     __slots__ = ("_reads", "is_lasting", "is_timed", "past")
-    json_schema: ClassVar[Mapping[str, Any]] = {
-        "type": "string",
-        "description": "An expression, such as events('purchase-order', within='30d').count >= 3.",
-    }
+    json_schema: ClassVar[Mapping[str, Any]] = text_schema(
+        "expression", "An expression, such as events('purchase-order', within='30d').count >= 3."
+    )
 
     def __init__(self, source: str) -> None:
         compiled = compile_expression(source, has_past=True)
