@@ -1,16 +1,22 @@
 """Commands that write files: init, schema, docs, new, config, plugins."""
 
+import inspect
 import json
+import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace.cli import COMMANDS
+from headrace.engine.catalog import GROUP, find_plugins
 from headrace.engine.language.library import FUNCTIONS
 from headrace.engine.settings import Settings
 from headrace.pages import PAGES, commands_page, functions_page
+from tests import test_every_plugin
 
 from .conftest import Call
 
@@ -74,41 +80,56 @@ def test_every_function_is_in_a_group() -> None:
     assert all(f"`{each.signature}`" in page.replace("\\|", "|") for each in FUNCTIONS.values())
 
 
-@pytest.mark.parametrize("package", [False, True])
-def test_a_new_plugin_works(package: bool, call: Call, tmp_path: Path) -> None:
-    result = call("new", "plugin", "keep_note", *(["--package"] if package else []))
+def run_tool(*words: str, folder: Path, **env: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False, env=env
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_a_new_plugin_keeps_the_contract(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = call("new", "plugin", "keep_note")
     assert result.exit_code == 0, result.output
-    again = call("new", "plugin", "keep_note", *(["--package"] if package else []))
-    assert again.exit_code == 2
-    if not package:
-        test = "import asyncio\nfrom keep_note import KeepNote\n"
-        test += "from headrace.engine.testing.example import run_example\n"
-        test += "for each in KeepNote.examples:\n    print(asyncio.run(run_example(KeepNote, each)).differences(each))"
-        command = [sys.executable, "-c", test]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert set(done.stdout.split()) == {"[]"}
-        return
+    assert call("new", "plugin", "keep_note").exit_code == 2
+    monkeypatch.syspath_prepend(tmp_path)
+    info = find_plugins([EntryPoint("keep_note", "keep_note", GROUP)])["keep_note"]
+    # All that is asked of the files in plugins/.
+    monkeypatch.setattr(test_every_plugin, "FOLDER", tmp_path)
+    givens: list[dict[str, Any]] = [{"info": info}]
+    givens += [{"info": info, "example": each} for each in info.examples]
+    checked: set[str] = set()
+    for name, check in inspect.getmembers(test_every_plugin, inspect.isfunction):
+        wanted = set(inspect.signature(check).parameters)
+        for given in (each for each in givens if name.startswith("test_") and set(each) == wanted):
+            checked.add(name)
+            if (waiting := check(**given)) is not None:
+                await waiting
+    assert {"test_example", "test_hostile_values_end_in_a_port_or_a_node_error"} <= checked
+
+
+def test_a_new_plugin_is_clean_where_it_belongs(call: Call, tmp_path: Path) -> None:
+    assert call("new", "plugin", "keep_note", "--folder", "plugins").exit_code == 0
+    # In a folder that looks to ruff as the repository does.
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "headrace").symlink_to(ROOT / "headrace")
+    for words in (("check",), ("format", "--check")):
+        run_tool("ruff", *words, "--no-cache", "plugins", folder=tmp_path)
+
+
+def test_a_package_with_a_new_plugin_works(call: Call, tmp_path: Path) -> None:
+    result = call("new", "plugin", "keep_note", "--package")
+    assert result.exit_code == 0, result.output
+    assert call("new", "plugin", "keep_note", "--package").exit_code == 2
     root = tmp_path / "headrace-keep-note"
     # As where only pytest is installed: plugins of this environment have wishes of their own.
     without = [word for name in ("cacheprovider", "asyncio") for word in ("-p", f"no:{name}")]
-    check = [sys.executable, "-m", "pytest", "-q", *without, "."]
-    done = subprocess.run(
-        check, cwd=root, capture_output=True, text=True, check=False, env={"PYTHONPATH": "."}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    types = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--cache-dir",
-        str(tmp_path / "mypy"),
-        "headrace_keep_note",
-    ]
-    typed = subprocess.run(
-        types, cwd=root, capture_output=True, text=True, check=False, env={"MYPYPATH": str(ROOT)}
-    )
-    assert typed.returncode == 0, typed.stdout
+    run_tool("pytest", "-q", *without, ".", folder=root, PYTHONPATH=".")
+    cache = str(tmp_path / "mypy")
+    run_tool("mypy", "--strict", "--cache-dir", cache, "headrace_keep_note", folder=root, MYPYPATH=str(ROOT))
+    for words in (("check",), ("format", "--check")):
+        run_tool("ruff", *words, "--no-cache", ".", folder=root)
 
 
 def test_config_shows_every_setting_and_where_it_came_from(call: Call) -> None:
