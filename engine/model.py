@@ -98,7 +98,7 @@ class EventInput(msgspec.Struct):
 
 
 class Options(msgspec.Struct):
-    """What the client wants to be kept and answered (CONTRACT, `options`)."""
+    """What the client wants to be kept and answered: `options` of a request."""
 
     debugger: bool = False
     profile: bool = False
