@@ -15,7 +15,7 @@ from headrace.engine.workflow import Node, Workflow, with_runs
 from headrace.engine.writing import path
 
 MOST_BYTES = 300
-"""Size of a run's record as JSON; DESIGN §2."""
+"""Most bytes of a run's record as JSON; a longer path is cut."""
 SURELY_FITS = 220
 """Characters of path and name that fit when JSON writes each as it is."""
 LEAST_ERROR = 80
