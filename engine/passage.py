@@ -23,13 +23,13 @@ from headrace.engine.versions import Versions
 from headrace.engine.writing import path
 
 MAX_NODE_RUNS = 2_000
-"""Node runs of one event and all that it emits; DESIGN §4.1."""
+"""Node runs of one event and all that it emits; docs/workflows.md, Limits."""
 
 MAX_EMITTED = 10_000
 """Internal events that one event may cause in all; each is a document of its own."""
 
 LONGEST_TURN_SECONDS = 0.005
-"""The loop is given back at least this often; DESIGN §4.1."""
+"""The loop is given back at least this often, so that no request waits for long."""
 
 
 @dataclass(slots=True)
