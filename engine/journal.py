@@ -26,7 +26,7 @@ MAX_WAITS = 50
 """Events that the runs of one profile may wait for at the same time."""
 
 MAX_EMIT_DEPTH = 3
-"""How deep internal events may cause others; DESIGN §4.1."""
+"""How deep internal events may cause others; docs/workflows.md, Limits."""
 
 OF_PROFILE = ("profile.traits", "profile.stats.counters", "profile.interests", "profile.segments")
 OF_SESSION = ("session.context", "session.properties")
