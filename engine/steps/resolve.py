@@ -173,7 +173,7 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
             return
     if not job.makes_profiles:
         raise InputError(404, "no_profile", "There is no such profile any more.")
-    # An id that the server did not give out is not adopted, unless the source may choose ids (DESIGN §7).
+    # An id that the server did not give out is not adopted, unless the source may choose ids.
     # An id that a session names, or that was claimed, for a profile nobody made is taken, so that all who want it make
     # one.
     claimed = of_session or job.identified or job.adopt
