@@ -72,7 +72,7 @@ def shown_profile(job: Job, profile: Doc) -> Doc:
 
 
 def debugging(job: Job) -> Doc:
-    """Return what happened, in the shape of CONTRACT: saved documents, executions, segments, logs."""
+    """Return what happened, as the debugger shows it: saved documents, executions, segments, logs."""
     committed = job.committed
     written = [attempt for attempt in committed if attempt.written]
     sessions = _ids(attempt.draft.session for attempt in written if saved_session(attempt))
