@@ -28,7 +28,7 @@ from headrace.engine.passage import Budget, Passage, Surroundings
 
 OLDEST = timedelta(days=400)
 NEWEST = timedelta(minutes=5)
-"""How far a client's clock is believed; docs/events.md, Events."""
+"""How far a client's clock is believed; docs/events.md, Bodies."""
 
 
 class Incoming(msgspec.Struct, eq=False):
