@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from headrace.engine.model import Doc, EventInput, iso
+from headrace.engine.segments.sweep import fire_sweep, keep_next
 from headrace.engine.steps.segments import LAG
+from headrace.engine.store.protocol import Leased
 from headrace.engine.timers.kinds import KINDS
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
@@ -257,3 +259,25 @@ async def test_a_run_that_goes_on_after_a_wait_counts_nothing_twice(open_lab: Op
         assert profile["segments"] == ["marked"]
         assert profile["goals"]["bought"]["count"] == 1
         assert (await types(lab)) == ["order", "segment-entered"]
+
+
+async def test_a_sweep_that_is_done_again_enters_and_leaves_as_any_other(open_lab: OpenLab) -> None:
+    idle = {"idle": {"when": "events('ping', within='1h').count == 0"}}
+    hour = timedelta(hours=1)
+    async with open_lab(segments(**idle), timers=False) as lab:
+        await lab.track("ping", received=START)
+        await keep_next(lab.engine.parts, "main", START)
+        await lab.settle()
+        # Its worker died before it was noted as done; meanwhile the profile left what it had entered.
+        again = Leased(
+            (await lab.one("timer"))["id"], (await lab.one("timer")) | {"done": 0, "changed": 0}, "l"
+        )
+        again.doc["cursor"] = None
+        for now in (START + 2 * hour, START + 4 * hour):
+            swept = await fire_sweep(lab.engine.parts, again, now)
+            assert (swept["status"], swept["changed"]) == ("fired", 1)
+            assert (await lab.one("profile"))["segments"] == ["idle"]
+            await lab.track("ping", received=now)
+            assert (await lab.one("profile"))["segments"] == []
+        await lab.settle()
+        assert sorted(await types(lab)) == ["ping"] * 3 + ["segment-entered"] * 2 + ["segment-left"] * 2

@@ -202,7 +202,7 @@ class Look:
         self._parts = parts
         self._segments = segments
         self._profile = profile
-        self._key = make_key(KIND, sweep, profile)
+        self._key = make_key(KIND, sweep, profile, iso(now))
         self._now = now
         request = TrackRequest(source.id, [], INTERNAL, now, profile_id=profile)
         admission = Admission(source, tracing=False, debugger=False, debugger_refused=False, not_kept="")

@@ -87,7 +87,8 @@ class Resumption:
             self.outcome.cancelled("the profile is gone")
             return start
         entries = take_waits(draft, self.timer)
-        reason = self.cancel or why_cancelled(self.timer, job.workspace) or self._lacks_consent(draft)
+        reason = self.cancel or why_cancelled(self.timer, job.workspace)
+        reason = reason or await self._lacks_consent(draft)
         if reason:
             self.outcome.cancelled(reason)
         else:
@@ -127,10 +128,16 @@ class Resumption:
                 draft.link_session()
         return draft, mark
 
-    def _lacks_consent(self, draft: Draft) -> str:
-        """Return which consent of those that the run's source needs does not hold any more, in words, or ""."""
-        live = self.job.workspace.workflow(self.timer["workflow"])
-        needed = () if live is None or live.before_consent else self.job.source.consents
+    async def _lacks_consent(self, draft: Draft) -> str:
+        """Return which of the consents that the run's source or workflow needs does not hold any more, or ""."""
+        name = self.timer["workflow"]
+        workflow = self.job.workspace.workflow(name)
+        if workflow is None:
+            # Its file is broken: what it asked for when the run began still holds.
+            workflow = await self.parts.versions.find(name, self.timer["version"])
+        needed = workflow.takes.consent
+        if not workflow.before_consent:
+            needed = (*self.job.source.consents, *needed)
         lacking = next(
             (name for name in needed if not is_consented(draft.profile, name, iso(self.now))), None
         )
