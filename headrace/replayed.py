@@ -45,9 +45,13 @@ WORDS = {
 def narrowed(done: Replayed, workflows: tuple[str, ...], *, changed: bool) -> Replayed:
     """Return what a replay came to with the differences of some workflows only; () is all of them.
 
-    `changed` leaves out workflows whose file is as it was.
+    `changed` leaves out workflows whose file is as it was. Either leaves out what segments and goals make.
     """
-    kept = [one for one in done.differences if not workflows or one.get("workflow") in (None, *workflows)]
+    kept = done.differences
+    if workflows or changed:
+        kept = [one for one in kept if one["what"] == "refused" or "workflow" in one]
+    if workflows:
+        kept = [one for one in kept if one["what"] == "refused" or one["workflow"] in workflows]
     if changed:
         kept = [one for one in kept if "unchanged" not in one]
     return replace(done, differences=kept)
@@ -116,7 +120,8 @@ def show_replayed(done: Replayed, *, whole: bool) -> None:
 
 def _add_difference(tree: Tree, one: Doc) -> None:
     where = ".".join(one[name] for name in ("workflow", "node") if name in one)
-    inner = f" [dim](of {plain(one['event'])})[/]" if "event" in one else ""
+    about = "".join(f" {plain(one[name])}" for name in ("segment", "goal") if name in one)
+    inner = f" [dim](of {plain(one['event'])}{about})[/]" if "event" in one else about
     same = (
         " [dim]the file is as it was then: what the store holds has changed[/]" if "unchanged" in one else ""
     )

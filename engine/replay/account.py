@@ -3,17 +3,21 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.engine.model import Doc, EventError
+from headrace.engine.language.past import OWN_TYPES
+from headrace.engine.model import Doc, EventError, make_key
 from headrace.engine.passage import Passage
 from headrace.engine.replay.past import REFUSED
 from headrace.engine.run import Run
 from headrace.engine.store.looking import Looking
 from headrace.engine.store.protocol import AskKind, Query, Row
-from headrace.engine.story import caused
+from headrace.engine.story import INTERNAL, caused
 from headrace.engine.trace import full_trace, run_record, skipped_record, trace_key
 
 MOST_OF_EVENT = 500
 """Effects, or timers, of one event that are compared."""
+
+MOST_OF_NODE = 20
+"""Internal events and effects of one node among which an event is looked for."""
 
 
 @dataclass
@@ -25,6 +29,9 @@ class Account:
     """
 
     type: str = ""
+    key: str = ""
+    about: Doc = field(default_factory=dict)
+    """Of which segment or goal an internal event is: `{"segment": NAME}`, `{"goal": NAME}`, or nothing."""
     refused: str = ""
     runs: dict[str, Doc] = field(default_factory=dict)
     changes: dict[str, list[Doc]] = field(default_factory=dict)
@@ -38,7 +45,7 @@ async def account_then(look: Looking, event: Doc) -> tuple[Account, list[Doc]]:
     refused = event.get(REFUSED)
     if refused is not None:
         return Account(event["type"], refused=refusal(refused["code"], refused["reasons"])), []
-    account = Account(event["type"], runs=_by_workflow(event["runs"]))
+    account = _account(event, event["key"], event["runs"])
     account.effects = await _of_event(look, "effect", event)
     account.timers = _first_waits(await _of_event(look, "timer", event))
     traces = []
@@ -73,11 +80,30 @@ def account_now(
     return account
 
 
+def emitter(account: Account, key: str) -> str:
+    """Return the workflow that emitted an internal event, by the event's key; "" when none did, or none is known."""
+    for name, run in account.runs.items():
+        for step in str(run.get("path", "")).split():
+            node = step.partition(".")[0]
+            for number in range(1, MOST_OF_NODE + 1):
+                if make_key("emitted", account.key, name, node, str(number)) == key:
+                    return name
+    return ""
+
+
+def _account(event: Doc, key: str, records: list[Doc]) -> Account:
+    about: Doc = {}
+    if event["type"] in OWN_TYPES and event["door"] == INTERNAL:
+        given = event["properties"]
+        about = {name: str(given[name]) for name in ("segment", "goal") if name in given}
+    return Account(event["type"], key, about, runs=_by_workflow(records))
+
+
 def _of_passage(passage: Passage, effects: list[Row], timers: list[Row]) -> Account:
     event = passage.event
     records = [run_record(run) for run in passage.runs]
     records += [skipped_record(workflow, why) for workflow, why in passage.skipped]
-    account = Account(event["type"], runs=_by_workflow(records))
+    account = _account(event, passage.key, records)
     account.changes = {run.workflow.name: _changes(_trace_of(run, event)) for run in passage.runs}
     account.effects = {row.key: row.doc for row in effects if row.doc["event"] == passage.key}
     account.timers = _first_waits({row.key: row.doc for row in timers if row.doc["event"] == passage.key})

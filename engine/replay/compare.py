@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from headrace.engine.model import Doc
-from headrace.engine.replay.account import Account
+from headrace.engine.replay.account import Account, emitter
 from headrace.engine.testing.expectation import differences as members_that_differ
 from headrace.engine.trace import WHY_NOT
 
@@ -19,19 +19,22 @@ def compare(then: Account, now: Account, stands: Stands) -> list[Doc]:
     """Return the differences as `{"what", "workflow", "node", "then", "now"}`; no member that says nothing.
 
     `what` is one of: refused, ran, skipped, path, error, change, effect, timer, event. `unchanged` says that the
-    workflow's file is as it was then: it is what the store holds that has changed.
+    workflow's file is as it was then: it is what the store holds that has changed. Within an internal event `event` is
+    its type; `segment` or `goal` says of which it is. One that segments or goals make is of no workflow.
     """
     if then.refused or now.refused:
         return _refusals(then, now)
     found = [*_runs(then, now), *_changes(then, now, stands), *_effects(then, now), *_timers(then, now)]
     for key in dict.fromkeys((*then.events, *now.events)):
         before, after = then.events.get(key), now.events.get(key)
-        if before is None or after is None:
-            event = before or after
-            name = event.type if event is not None else ""
-            found.append(_difference("event", then=name if before else None, now=name if after else None))
-        else:
-            found += [one | {"event": after.type} for one in compare(before, after, stands)]
+        if before is not None and after is not None:
+            outer = {"event": after.type, **after.about}
+            # What is further inside has said of which event it is.
+            found += [one | outer | one for one in compare(before, after, stands)]
+        elif before is not None:
+            found.append(_difference("event", workflow=emitter(then, key), then=before.type) | before.about)
+        elif after is not None:
+            found.append(_difference("event", workflow=emitter(now, key), now=after.type) | after.about)
     same = _unchanged(then, now)
     return [one | {"unchanged": True} if one.get("workflow") in same else one for one in found]
 

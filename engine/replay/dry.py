@@ -103,7 +103,7 @@ class DryReplay:
         mocks: Mapping[tuple[str, str], Answer] | None = None,
     ) -> None:
         self._look = look
-        self._overlay = Overlay(look, scratch)
+        self._overlay = Overlay(look, scratch, workspace.watched)
         self._answers = StandIns(mocks or {})
         self.workspace = self._answers.fit(workspace)
         self._parts = dry_parts(self.workspace, secrets, settings, self._overlay)

@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from headrace.engine.draft import PAST, WAITS
+from headrace.engine.files.watched import NOTHING, Watched
 from headrace.engine.model import Doc, from_iso, iso
+from headrace.engine.replay.members import as_then
 from headrace.engine.replay.scratch import Scratch
 from headrace.engine.store.looking import Looking
 from headrace.engine.store.protocol import (
@@ -32,26 +34,26 @@ class History:
     def __init__(self, look: Looking, event: Doc) -> None:
         self._look = look
         self._key: str = event["key"]
-        self._received = from_iso(event["time"]["received"])
+        self.received = from_iso(event["time"]["received"])
         self._moment: list[Doc] | None = None
 
     async def find(self, query: Query) -> Page:
         """Return earlier events, the newest first."""
         same = await self._same_moment(query)
-        page = await self._look.find(replace(query, until=self._received))
+        page = await self._look.find(replace(query, until=self.received))
         return Page([*same, *page.items][: query.limit], None)
 
     async def count(self, query: Query, at_most: int | None = None) -> int:
         """Count earlier events, no further than `at_most`."""
         found = len(await self._same_moment(query))
-        found += await self._look.count(replace(query, until=self._received), at_most)
+        found += await self._look.count(replace(query, until=self.received), at_most)
         return found if at_most is None else min(found, at_most)
 
     async def _same_moment(self, query: Query) -> list[Doc]:
         """Return what came in the same request before the event: one moment, told apart by its order."""
         if self._moment is None:
             asked = Query("event", tenant=query.tenant, profile=query.profile, limit=MOST_OF_A_MOMENT)
-            page = await self._look.find(replace(asked, since=self._received, until=self._received + MOMENT))
+            page = await self._look.find(replace(asked, since=self.received, until=self.received + MOMENT))
             keys = [doc["key"] for doc in page.items]
             place = keys.index(self._key) if self._key in keys else len(keys)
             self._moment = page.items[place + 1 :]
@@ -68,15 +70,17 @@ class History:
 class Overlay:
     """What a dry replay takes for the store: documents as the store, or an event before, left them; nothing is written.
 
-    Events are looked up as they were at the event at hand.
+    Events are looked up as they were at the event at hand. A profile is in the segments that ask for the past as the
+    past was then, by the conditions that are `watched` now.
     """
 
     lags = False
     """What was there then is found."""
 
-    def __init__(self, look: Looking, scratch: Scratch) -> None:
+    def __init__(self, look: Looking, scratch: Scratch, watched: Watched = NOTHING) -> None:
         self._look = look
         self._scratch = scratch
+        self._watched = watched
         self._version: Version = (1, 0)
         self._history: History | None = None
         self.effects: list[Row] = []
@@ -94,15 +98,19 @@ class Overlay:
         }
         left = [ref for ref, doc in found.items() if doc is None and ref.kind != "seen"]
         stored = dict(zip(left, await self._look.read(left), strict=True)) if left else {}
-        return [self._stored(found[ref], stored.get(ref)) for ref in refs]
+        return [await self._stored(ref, found[ref], stored.get(ref)) for ref in refs]
 
-    def _stored(self, kept: Doc | None, stored: Stored | None) -> Stored | None:
+    async def _stored(self, ref: Ref, kept: Doc | None, stored: Stored | None) -> Stored | None:
         found = stored if kept is None else Stored(kept, self._version)
-        if found is not None:
-            # No run goes on here, so none hears that what it waits for came.
-            found.doc.pop(WAITS, None)
-            # What segments know of the past is found anew, as it was when the event came.
-            found.doc.pop(PAST, None)
+        if found is None:
+            return None
+        # No run goes on here, so none hears that what it waits for came.
+        found.doc.pop(WAITS, None)
+        # What segments know of the past is found anew, as it was when the event came.
+        found.doc.pop(PAST, None)
+        if ref.kind == "profile" and self._history is not None:
+            now = self._history.received
+            return Stored(await as_then(found.doc, self._watched, self, now), found.version)
         return found
 
     async def commit(self, change: Change) -> Outcome:
@@ -137,6 +145,7 @@ class Through:
     """
 
     def __init__(self, store: Store, event: Doc, key: str, about: Doc) -> None:
+        self.lags = store.lags
         self._store = store
         self._history = History(store, event)
         self._id: str = event["id"]

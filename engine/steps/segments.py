@@ -1,13 +1,15 @@
 """Step 10: which segments does the profile enter or leave?"""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from headrace.engine.draft import PAST
 from headrace.engine.errors import NodeError
 from headrace.engine.files.watched import Computed, Watched
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.journal import MAX_EMIT_DEPTH
+from headrace.engine.language.past import Aggregate
 from headrace.engine.model import Doc, from_iso, make_key
+from headrace.engine.needs import Reads
 from headrace.engine.passage import Emitted, Passage
 from headrace.engine.segments.past import add_event, fresh, unknown
 
@@ -114,9 +116,16 @@ async def _learn(passage: Passage, past: Doc, watched: Watched) -> Doc:
     """Return what stored events tell of aggregates that are not known; nothing while that may not be all of them."""
     profile, reads = passage.draft.profile, passage.reads
     lags = getattr(reads, "lags", False)
-    if profile is None or (lags and passage.now - from_iso(profile["time"]["updated"]) < LAG):
+    # A replay for good sees what was before its event only: that is not all there is.
+    if profile is None or "replay_of" in passage.event:
         return {}
-    wanted = unknown(past, watched.past)
+    if lags and passage.now - from_iso(profile["time"]["updated"]) < LAG:
+        return {}
+    return await learn(reads, unknown(past, watched.past), watched, passage.now)
+
+
+async def learn(reads: Reads, wanted: list[Aggregate], watched: Watched, now: datetime) -> Doc:
+    """Return what stored events of a profile tell of aggregates; nothing when there are too many to read."""
     patterns = {each.pattern for each in wanted}
     alone = next(iter(patterns)) if len(patterns) == 1 and "*" not in min(patterns) else None
     found = await reads.find_events(type=alone, within=None, limit=MOST_LEARNED)
@@ -124,7 +133,7 @@ async def _learn(passage: Passage, past: Doc, watched: Watched) -> Doc:
         return {}
     learned = fresh(wanted)
     for event in found:
-        count_stored(learned, watched, event, passage.now.timestamp())
+        count_stored(learned, watched, event, now.timestamp())
     return learned
 
 

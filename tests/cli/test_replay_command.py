@@ -85,6 +85,21 @@ def test_only_what_was_changed(call: Call, kept: Path, draft: Path) -> None:
     assert kept == draft
 
 
+def test_what_segments_make_is_named_and_of_no_workflow(call: Call, kept: Path) -> None:
+    file = kept / "segments.json"
+    found = json.loads(file.read_text())
+    found["segments"]["somebody"] = {"when": "profile.id != none"}
+    file.write_text(json.dumps(found))
+    words = ("replay", "--query", "type=purchase-order", "--workspace", kept)
+    result = call(*words)
+    assert result.exit_code == 1, result.output
+    assert "internal event somebody" in result.output
+    assert "+ now  segment-entered" in result.output
+    for narrow in (("--changed",), ("--workflow", "big_order")):
+        result = call(*words, *narrow)
+        assert (result.exit_code, "somebody" in result.output) == (0, False), result.output
+
+
 def test_a_refused_event(call: Call, kept: Path) -> None:
     assert call("replay", "o3", "--workspace", kept).exit_code == 0
     (kept / "event_types.json").unlink()

@@ -146,3 +146,14 @@ async def test_a_run_does_not_take_a_replay_for_what_it_waits_for(
         assert "met" not in (await lab.one("profile"))["waits"][0]
         await lab.track(EventInput("order", id="e3"))
         assert sorted(timer["kind"] for timer in await lab.all("timer")) == ["run", "wake"]
+
+
+async def test_a_replay_says_nothing_of_the_whole_past(open_lab: OpenLab, replay: Replayer) -> None:
+    segments = {"segments.json": {"segments": {"second": {"when": "events('x').count >= 2"}}}}
+    async with open_lab() as lab:
+        for number in range(2):
+            await lab.track(EventInput("x", id=f"e{number}"))
+        draft = replay.draft(segments | {"new": chain("x", count("profile.stats.counters.new"))})
+        assert outcomes(await apply(lab, draft, "new")) == ["applied"] * 2
+        # What was before one event is not all that there is, so it is not kept as such.
+        assert "past" not in await lab.one("profile")

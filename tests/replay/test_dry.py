@@ -76,7 +76,7 @@ async def test_every_kind_of_difference_is_named(open_lab: OpenLab, replay: Repl
             ("change", "path", None, {"path": "profile.traits.u", "after": "b"}),
             ("effect", "sends", call, None),
             ("timer", "sends", "waits", None),
-            ("event", None, "inner", None),
+            ("event", "emits", "inner", None),
         ]
         assert not any("unchanged" in one for one in done.differences)
 
@@ -362,8 +362,16 @@ async def test_segments_know_the_past_as_it_was_then(open_lab: OpenLab, replay: 
             await lab.track(EventInput("x", {"n": number}, id=f"e{number}"))
         assert await lab.counter() == 1
         done = await replay(lab, files)
-        # The first one leaves: the profile is as it is now.
-        assert [said(each) for each in done][1:] == [[], [], []]
+        assert [said(each) for each in done] == [[], [], [], []]
         draft = files | {"segments.json": {"segments": {"third": {"when": "events('x').count >= 2"}}}}
         changed = await replay(lab, draft)
-        assert [bool(said(each)) for each in changed][1:] == [True, True, False]
+        assert [said(each) for each in changed] == [
+            [],
+            [("event", None, None, "segment-entered")],
+            [
+                ("ran", "greets", "did not run: condition false", "ran: n0.done"),
+                ("event", None, "segment-entered", None),
+            ],
+            [],
+        ]
+        assert changed[1].differences[0]["segment"] == "third"
