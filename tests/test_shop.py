@@ -27,6 +27,7 @@ FILES = sorted(
     path.relative_to(SHOP).as_posix() for path in SHOP.rglob("*.json") if path.parent.name != "schema"
 )
 WORKFLOWS = sorted(file for file in FILES if file.startswith("workflows/") and ".test." not in file)
+README = SHOP.parent.parent / "README.md"
 KEY = "let-me-in"
 
 
@@ -44,6 +45,11 @@ def test_the_only_problem_is_there_on_purpose() -> None:
     assert [(problem.code, problem.place) for problem in problems] == [
         ("S02", "sources.shop-web.answers_profile")
     ]
+
+
+@pytest.mark.parametrize("file", WORKFLOWS)
+def test_the_readme_names_every_workflow(file: str) -> None:
+    assert f"(workflows/shop/{file})" in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("file", FILES)

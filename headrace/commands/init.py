@@ -27,7 +27,8 @@ def init(folder: Annotated[Path, typer.Argument(help="A folder that is new or em
         raise typer.Exit(WRONG_USE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = copy_tree(files("headrace") / "starter", folder)
+        (folder / ".gitignore").write_bytes((files("headrace") / "templates/gitignore.txt").read_bytes())
+        written = [folder / ".gitignore", *copy_tree(files("headrace") / "starter", folder)]
         write_schemas(folder / "schema", find_plugins())
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")

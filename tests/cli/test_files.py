@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,16 @@ def test_init_writes_a_workspace_that_is_clean_and_tested(call: Call, shop: Path
     for file in (*shop.glob("*.json"), *shop.glob("workflows/*.json")):
         named = json.loads(file.read_text())["$schema"]
         assert Path(named).name in schemas, f"{file.name} names {named}"
+
+
+def test_git_keeps_neither_store_nor_token_of_a_new_workspace(shop: Path) -> None:
+    run = partial(subprocess.run, cwd=shop, capture_output=True, text=True, check=True)
+    run(["git", "init", "--quiet"])
+    (shop / "data").mkdir()
+    (shop / "data" / "token").touch()
+    found = run(["git", "status", "--porcelain", "--untracked-files=all"]).stdout
+    assert "data" not in found
+    assert "sources.json" in found
 
 
 def test_init_writes_over_nothing(call: Call, shop: Path) -> None:
