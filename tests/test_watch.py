@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 import pytest
+from structlog.testing import capture_logs
 
 from headrace.engine.catalog import Catalog, find_plugins
 from headrace.engine.errors import WorkspaceError
@@ -125,6 +126,28 @@ async def test_broken_declarations_keep_their_last_good_version(
     assert list(live.current.sources) == ["shop"]
     assert live.current.segments == {"vip"}
     assert [problem.file for problem in live.refused] == [file]
+
+
+async def test_an_empty_file_that_goes(folder: Path, catalog: Catalog) -> None:
+    write(folder / "workflows/welcome.json", workflow("vip", "add_segment", {"segment": "vip"}))
+    live = LiveWorkspace(folder, catalog, unset)
+    write(folder / "segments.json", "")
+    await live.check()
+    assert [problem.code for problem in live.refused] == ["F04"]
+    (folder / "segments.json").unlink()
+    await live.check()
+    # Nothing is declared now, so the workflow that names a segment is checked again.
+    assert [problem.code for problem in live.refused] == ["N01"]
+    assert about(live) == ["vip"]
+
+
+async def test_the_log_says_where(folder: Path, catalog: Catalog) -> None:
+    live = LiveWorkspace(folder, catalog, unset)
+    write(folder / "workflows/welcome.json", '{\n  "on" {}\n}')
+    with capture_logs() as logs:
+        await live.check()
+    (refused,) = [entry for entry in logs if entry["event"] == "workspace_file_refused"]
+    assert refused["file"] == "workflows/welcome.json:2:8"
 
 
 async def test_a_folder_that_goes_and_comes_back(folder: Path, catalog: Catalog) -> None:

@@ -118,13 +118,20 @@ class LiveWorkspace:
         self.current = found
         self.refused = errors_of(found)
         for problem in self.refused:
-            logger().error("workspace_file_refused", file=problem.file, problem=str(problem))
+            logger().error("workspace_file_refused", file=_where(problem), problem=str(problem))
         logger().info("workspace_loaded", workflows=len(found.workflows), refused=len(found.broken))
         self._tell()
 
     def _tell(self) -> None:
         if self._on_load is not None:
             self._on_load(self)
+
+
+def _where(problem: Problem) -> str:
+    """Return the file of a problem, with line and column where they are known, as an editor takes it."""
+    if problem.line is None:
+        return problem.file
+    return f"{problem.file}:{problem.line}" + (f":{problem.column}" if problem.column else "")
 
 
 def current_marks(path: Path) -> Marks:

@@ -127,7 +127,13 @@ def _read_workflows(
     files = {name: read_json_file(path, f"{WORKFLOWS}/{name}.json") for name in names}
     texts = {file.file: file.data for file in files.values()}
     # A workflow is compiled again only if its file, or what it is checked against, has changed.
-    same = last is not None and last.declared.texts == found.texts and last.texts.keys() == texts.keys()
+    # An empty file and one that is not there have the same text.
+    same = (
+        last is not None
+        and last.declared.texts == found.texts
+        and last.declared.missing == found.missing
+        and last.texts.keys() == texts.keys()
+    )
     workflows: dict[str, Workflow] = {}
     for name, file in files.items():
         if last is not None and same and file.data and last.texts.get(file.file) == file.data:
@@ -167,7 +173,8 @@ def list_workflows(path: Path) -> tuple[list[str], list[Problem]]:
 
 
 def stray_files(path: Path) -> Iterator[Problem]:
-    """Yield JSON files that stand beside the four known ones, where nothing reads them."""
+    """Yield JSON files that stand where nothing reads them: beside the four known ones, or in folders of workflows."""
+    yield from _too_deep(path)
     try:
         files = sorted(file.name for file in path.iterdir() if file.suffix == ".json")
     except OSError:
@@ -181,3 +188,15 @@ def stray_files(path: Path) -> Iterator[Problem]:
                 else f"A workflow belongs into {WORKFLOWS}/."
             )
             yield Problem(file, "", "F13", "the file is not read here", fix)
+
+
+def _too_deep(path: Path) -> Iterator[Problem]:
+    try:
+        folders = [folder for folder in (path / WORKFLOWS).iterdir() if folder.is_dir()]
+        files = sorted(file for folder in folders for file in folder.rglob("*.json"))
+    except OSError:
+        return
+    for file in (file.relative_to(path) for file in files):
+        if not any(part.startswith(".") for part in file.parts):
+            fix = f"Move it to {WORKFLOWS}/{file.name}: folders in {WORKFLOWS}/ are not read."
+            yield Problem(file.as_posix(), "", "F13", "the file is not read here", fix)
