@@ -48,6 +48,7 @@ def make_engine(settings: Settings) -> Engine:
         data=settings.data,
         dedup_days=settings.dedup_days,
         request_seconds=settings.request_deadline_seconds,
+        note_commit=metrics.commit,
     )
     return Engine(settings, store, live, secrets, metrics=metrics)
 

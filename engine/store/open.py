@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.engine.errors import StoreRefused
-from headrace.engine.store.protocol import Store
+from headrace.engine.store.protocol import NoteCommit, Store, note_nothing
 
 FILE_NAME = "headrace.db"
 CLUSTERS = ("elasticsearch", "elasticsearch+https")
@@ -17,12 +17,14 @@ def open_store(
     dedup_days: int = 28,
     busy_seconds: float = 5.0,
     request_seconds: float = 10.0,
+    note_commit: NoteCommit = note_nothing,
 ) -> Store:
     """Open the store of a URL; the caller closes it.
 
     `sqlite:` is a file in the folder `data`, `sqlite:/path/file.db` any other; `elasticsearch://…` is a cluster, which
     need not be there yet. Event keys are remembered for at least `dedup_days`. `busy_seconds` is how long to wait for
     another process's write, `request_seconds` how long a request may take between its reads and its commit.
+    `note_commit` is told of each durable write, always by the same thread.
     Raises StoreRefused, which says what to do.
     """
     path = sqlite_path(url, data)
@@ -30,11 +32,13 @@ def open_store(
         # Imported when it is named: a server with another store has no need of it.
         from headrace.engine.store.sqlite import SqliteStore  # noqa: PLC0415
 
-        return SqliteStore(path, busy_seconds=busy_seconds, dedup_days=dedup_days)
+        return SqliteStore(path, busy_seconds=busy_seconds, dedup_days=dedup_days, note_commit=note_commit)
     place = cluster_place(url)
     from headrace.engine.store.elastic import ElasticStore  # noqa: PLC0415 - as above
 
-    return ElasticStore(place, dedup_days=dedup_days, request_seconds=request_seconds)
+    return ElasticStore(
+        place, dedup_days=dedup_days, request_seconds=request_seconds, note_commit=note_commit
+    )
 
 
 def cluster_place(url: str) -> Any:

@@ -19,6 +19,9 @@ CLAIMED = "claimed"
 """Marks a session whose id was claimed by a change that did not come, or comes just now: it begins anew, and its
 profile, if there is none yet, is made with the id that it names."""
 
+LATE = "event"
+"""The member of a claim that names the key of an event without a profile: a run of it that waited got the profile."""
+
 StateKind = Literal["profile", "session", "seen", "claim", "workflow"]
 DueKind = Literal["effect", "timer"]
 AmendKind = Literal["effect", "timer", "failed"]
@@ -291,7 +294,8 @@ class Ask(Protocol):
         ...
 
     def owned(self, kind: OwnedKind, tenant: str, profiles: Sequence[str]) -> AsyncIterator[Doc]:
-        """Yield what belongs to some profiles, as `erase` deletes it: with what came before its session had a profile.
+        """Yield what belongs to some profiles, as `erase` deletes it: with what came before its session had a profile,
+        or its run got one, and all that is known only by such an event.
 
         A mark is `{"key", "id", "received"}`, a claim has its `key` and `profile`.
         """

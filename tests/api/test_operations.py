@@ -1,6 +1,8 @@
 """Probes, metrics, and a real server process: limits of the head, stopping."""
 
+import asyncio
 import json
+import re
 import signal
 import socket
 import threading
@@ -11,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from headrace.api.server import bind
 from headrace.api.tokens import weak_tokens
+from headrace.compose import make_engine
+from headrace.engine.metrics import make_registry
 from headrace.engine.settings import Settings
 from headrace.engine.variables import SettingsError
-from tests.api.conftest import Server, body_of
+from tests.api.conftest import Server, body_of, write_workspace
 from tests.api.server_process import Process
+from tests.makers import make_request
+from tests.stores import Place
 
 
 async def test_probes(server: Server) -> None:
@@ -74,6 +81,28 @@ async def test_metrics(server: Server) -> None:
         "process_resident_memory_bytes",
     ):
         assert line in text
+
+
+async def test_durable_writes_are_counted(
+    tmp_path: Path, room: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKEND_KEY", "hush")
+    workspace = write_workspace(tmp_path / "workspace")
+    engine = make_engine(Settings.load({}, workspace=workspace, data=tmp_path / "data", store=room.url))
+    await engine.start()
+    try:
+        await asyncio.gather(
+            *(engine.track(make_request("x", source="web", session_id=f"s{n}")) for n in range(20))
+        )
+        told = generate_latest(make_registry(engine.metrics)).decode()
+    finally:
+        await engine.stop()
+    number = dict(re.findall(r"^headrace_(commit_\w+) (.*)$", told, re.MULTILINE))
+    assert 1 <= float(number["commit_seconds_count"]) == float(number["commit_changes_count"])
+    assert float(number["commit_changes_sum"]) >= 20
+    assert 0 < float(number["commit_seconds_sum"]) < 60
+    # Many that come together are written together.
+    assert float(number["commit_changes_count"]) < float(number["commit_changes_sum"])
 
 
 def test_a_stop_lets_requests_finish(start: Any) -> None:

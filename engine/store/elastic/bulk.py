@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.store.elastic.cluster import AwayError, Cluster, RefusedError
 from headrace.engine.store.elastic.gathering import Gathering
+from headrace.engine.store.protocol import NoteCommit, note_nothing
 
 MAX_OPERATIONS = 2_000
 ENOUGH_OPERATIONS = 500
@@ -76,10 +77,14 @@ class _Group:
 
 
 class Bulk:
-    """Gathers operations and sends them, some bulks at a time. Used from one event loop."""
+    """Gathers operations and sends them, some bulks at a time. Used from one event loop.
 
-    def __init__(self, cluster: Cluster) -> None:
+    `note_commit` is told of each bulk that was answered; a change is then what somebody waits for together.
+    """
+
+    def __init__(self, cluster: Cluster, note_commit: NoteCommit = note_nothing) -> None:
         self._cluster = cluster
+        self._note_commit = note_commit
         self._gathering = Gathering(self._send, most=MAX_OPERATIONS, enough=ENOUGH_OPERATIONS)
         self.waiting_bytes = 0
 
@@ -117,6 +122,7 @@ class Bulk:
                 if one.source is not None:
                     lines.append(one.source)
         lines.append(b"")
+        began = perf_counter()
         try:
             answer = _decode(await self._cluster.ask("POST", _PATH, b"\n".join(lines), lines=True)).items
             if len(answer) != sum(len(group.left) for group in batch):
@@ -130,6 +136,7 @@ class Bulk:
         except AwayError as error:
             self._again(batch, error)
             return
+        self._note_commit(len(batch), perf_counter() - began)
         items = iter(answer)
         for group in batch:
             self._take(group, [done for _ in group.left for done in next(items).values()])

@@ -14,7 +14,7 @@ import structlog
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError, StoreError
-from headrace.engine.store.protocol import Outcome
+from headrace.engine.store.protocol import NoteCommit, Outcome
 from headrace.engine.store.sqlite.apply import Known, apply_batch
 from headrace.engine.store.sqlite.files import DAMAGED, fault_code, fault_text, file_id
 from headrace.engine.store.sqlite.recent import Recent
@@ -50,10 +50,13 @@ class _Waiting:
 class Writer:
     """Takes changes and jobs from any event loop and answers after their commit."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, recent: Recent) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: str, recent: Recent, note_commit: NoteCommit
+    ) -> None:
         self._connection = connection
         self._path = path
         self._recent = recent
+        self._note_commit = note_commit
         self._file = file_id(path)
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._held: _Waiting | None = None
@@ -190,6 +193,7 @@ class Writer:
             # What is written to a file that has no name is lost at the next start.
             raise StoreError("file-gone")
         self._end_transaction()
+        began = time.perf_counter()
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._notice_others()
@@ -203,6 +207,8 @@ class Writer:
                 self._end_transaction()
             raise
         crash_point("store.after_commit")
+        if isinstance(batch[0].work, Prepared):
+            self._note_commit(len(batch), time.perf_counter() - began)
         return results
 
     def _notice_others(self) -> None:
