@@ -280,13 +280,14 @@ def words(name: str) -> set[str]:
 def test_comments_cite_no_page_that_is_not_here() -> None:
     pages = {path for path in tracked() if path.endswith(".md")}
     pages |= {Path(path).name for path in pages} | {Path(path).stem for path in pages}
-    cited = re.compile(r"\b(?:docs/[a-z-]+\.md|[A-Z]{4,}\.md|[A-Z]{4,} §|[A-Z]{4,}, `)")
-    problems = []
-    for module in modules(*FOLDERS, "bench"):
-        for number, line in enumerate(module.text.splitlines(), 1):
-            for found in cited.findall(line):
-                if found.rstrip(" §,`") not in pages:
-                    problems.append(f"{module.path}:{number}: {found}")
+    cited = re.compile(r"\b(?:docs/[a-z-]+\.md|[A-Z]{4,}\.md|[A-Z]{4,} §)")
+    problems = [
+        f"{module.path}:{number}: {found}"
+        for module in modules(*FOLDERS, "bench")
+        for number, line in enumerate(module.text.splitlines(), 1)
+        for found in cited.findall(line)
+        if found.rstrip(" §") not in pages
+    ]
     report(problems, "A page that a comment names is in the repository.")
 
 
