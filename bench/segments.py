@@ -164,7 +164,7 @@ async def rebuilding(folder: Path, profiles: int) -> list[list[str]]:
     engine = open_engine(folder, one=PAST)
     # After all of their events: a second lies between one profile and the next.
     later = NOW + timedelta(seconds=profiles, days=1)
-    job = Rebuild(engine.store, workspace.watched, "main", workspace.watched.lasting(), lambda: later)
+    job = Rebuild(engine.store, workspace, "main", workspace.watched.lasting(), lambda: later)
     began, cpu = perf_counter(), process_time()
     await job.begin()
     async for _ in job.run():

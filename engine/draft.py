@@ -17,10 +17,13 @@ PAST = "past"
 CHANGED = "changed"
 """When its fields were last written; only profiles that may be merged by that have it."""
 
+CAME_BY = "sources"
+"""The sources by which it came; only profiles of tenants have it of whose sources one asks for consents."""
+
 FIRST_SET = "first_set"
 """The strategy for fields of which the value counts that was there first."""
 
-OWN = (WAITS, PAST, CHANGED, "absorbed")
+OWN = (WAITS, PAST, CHANGED, CAME_BY, "absorbed")
 """Members of a profile that are the engine's own: no node, no expression and no door sees them."""
 
 NOTES = frozenset((*OWN, "throttles", "ordered"))
@@ -55,8 +58,8 @@ class Draft:
     where nobody asks, and then only a profile that has such times keeps them right.
     `unused` are claims, by their keys, of profiles that did not come to have what they claim.
     `session_attached` says that a node brought the session, which then belongs to the profile of the event.
-    `profile_by` says how the request came to its profile, one of `PROFILE_BY`; `profile_asked` is an id that the client
-    named and did not get.
+    `came_by` is the source that is to be noted in the profile, or None. `profile_by` says how the request came to its
+    profile, one of `PROFILE_BY`; `profile_asked` is an id that the client named and did not get.
     """
 
     def __init__(self, tenant: str, now: str, *, save_session: bool = True) -> None:
@@ -90,6 +93,7 @@ class Draft:
         self.waits: list[Doc] = []
         self.own: dict[str, Any] = {}
         self.timed: Mapping[str, str] | None = None
+        self.came_by: str | None = None
 
     def use_profile(self, doc: Doc, version: Version | None) -> Doc:
         """Take a profile as the visitor's, and return it; `version` None says that it is new.
@@ -187,6 +191,8 @@ class Draft:
 
     def change(self) -> Change:
         """Return everything as one change of the store."""
+        if self.came_by is not None and self.profile is not None:
+            self._note_source(self.came_by)
         if "profile" in self.touched and self.profile is not None:
             self.profile["time"]["updated"] = self.now
         if self.profile is not None:
@@ -206,6 +212,13 @@ class Draft:
             effects=self.effects,
             timers=self.timers,
         )
+
+    def _note_source(self, source: str) -> None:
+        """Note by which source the profile came; one that is older than such notes may have come by any, for good."""
+        known = self.own.get(CAME_BY, [] if self.profile_is_new else None)
+        if known is not None and source not in known:
+            self.own = {**self.own, CAME_BY: [*known, source]}
+            self.touched.add("profile")
 
     def _session_write(self) -> Write | None:
         if self.session is None or self.save_session:

@@ -149,6 +149,15 @@ class Job:
             self.may_detour,
         )
 
+    @property
+    def came_by(self) -> str | None:
+        """The source that is noted in the profile, where a source of the tenant asks for consents; else None.
+
+        Nobody came whom a schedule found.
+        """
+        is_found = not (self.makes_profiles or self.request.profile_less)
+        return self.source.id if self.tenant in self.workspace.asking and not is_found else None
+
     def check_deadline(self) -> None:
         """Raise BusyError when the request's time is over."""
         if perf_counter() > self.ends:

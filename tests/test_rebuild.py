@@ -45,9 +45,9 @@ def declared(**conditions: str) -> Doc:
 async def rebuild(
     lab: Lab, now: datetime, names: Sequence[str] | None = None, store: Store | None = None
 ) -> Progress:
-    watched = lab.engine.workspace.watched
+    workspace = lab.engine.workspace
     await lab.settle()
-    job = Rebuild(store or lab.store, watched, "main", watched.lasting(names), lambda: now)
+    job = Rebuild(store or lab.store, workspace, "main", workspace.watched.lasting(names), lambda: now)
     await job.begin()
     async for _ in job.run():
         pass
@@ -199,8 +199,8 @@ async def after_five_orders(
             await lab.track("order", session_id=f"s{number}", received=START)
     async with open_lab(declared(one="events('order').count == 1"), timers=False) as lab:
         await lab.settle()
-        watched, later = lab.engine.workspace.watched, START + timedelta(hours=1)
-        yield lab, lambda: Rebuild(lab.store, watched, "main", watched.lasting(), lambda: later)
+        workspace, later = lab.engine.workspace, START + timedelta(hours=1)
+        yield lab, lambda: Rebuild(lab.store, workspace, "main", workspace.watched.lasting(), lambda: later)
 
 
 async def test_it_goes_on_where_it_was(open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,8 +249,8 @@ async def test_what_came_a_moment_ago_is_waited_for(open_lab: OpenLab) -> None:
         await lab.track("order", received=START)
     async with open_lab(declared(one="events('order').count == 1"), timers=False) as lab:
         await lab.settle()
-        watched = lab.engine.workspace.watched
-        job = Rebuild(lab.store, watched, "main", watched.lasting(), lambda: clock, sleep)
+        workspace = lab.engine.workspace
+        job = Rebuild(lab.store, workspace, "main", workspace.watched.lasting(), lambda: clock, sleep)
         await job.begin()
         async for _ in job.run():
             pass

@@ -52,6 +52,8 @@ class Workspace:
     """Which values of events say who it is."""
     watched: Watched = NOTHING
     """What its computed segments and its goals want to know of events."""
+    asking: frozenset[str] = frozenset()
+    """Tenants of which a source asks for consents."""
     _by_type: dict[str, tuple[Workflow, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -115,6 +117,7 @@ def load_workspace(
         identifiers=compile_identifiers(declared.event_types or {}),
         merge_rules=declared.merge_rules,
         watched=Watched(declared.segments or {}, declared.goals or {}),
+        asking=frozenset(source.tenant for source in declared.sources.values() if source.consents),
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from headrace.engine.crash import crash_point
-from headrace.engine.draft import PAST
+from headrace.engine.draft import CAME_BY, PAST
 from headrace.engine.errors import BusyError
 from headrace.engine.identity.follow import MERGED, MERGING, find_living, follow
 from headrace.engine.identity.merge import Merging, merge
@@ -64,7 +64,7 @@ async def _is_merged(parts: Parts, job: Job, again: Detour) -> bool:
     is_doubtful = again.by.startswith(BY_CLAIMED)
     if again.is_new and is_doubtful:
         # It is made, for the record of the merge is what says that strangers may have met here.
-        await _make(parts, new_profile(again.profile, job.tenant, job.received))
+        await _make(parts, job, new_profile(again.profile, job.tenant, job.received))
     elif again.is_new and not await _make_named(parts, job, again.profile):
         job.identified = again.other
         return False
@@ -83,15 +83,17 @@ async def _make_named(parts: Parts, job: Job, profile: str) -> bool:
     (session,) = await parts.store.read([Ref("session", doc_key("session", job.tenant, session_id))])
     if session is None or session.doc["profile"] != profile:
         return False
-    await _make(parts, new_profile(profile, job.tenant, job.received))
+    await _make(parts, job, new_profile(profile, job.tenant, job.received))
     return True
 
 
-async def _make(parts: Parts, profile: Doc) -> None:
+async def _make(parts: Parts, job: Job, profile: Doc) -> None:
     """Write a new profile, which has no past; one that is there already is left as it is."""
     watched = parts.live.current.watched
     if watched.past:
         profile = {**profile, PAST: fresh(watched.past)}
+    if job.came_by is not None:
+        profile = {**profile, CAME_BY: [job.came_by]}
     key = doc_key("profile", profile["tenant"], profile["id"])
     await parts.store.commit(Change(new_id(), profile["tenant"], profile=Write(key, profile, None)))
 
@@ -107,7 +109,7 @@ async def _wait(parts: Parts, job: Job, again: Detour) -> None:
         return
     made = new_profile(owner.id, job.tenant, job.received)
     made[TRUSTED if asked.is_trusted else CLAIMED] = with_value(made, asked)
-    await _make(parts, made)
+    await _make(parts, job, made)
 
 
 async def _move(parts: Parts, job: Job, again: Detour, target: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from headrace.engine.draft import CHANGED, FIRST_SET, PAST, WAITS
+from headrace.engine.draft import CAME_BY, CHANGED, FIRST_SET, PAST, WAITS
 from headrace.engine.identity.strategies import Given, is_same, leaf_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
@@ -32,6 +32,7 @@ _DEFAULTS: Final[Mapping[str, str]] = {
     "time": "largest",
     "ordered": "latest",
     APART: "union",
+    CAME_BY: "union",
 }
 """How the members of a profile become one where nothing else is declared."""
 
@@ -39,7 +40,9 @@ _OF_GOALS: Final[Mapping[str, str]] = {"first": "smallest", "last": "largest"}
 _WHOLE: Final = frozenset(("consents", "ordered"))
 """Members whose own members are taken whole: half of one consent and half of another would be a third."""
 
-_SPECIAL: Final = frozenset(("id", "ids", "tenant", ABSORBED, APART, CHANGED, PAST, WAITS, THROTTLES))
+_SPECIAL: Final = frozenset(
+    ("id", "ids", "tenant", ABSORBED, APART, CAME_BY, CHANGED, PAST, WAITS, THROTTLES)
+)
 """Members that are joined in ways of their own."""
 
 
@@ -127,6 +130,7 @@ def join(survivor: Doc, loser: Doc, rules: Rules) -> Joined:
                 made[name] = folded
     made["ids"] = [*survivor["ids"], *(id for id in loser["ids"] if id not in survivor["ids"])]
     folding.part(made, survivor, loser)
+    folding.come(made, survivor, loser)
     folding.date(made, survivor)
     return Joined(made, folding.changes, folding.was)
 
@@ -204,6 +208,17 @@ class _Folding:
             known = dict.fromkeys((*survivor.get(APART, ()), *loser.get(APART, ())))
             made[APART] = [id for id in known if id not in made["ids"]]
             self._note((APART,), mine, made[APART])
+
+    def come(self, made: Doc, survivor: Doc, loser: Doc) -> None:
+        """Note by which sources two profiles came; where that is not known of one, it is not known of both."""
+        mine, theirs = survivor.get(CAME_BY, MISSING), loser.get(CAME_BY, MISSING)
+        if mine is MISSING:
+            return
+        if theirs is MISSING:
+            del made[CAME_BY]
+        else:
+            made[CAME_BY] = list(dict.fromkeys((*mine, *theirs)))
+        self._note((CAME_BY,), mine, made.get(CAME_BY, MISSING))
 
     def date(self, made: Doc, survivor: Doc) -> None:
         """Note when fields were written, and what was known of that before."""

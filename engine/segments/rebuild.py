@@ -8,11 +8,13 @@ from typing import Any
 
 from headrace.engine.draft import PAST, without_own
 from headrace.engine.errors import InputError, NodeError
-from headrace.engine.files.watched import Computed, Watched
+from headrace.engine.files.watched import Computed
+from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity.follow import is_merged
 from headrace.engine.language.past import Aggregate
 from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc, doc_key, from_iso, iso, make_key, new_id, utc_now
+from headrace.engine.segments.asked import Asked
 from headrace.engine.segments.known import keep_known
 from headrace.engine.segments.past import add_event, fresh
 from headrace.engine.steps.segments import LAG, counts
@@ -51,20 +53,22 @@ class Progress:
 class Rebuild:
     """A rebuild of some segments of a tenant. It goes on where the last one of the same conditions was ended.
 
-    Servers may run: a profile is written only as it was read, else it is read again. No internal events are made.
+    Servers may run: a profile is written only as it was read, else it is read again. No internal events are made. Who
+    has not given the consents that are asked for enters and leaves nothing.
     """
 
     def __init__(
         self,
         store: Store,
-        watched: Watched,
+        workspace: Workspace,
         tenant: str,
         segments: Sequence[Computed],
         clock: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._watched = watched
+        self._watched = workspace.watched
+        self._asked = Asked(workspace, tenant)
         self._tenant = tenant
         self._segments = segments
         self._past = tuple({each.key: each for one in segments for each in one.past}.values())
@@ -222,7 +226,7 @@ class Rebuild:
         segments: list[str] = list(before["segments"])
         shown = {**without_own(before), "segments": segments}
         scope = Scope({}, shown, None, {}, now)
-        for segment in self._segments:
+        for segment in self._segments if self._asked.has_agreed(before, iso(now)) else ():
             try:
                 holds = segment.holds(scope, known, now.timestamp())
             except NodeError as error:

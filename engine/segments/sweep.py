@@ -9,7 +9,6 @@ from typing import Any
 from headrace.engine.crash import crash_point
 from headrace.engine.draft import PAST, Draft, without_own
 from headrace.engine.errors import InputError, NodeError
-from headrace.engine.files.source import Source
 from headrace.engine.files.watched import Computed
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.language.scope import Scope
@@ -21,11 +20,13 @@ from headrace.engine.parts import Parts
 from headrace.engine.passage import Passage, Surroundings
 from headrace.engine.reads import StoreReads
 from headrace.engine.request import Admission, Attempt, Job, Wants
+from headrace.engine.segments.asked import Asked
 from headrace.engine.segments.known import due, tenants_of
 from headrace.engine.steps.admit import INTERNAL
 from headrace.engine.steps.process import emit
 from headrace.engine.steps.resolve import ProfileReader
 from headrace.engine.steps.segments import evaluate
+from headrace.engine.steps.workflows import has_agreed
 from headrace.engine.store.protocol import Change, Leased, Query, Row
 from headrace.engine.track import commit, commit_part, nodes_end
 from headrace.engine.wakes import look_for_ever
@@ -113,12 +114,6 @@ async def _keep(parts: Parts, tenant: str, tick: datetime) -> None:
     await parts.store.commit(Change(new_id(), tenant, timers=[Row(key, doc)]))
 
 
-def source_of(workspace: Workspace, tenant: str) -> Source | None:
-    """Return the source in whose name a sweep makes its events: the first of the tenant that is enabled."""
-    sources = workspace.sources.values()
-    return next((source for source in sources if source.tenant == tenant and source.enabled), None)
-
-
 async def fire_sweep(parts: Parts, leased: Leased, now: datetime) -> Doc:
     """Do a sweep, or a part of it; returns the timer as it is to be kept.
 
@@ -126,9 +121,9 @@ async def fire_sweep(parts: Parts, leased: Leased, now: datetime) -> Doc:
     """
     doc, workspace = leased.doc, parts.live.current
     segments = workspace.watched.timed
-    source = source_of(workspace, doc["tenant"])
-    if not segments or source is None:
-        reason = "time changes no segment" if source is not None else "the tenant has no source"
+    asked = Asked(workspace, doc["tenant"])
+    if not segments or not asked.has_source:
+        reason = "time changes no segment" if asked.has_source else "the tenant has no source"
         return doc | {"status": "cancelled", "ended": iso(now), "reason": reason}
     if "done" not in doc:
         await keep_next(parts, doc["tenant"], now)
@@ -138,12 +133,10 @@ async def fire_sweep(parts: Parts, leased: Leased, now: datetime) -> Doc:
             await _keep(parts, doc["tenant"], newest)
             return doc | {"status": "missed", "ended": iso(now), "reason": "a later sweep was due already"}
         doc = doc | {"done": 0, "changed": 0, "cursor": None}
-    return await _go_on(parts, source, segments, doc, now)
+    return await _go_on(parts, asked, segments, doc, now)
 
 
-async def _go_on(
-    parts: Parts, source: Source, segments: tuple[Computed, ...], doc: Doc, now: datetime
-) -> Doc:
+async def _go_on(parts: Parts, asked: Asked, segments: tuple[Computed, ...], doc: Doc, now: datetime) -> Doc:
     """Ask as many profiles as can be had in a turn."""
     done, changed, cursor = doc["done"], doc["changed"], doc["cursor"]
     ends = perf_counter() + TURN_SECONDS
@@ -152,16 +145,16 @@ async def _go_on(
             page = await parts.store.find(Query("profile", doc["tenant"], cursor=cursor, limit=PAGE))
         except InputError:
             page = await parts.store.find(Query("profile", doc["tenant"], limit=PAGE))
-        ids = [str(profile["id"]) for profile in page.items if differs(profile, segments, now)]
-        for first in range(0, len(ids), AT_ONCE):
+        found = [one for one in page.items if differs(one, asked, segments, now)]
+        for first in range(0, len(found), AT_ONCE):
             looks = [
-                Look(parts, source, segments, one, doc["id"], now) for one in ids[first : first + AT_ONCE]
+                Look(parts, asked, segments, one, doc["id"], now) for one in found[first : first + AT_ONCE]
             ]
             for ended in await asyncio.gather(*(look.run() for look in looks), return_exceptions=True):
                 if ended is not None:
                     raise ended
             crash_point("segments.some")
-        done, changed, cursor = done + len(page.items), changed + len(ids), page.cursor
+        done, changed, cursor = done + len(page.items), changed + len(found), page.cursor
         told = doc | {"done": done, "changed": changed, "cursor": cursor}
         if cursor is None:
             return told | {"status": "fired", "ended": iso(now)}
@@ -171,8 +164,13 @@ async def _go_on(
         await asyncio.sleep(0)
 
 
-def differs(profile: Doc, segments: tuple[Computed, ...], now: datetime) -> bool:
-    """Say whether a profile is in a segment that it should not be in, or not in one that it should."""
+def differs(profile: Doc, asked: Asked, segments: tuple[Computed, ...], now: datetime) -> bool:
+    """Say whether a profile is in a segment that it should not be in, or not in one that it should.
+
+    Of one that did not give the consents that are asked for nothing is known.
+    """
+    if not asked.has_agreed(profile, iso(now)):
+        return False
     scope, past = Scope({}, without_own(profile), None, {}, now), profile.get(PAST, {})
     for segment in segments:
         try:
@@ -193,18 +191,20 @@ class Look:
     def __init__(
         self,
         parts: Parts,
-        source: Source,
+        asked: Asked,
         segments: tuple[Computed, ...],
-        profile: str,
+        profile: Doc,
         sweep: str,
         now: datetime,
     ) -> None:
+        source = asked.source(profile)
         self._parts = parts
+        self._asked = asked
         self._segments = segments
-        self._profile = profile
-        self._key = make_key(KIND, sweep, profile, iso(now))
+        self._profile = str(profile["id"])
+        self._key = make_key(KIND, sweep, self._profile, iso(now))
         self._now = now
-        request = TrackRequest(source.id, [], INTERNAL, now, profile_id=profile)
+        request = TrackRequest(source.id, [], INTERNAL, now, profile_id=self._profile)
         admission = Admission(source, tracing=False, debugger=False, debugger_refused=False, not_kept="")
         self.job = job = Job(request, admission, parts.live.current)
         job.ends = perf_counter() + parts.settings.request_deadline_seconds
@@ -226,7 +226,10 @@ class Look:
         passage = Passage(
             draft, self._event(), self._key, job.source_doc, self._now, attempt.around, attempt.renew_budget()
         )
-        passage.consents = job.source.consents
+        # The event that entering or leaving makes, and all that comes of it, asks for the same.
+        passage.consents = (*job.source.consents, *self._asked.consents(found.doc))
+        if not has_agreed(passage):
+            return start
         evaluate(passage, self._segments, "", self._now.timestamp())
         if not passage.edits:
             return start

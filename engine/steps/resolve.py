@@ -35,7 +35,7 @@ async def resolve(
     request = job.request
     draft = Draft(job.tenant, job.received, save_session=request.options.save_session)
     draft.adopt = job.adopt
-    draft.timed = job.workspace.timed
+    draft.timed, draft.came_by = job.workspace.timed, job.came_by
     session_id = request.session_id or wants.session
     profile_id = wants.profile if request.profile_less else request.profile_id
     # Without a client's id there is nothing to compare, but an attempt whose reply was lost may have been written.

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+from headrace.engine.draft import CAME_BY
 from headrace.engine.files.source import Source
 from headrace.engine.model import iso
 from headrace.engine.schedule import ticks_between
+from headrace.engine.segments.asked import Asked
 from headrace.engine.segments.sweep import Look, differs
 from headrace.engine.testing.dry import Dry, Processed
 from headrace.engine.workflow import Workflow
@@ -32,10 +34,16 @@ async def advance(dry: Dry, source: Source, workflow: Workflow, length: timedelt
 async def sweep(dry: Dry, source: Source) -> list[Processed]:
     """Take profiles in and out of segments that time alone changes, once; returns what came of it."""
     segments, processed = dry.workspace.watched.timed, []
-    kept = [doc for ref, doc in dry.store.docs.items() if ref.kind == "profile"] if segments else []
+    asked = Asked(dry.workspace, source.tenant)
+    is_swept = segments and asked.has_source
+    kept = [doc for ref, doc in dry.store.docs.items() if ref.kind == "profile"] if is_swept else []
     for profile in kept:
-        if profile["tenant"] == source.tenant and differs(profile, segments, dry.now):
-            look = Look(dry.parts, source, segments, profile["id"], iso(dry.now), dry.now)
+        if source.tenant in dry.workspace.asking:
+            # What a test gives came by its source.
+            profile.setdefault(CAME_BY, [source.id])
+        if profile["tenant"] == source.tenant and differs(profile, asked, segments, dry.now):
+            named = {**profile, CAME_BY: [source.id]}
+            look = Look(dry.parts, asked, segments, named, iso(dry.now), dry.now)
             look.job.is_watched = True
             await look.run()
             passages = [passage for attempt in look.job.committed for passage in attempt.passages]

@@ -132,7 +132,7 @@ def rebuild(
         return
 
     async def work(store: Store) -> Done:
-        return await _rebuild(Rebuild(store, files.watched, tenant, chosen))
+        return await _rebuild(Rebuild(store, files, tenant, chosen))
 
     try:
         done = working(url, data, work)
