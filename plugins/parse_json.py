@@ -3,6 +3,8 @@
 The node's result has what the text says as `value`.
 """
 
+from math import isinf
+
 import msgspec
 from pydantic import Field
 
@@ -30,8 +32,19 @@ class ParseJson(Plugin[ParseJsonConfig]):
 
     def run(self, step: Step) -> Out:
         try:
-            return Out("parsed", {"value": msgspec.json.decode(step.value(self.config.text))})
+            return Out("parsed", {"value": _decode(step.value(self.config.text))})
         except (msgspec.DecodeError, UnicodeError) as error:
             return Out("invalid", {"reason": str(error)})
         except RecursionError:
             return Out("invalid", {"reason": "it nests too deeply"})
+
+
+def _number(text: str) -> float:
+    """Read a number as Python does: msgspec's own way takes long near 1e300."""
+    number = float(text)
+    if isinf(number):
+        raise ValueError("Number out of range")
+    return number
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode

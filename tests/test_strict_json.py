@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.engine.errors import InputError
-from headrace.engine.strict_json import MAX_DEPTH, decode
+from headrace.engine.store.encoding import decode_doc
+from headrace.engine.strict_json import MAX_DEPTH, SMALL_BYTES, decode
 from tests.pace import timed
 
 SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.text('a"\\[]{}\n', max_size=6)
@@ -106,3 +107,71 @@ def test_a_hostile_mebibyte_costs_little(body: bytes) -> None:
     with timed() as took, suppress(InputError):
         decode(body)
     assert took.seconds < 0.5
+
+
+FAR_NUMBERS = [
+    b"1e300",
+    b"-1e308",
+    b"5e-324",
+    b"1E+0301",
+    b"2.2250738585072011e-308",
+    b"35444217379909477862e283",
+]
+DIGITS = st.text("0123456789", min_size=1, max_size=40)
+NUMBERS = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "-"]),
+    DIGITS.map(lambda digits: digits.lstrip("0") or "0"),
+    st.just("") | DIGITS.map(".{}".format),
+    st.just("")
+    | st.builds(
+        "{}{}{}".format, st.sampled_from(["e", "E"]), st.sampled_from(["", "+", "-"]), st.integers(0, 420)
+    ),
+)
+
+
+@pytest.mark.parametrize("number", FAR_NUMBERS)
+@pytest.mark.parametrize("reads", [decode, decode_doc])
+def test_a_mebibyte_of_far_numbers_costs_little(reads: Any, number: bytes) -> None:
+    body = b'{"a":[' + b",".join([number] * ((1 << 20) // (len(number) + 1) - 2)) + b"]}"
+    with timed() as took:
+        found = reads(memoryview(body) if reads is decode_doc else body)
+    assert took.seconds < 0.4
+    assert set(found["a"]) == {float(number)}
+
+
+def test_far_numbers_between_others_cost_little_wherever_they_stand() -> None:
+    far, others = b"1e300," * 10_000, b'"some text of a client",' * 1_500
+    for place in range(4):
+        body = b"[" + others * place + far + others * (3 - place) + b"1]"
+        with timed() as took:
+            decode(body)
+        assert took.seconds < 0.03
+
+
+def outcome(body: bytes, start: int) -> str:
+    """Return what became of a list from a place on: the exact values, or why it is refused."""
+    try:
+        return repr(decode(body)[start:])
+    except InputError as refused:
+        return refused.detail
+
+
+@given(st.lists(NUMBERS, max_size=4))
+def test_a_number_is_the_same_among_many_far_ones(numbers: list[str]) -> None:
+    text = ",".join(["1", *numbers]).encode()
+    count = SMALL_BYTES // 4
+    assert outcome(b"[" + b"1e300," * count + text + b"]", count) == outcome(b"[" + text + b"]", 0)
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1e309", b"1e99999999999999999999", b"1.8e308"])
+def test_a_number_out_of_range_is_refused_among_many_far_ones(number: bytes) -> None:
+    for count in (0, SMALL_BYTES):
+        with pytest.raises(InputError, match="out of range") as caught:
+            decode(b"[" + b"1e300," * count + number + b"]")
+        assert (caught.value.status, caught.value.code) == (400, "bad_json")
+
+
+def test_ids_in_hex_are_no_numbers() -> None:
+    body = msgspec.json.encode([f"{number:032x}e300" for number in range(2_000)])
+    assert decode(body) == msgspec.json.decode(body)

@@ -135,7 +135,7 @@ class TrackAnswer(msgspec.Struct, omit_defaults=True):
     not_kept: Annotated[str, Meta(description="Why nothing was kept: `dnt` or `bot`.")] = ""
 
 
-_decode = msgspec.json.Decoder(TrackBody).decode
+_decode = strict_json.reader(TrackBody)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -143,7 +143,7 @@ def parse_track(call: Call, body: bytes) -> TrackRequest:
     """Return the request that a body is. Raises InputError 400, 413 or 422 with every bad field."""
     limit = call.settings.max_events_per_request
     try:
-        typed = _decode(body)
+        typed: TrackBody = _decode(body)
     except (ValueError, RecursionError):
         return read_track(decode_json(call, body), limit)
     strict_json.check_ignored(body)

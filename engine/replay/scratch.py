@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import msgspec
 
 from headrace.engine.model import Doc
+from headrace.engine.strict_json import reader
 
 CACHE_KIB = 16_384
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Doc).decode
+_decode = reader(Doc)
 
 
 class Scratch:

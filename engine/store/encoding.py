@@ -8,9 +8,10 @@ import msgspec
 
 from headrace.engine.errors import StoreError
 from headrace.engine.model import Doc
+from headrace.engine.strict_json import reader
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+_decode = reader()
 
 
 def encode_doc(doc: Doc) -> bytes:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headrace.api.doors.track import _decode, _plain, read_track
 from headrace.engine.errors import InputError
 from tests.api.conftest import ADMIN, SECRET, Opens, Server, body_of
+from tests.pace import timed
 
 FULL = {
     "source": {"id": "web"},
@@ -446,3 +447,13 @@ def test_the_short_way_gives_what_the_long_way_gives(body: dict[str, Any]) -> No
         raise AssertionError(error.fields) from None
     long.received = short.received
     assert short == long
+
+
+async def test_numbers_that_take_long_to_read_do_not_stop_the_server(server: Server) -> None:
+    many = b'{"a":[' + b"1e300," * 170_000 + b"1]}"
+    unknown = b'{"source":{"id":"none"},"session":{"id":"s"},"events":[],"context":' + many + b"}"
+    with timed() as took:
+        assert (await server.track(unknown)).status_code == 401
+        answer = await server.client.post("/collect/x/none", content=many)
+        assert answer.status_code == 401
+    assert took.seconds < 1.0

@@ -6,6 +6,7 @@ import pytest
 
 from headrace.engine.plugin import Example
 from headrace.engine.testing.example import ExampleRun, run_example
+from tests.pace import timed
 
 
 async def parsed(plugin: str, field: str, value: Any) -> ExampleRun:
@@ -67,3 +68,12 @@ async def test_odd_urls() -> None:
         "query": {"a": "", "b": "ä", "c": ""},
         "fragment": "",
     }
+
+
+async def test_numbers_that_take_long_to_read_cost_little() -> None:
+    text = "[" + "1e300," * 100_000 + "1]"
+    with timed() as took:
+        ran = await parsed("parse_json", "text", text)
+    assert ran.port == "parsed"
+    assert took.seconds < 0.4
+    assert (await parsed("parse_json", "text", "[1e400]")).port == "invalid"
