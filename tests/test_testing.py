@@ -180,7 +180,8 @@ async def test_why_a_workflow_did_not_run(
     assert none.passed, told(none)
     # A test that says nothing of it must not pass because nothing happened.
     silent = await check(workspace, **test, expect={"profile": {"segments": []}})
-    assert "did not take the last event" in told(silent)
+    sent = (test.get("events") or [{"type": "order"}])[-1]["type"]
+    assert f"did not take the last event, {sent}: " in told(silent)
 
 
 async def test_a_node_that_fails_fails_the_test_unless_it_is_expected(tmp_path: Path) -> None:
@@ -322,6 +323,26 @@ async def test_a_schedule_without_a_segment_runs_without_a_profile(tmp_path: Pat
 
 def counted(name: str) -> dict[str, Any]:
     return {"plugin": "increment", "config": {"field": f"profile.stats.counters.{name}"}}
+
+
+async def test_what_time_alone_makes_is_the_last_event_only_where_it_is_taken(tmp_path: Path) -> None:
+    segments = {"lapsed": {"when": "events('order').count > 0 and events('*', within='30d').count == 0"}}
+    (tmp_path / "segments.json").write_text(json.dumps({"segments": segments}))
+    events = [{**BIG[0], "id": "bought"}, {"advance": "31d"}]
+    expect = {
+        "path": ["big", "count"],
+        "profile": {"segments": ["lapsed"], "stats": {"counters": {"big": 1}}},
+        "session": {"stats": {"events": 1}},
+    }
+    other = await check(load(tmp_path, BRANCH), events=events, expect=expect)
+    assert other.passed, told(other)
+    taken = load(tmp_path, BRANCH, {"event": ["segment-entered"]})
+    its_own = await check(taken, events=events, expect={"path": ["big"], "ports": {"big": "false"}})
+    assert its_own.passed, told(its_own)
+    # One that it would take, but for a condition, is the last event too.
+    narrow = load(tmp_path, BRANCH, {"event": ["segment-*", "order"], "when": "event.type == 'order'"})
+    told_why = told(await check(narrow, events=events, expect={"path": ["big", "count"]}))
+    assert "did not take the last event, segment-entered: `on.when` is false" in told_why
 
 
 CART = {

@@ -104,14 +104,18 @@ async def _run(workspace: Workspace, workflow: Workflow, test: TestCase, result:
     dry = Dry(only, lambda name: secrets(name, f"secret {name}"), _time(test.at or START))
     set_up(dry, source, test)
     processed: list[Processed] = []
+    last: Processed | None = None
     for event in test.events:
         if event.advance is not None:
             made = await advance(dry, source, mocked, parse_duration(event.advance))
+            # What time alone makes, as a segment that is left, counts as the last event only where it is taken.
+            last = next((each for each in reversed(made) if concerns(each)), last)
         else:
             made = [await dry.send(source, event_input(event))]
+            last = made[-1]
         processed += made
         result.ways += [[(name, port) for name, port, _ in left_nodes(each.runs)] for each in made]
-    result.differences += compare(test.expect, dry, source, processed)
+    result.differences += compare(test.expect, dry, source, processed, last)
 
 
 def choose_source(workspace: Workspace, workflow: Workflow, test: TestCase) -> Source:
@@ -164,17 +168,25 @@ def event_input(event: TestEvent) -> EventInput:
     )
 
 
-def compare(expect: Expect, dry: Dry, source: Source, processed: list[Processed]) -> Iterator[Difference]:
+def concerns(made: Processed) -> bool:
+    """Say whether the workflow took an event, or would have but for one of its conditions."""
+    return any(passage.runs or passage.skipped for passage in made.passages)
+
+
+def compare(
+    expect: Expect, dry: Dry, source: Source, processed: list[Processed], last: Processed | None
+) -> Iterator[Difference]:
     """Yield every expectation that was not met; what is expected of runs means the last event."""
     for each in processed:
         for refused in each.errors:
             yield Difference("", text=f"{refused.event} was refused: {refused.message}")
-    last = processed[-1] if processed else Processed([], [])
+    end = processed[-1] if processed else Processed([], [])
+    last = end if last is None else last
     if last.errors:
         return
     yield from _compare_runs(expect, last)
     yield from _compare_errors(expect, processed)
-    yield from _compare_documents(expect, dry, source, last)
+    yield from _compare_documents(expect, dry, source, last, end)
     if expect.effects is not None:
         sent = [effect.model_dump(exclude_unset=True) for effect in expect.effects]
         yield from differences("effects", sent, [_effect(doc) for doc in dry.store.effects])
@@ -207,7 +219,8 @@ def _compare_runs(expect: Expect, last: Processed) -> Iterator[Difference]:
         if why != expect.skipped:
             yield Difference("skipped", expect.skipped, why or ABSENT_SKIP)
     elif not runs and expect.path != []:
-        yield Difference("", text=f"the workflow did not take the last event: {WHY[why]}")
+        types = [f", {passage.event['type']}" for passage in last.passages[:1]]
+        yield Difference("", text=f"the workflow did not take the last event{''.join(types)}: {WHY[why]}")
     if expect.path is not None and runs:
         path = [name for run in runs for name in path_of(run)]
         if path != expect.path:
@@ -262,9 +275,13 @@ def _compare_errors(expect: Expect, processed: list[Processed]) -> Iterator[Diff
             yield Difference("", text=f"the node {name} failed: {done.error}")
 
 
-def _compare_documents(expect: Expect, dry: Dry, source: Source, last: Processed) -> Iterator[Difference]:
-    draft = last.passages[-1].draft if last.passages else None
+def _compare_documents(
+    expect: Expect, dry: Dry, source: Source, last: Processed, end: Processed
+) -> Iterator[Difference]:
+    draft = end.passages[-1].draft if end.passages else None
     profile = draft.profile if draft is not None else dry.stored("profile", source.tenant, dry.profile)
+    # What time alone makes comes without a session.
+    draft = last.passages[-1].draft if last.passages else None
     session = draft.session if draft is not None else dry.stored("session", source.tenant, dry.session)
     response = {name: value for passage in last.passages for name, value in passage.response.items()}
     for name, actual in (("profile", profile), ("session", session), ("response", response)):
