@@ -163,6 +163,10 @@ class Draft:
         """Let the session say whose it is."""
         if self.session is None or self.profile is None or self.session["profile"] == self.profile["id"]:
             return
+        before = self.session["profile"]
+        if before in self.profile["ids"]:
+            # It was merged: un-merging gives the session back.
+            self.session.setdefault("profile_then", before)
         self.session["profile"] = self.profile["id"]
         self.linked = True
         self.touched.add("session")

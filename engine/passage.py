@@ -224,6 +224,10 @@ class Passage:
             profile = self.draft.use_profile(stored.doc, stored.version)
         session = self.draft.session
         if session is not None and self.draft.session_attached and session["profile"] != profile["id"]:
+            before = session["profile"]
+            if before in profile["ids"] and "profile_then" not in session:
+                # It was merged: un-merging gives the session back.
+                self.put(session, "profile_then", before, "session.profile_then")
             self.put(session, "profile", profile["id"], "session.profile")
             self.draft.linked = True
         self.put(self.event, "profile", profile["id"], "event.profile")

@@ -43,9 +43,10 @@ def after_pass(
         return None
     longest = max(known["longest"], length)
     alive = {other: left for other in passed if (left := _alive(passed[other], at - longest))}
-    alive[key] = [*alive.get(key, []), at]
-    if len(alive) > MOST_KEYS:
+    if key not in alive and len(alive) >= MOST_KEYS:
+        # Two profiles that became one may have more together: those keys go on.
         raise NodeError(f"the throttle '{name}' has {MOST_KEYS} keys already that passed within its period")
+    alive[key] = [*alive.get(key, []), at]
     return {"longest": longest, "passed": alive}
 
 

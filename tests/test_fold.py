@@ -11,6 +11,7 @@ from headrace.engine.identity.fold import compiled_rules, fold, survives
 from headrace.engine.identity.unfold import Loser, unfold
 from headrace.engine.model import Doc, new_profile
 from headrace.engine.view import plain
+from tests.pace import timed
 
 TIMES = [f"2026-01-0{day}T00:00:00.000Z" for day in range(1, 8)]
 times = st.sampled_from(TIMES)
@@ -255,3 +256,45 @@ def test_what_came_since_stays() -> None:
     assert made["stats"]["counters"] == {"n": 3}
     assert made["segments"] == ["x", "z"]
     assert (made["ids"], made["apart"], "absorbed" in made) == (["p0"], ["p1"], False)
+
+
+def test_a_past_that_was_found_since_the_merge_is_found_again_for_each() -> None:
+    a, b = pair(past=({"c1": [[0, 1]], "c2": [[0, 1]]}, {"c2": []}))
+    whole = joined(a, b, {})
+    assert whole["past"] == {"c2": [[0, 1]]}
+    # A segment that came later has learned of the events of both.
+    whole["past"] |= {"c1": [[0, 3]], "c3": [[0, 4]]}
+    assert apart(whole, b, {})["past"] == {"c2": [[0, 1]]}
+
+
+def test_many_ids_are_joined_and_parted_in_no_time() -> None:
+    number = 20_000
+    a, b = pair(
+        ids=(
+            ["p0", *(f"a{one}" for one in range(number))],
+            ["p1", *(f"b{one}" for one in range(number))],
+        )
+    )
+    with timed() as took:
+        whole = joined(a, b, {})
+        made = apart(whole, b, {})
+    assert (len(whole["ids"]), made["ids"]) == (2 * number + 2, a["ids"])
+    # One by one it takes half a minute.
+    assert took.seconds < 2
+
+
+def test_taking_one_of_many_out_copies_no_record_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = []
+
+    def counting(doc: Any) -> Any:
+        copied.append(len(doc.get("absorbed", ())))
+        return plain(doc)
+
+    monkeypatch.setattr("headrace.engine.identity.unfold.plain", counting)
+    whole, _ = pair()
+    many = [new_profile(f"q{number:02}", "main", TIMES[1]) for number in range(40)]
+    for one in many:
+        whole = joined(whole, one, {})
+    made = apart(whole, many[0], {}, *many[1:])
+    assert [one["id"] for one in made["absorbed"]] == [one["id"] for one in many[1:]]
+    assert sum(copied) == len(many) - 1

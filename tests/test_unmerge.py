@@ -1,16 +1,20 @@
 """Taking merged profiles apart: what nobody wrote since is as it was, what came since stays."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from headrace.engine.errors import BusyError
 from headrace.engine.identity.follow import follow, read_stored
-from headrace.engine.identity.merge import UNMERGE, Merging, Refused, timer_of
+from headrace.engine.identity.merge import MERGE, UNMERGE, Merging, Refused, timer_of
 from headrace.engine.identity.unmerge import Apart, _take_out, fire_unmerge, unmerge
-from headrace.engine.model import Doc, EventInput, iso_now, utc_now
+from headrace.engine.model import Caller, Doc, EventInput, iso_now, utc_now
 from headrace.engine.store.protocol import Leased, Query
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
-from tests.makers import Lab, chain
+from tests.makers import Lab, chain, count, sources
 from tests.test_merge import QUIET, fire, join, living, visit, workspace
 
 SETTING = {
@@ -96,6 +100,71 @@ async def test_a_session_that_is_not_saved_goes_back_too(open_lab: OpenLab) -> N
         await fire(lab)
         assert await visit(lab, "s-b", "view") == b
         assert (await living(lab, b))["stats"]["counters"]["n"] == 2
+
+
+async def test_a_session_that_a_run_wrote_before_it_was_re_owned_goes_back(open_lab: OpenLab) -> None:
+    waits = chain("soon", ("wait", {"period": "1h"}), count("session.properties.n"))
+    async with open_lab(workspace(soon=waits), **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "soon")
+        await join(lab, a, b)
+        await lab.settle()
+        # The run's time comes first.
+        await _fire_only(lab, "run", timedelta(hours=2))
+        await _fire_only(lab, MERGE, timedelta(hours=3))
+        session = next(one for one in await lab.all("session") if one["id"] == "s-b")
+        assert (session["profile"], session["profile_then"], session["properties"]) == (a, b, {"n": 1})
+        assert await take_apart(lab, b) == Apart(b, a)
+        assert await visit(lab, "s-b", "view") == b
+
+
+async def _fire_only(lab: Lab, kind: str, after: timedelta) -> None:
+    """Do what timers of one kind have to do; others are put off."""
+
+    async def busy(*_: Any) -> Doc:
+        raise BusyError("later")
+
+    kinds = {**dict.fromkeys(KINDS, busy), kind: KINDS[kind]}
+    await TimerWorker(lab.engine.parts, kinds, lambda: utc_now() + after).fire_due()
+    await lab.settle()
+
+
+async def test_a_session_that_was_attached_before_it_was_re_owned_goes_back(open_lab: OpenLab) -> None:
+    files = workspace(attaching=chain("late", ("attach_session", {"id": "s-b"})))
+    async with open_lab(files, **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "view")
+        await join(lab, a, b)
+        await lab.collect("late")
+        await fire(lab)
+        assert await take_apart(lab, b) == Apart(b, a)
+        assert await visit(lab, "s-b", "view") == b
+
+
+async def test_a_session_that_moved_on_goes_back_to_whom_it_had_moved(open_lab: OpenLab) -> None:
+    email = {"email": {"path": "event.properties.email"}}
+    files = workspace(
+        **{
+            "event_types.json": {"event_types": {"sign-in": {"identify": email}}},
+            "sources.json": sources(shop={}, back={"keys": [{"secret": "SHOP_KEY"}]}),
+        }
+    )
+    async with open_lab(files, **QUIET) as lab:
+
+        async def sign_in(session: str, address: str) -> str:
+            event = EventInput("sign-in", {"email": address})
+            answer = await lab.track(event, session_id=session, source="back", caller=Caller(secret="hush"))
+            assert answer.profile is not None
+            return str(answer.profile["id"])
+
+        a = await sign_in("s-a", "a@x.io")
+        b = await visit(lab, "s-b", "view")
+        await join(lab, a, b)
+        await fire(lab)
+        c = await sign_in("s-b", "c@x.io")
+        assert c not in (a, b)
+        await join(lab, a, c)
+        await fire(lab)
+        assert await take_apart(lab, c) == Apart(c, a)
+        assert await visit(lab, "s-b", "view") == c
 
 
 async def test_a_chain_is_taken_apart_from_its_end(open_lab: OpenLab) -> None:

@@ -161,6 +161,8 @@ async def _moved(parts: Parts, session: Stored, owner: str, target: str) -> bool
         return False
     else:
         record = Write(key, stored.doc, stored.version)
+    # Whose it was before a merge says nothing of whom it goes to.
+    doc.pop("profile_then", None)
     doc |= {"profile": target, "n": doc["n"] + 1}
     write = Write(doc_key("session", doc["tenant"], doc["id"]), doc, session.version)
     change = Change(new_id(), doc["tenant"], profile=record, session=write)

@@ -128,7 +128,7 @@ def join(survivor: Doc, loser: Doc, rules: Rules) -> Joined:
             folded = folding.tree((name,), survivor.get(name, MISSING), loser.get(name, MISSING))
             if folded is not MISSING:
                 made[name] = folded
-    made["ids"] = [*survivor["ids"], *(id for id in loser["ids"] if id not in survivor["ids"])]
+    made["ids"] = list(dict.fromkeys((*survivor["ids"], *loser["ids"])))
     folding.part(made, survivor, loser)
     folding.come(made, survivor, loser)
     folding.date(made, survivor)
@@ -206,7 +206,8 @@ class _Folding:
         if APART in survivor or APART in loser:
             mine = survivor.get(APART, MISSING)
             known = dict.fromkeys((*survivor.get(APART, ()), *loser.get(APART, ())))
-            made[APART] = [id for id in known if id not in made["ids"]]
+            ids = set(made["ids"])
+            made[APART] = [id for id in known if id not in ids]
             self._note((APART,), mine, made[APART])
 
     def come(self, made: Doc, survivor: Doc, loser: Doc) -> None:

@@ -32,7 +32,8 @@ def unfold(survivor: Doc, loser: str, losers: Mapping[str, Loser], now: str) -> 
     absorbed = survivor[ABSORBED]
     place = next(number for number, one in enumerate(absorbed) if one["id"] == loser)
     later = [one for one in absorbed[place:] if one["id"] in losers]
-    state, layers = survivor, []
+    # The records are as long as all merges together: they are not copied for each layer.
+    state, layers = {name: value for name, value in survivor.items() if name != ABSORBED}, []
     for entry in reversed(later):
         one = losers[entry["id"]]
         before = _before(state, entry["was"], one.whole["ids"])
@@ -84,7 +85,8 @@ def _before(after: Doc, was: list[Doc], ids: list[str]) -> Doc:
 
 
 def _without(ids: list[str], gone: list[str]) -> list[str]:
-    return [id for id in ids if id not in gone]
+    dropped = set(gone)
+    return [id for id in ids if id not in dropped]
 
 
 def _write(doc: Doc, names: Sequence[str], value: Any) -> None:
@@ -222,6 +224,9 @@ def _past_without(kept: Doc, theirs: Doc) -> Doc:
     made: Doc = {}
     for key, entries in kept.items():
         gone = theirs.get(key)
+        if gone is None:
+            # It was found since in the events of both.
+            continue
         if not gone:
             made[key] = entries
         elif isinstance(entries, list) and key[0] in ("c", "s"):

@@ -17,6 +17,7 @@ from tests.conftest import OpenLab
 from tests.makers import Files, chain, count
 
 START = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+START_MS = int(START.timestamp() * 1000)
 
 
 class Throttled:
@@ -89,6 +90,21 @@ def test_what_is_over_is_forgotten_and_what_is_kept_is_bounded() -> None:
     assert throttled.profile["throttles"]["t"]["passed"].keys() == {"one more"}
     with pytest.raises(NodeError, match="at most 200 characters"):
         throttled.passes(0, 1, 60, "k" * 201)
+
+
+def test_two_profiles_that_became_one_may_have_more_keys_and_those_go_on() -> None:
+    throttled = Throttled()
+    throttled.profile["throttles"] = {
+        "t": {"longest": 60_000, "passed": {f"k{number}": [START_MS] for number in range(MOST_KEYS + 20)}}
+    }
+    assert throttled.passes(1, 2, 60, "k1")
+    assert not throttled.passes(2, 2, 60, "k1")
+    assert throttled.passes(3, 2, 60, "k2")
+    with pytest.raises(NodeError, match="100 keys already"):
+        throttled.passes(4, 2, 60, "one more")
+    # Those that passed again are left; whatever is over may come anew.
+    assert throttled.passes(60, 2, 60, "one more")
+    assert throttled.profile["throttles"]["t"]["passed"].keys() == {"k1", "k2", "one more"}
 
 
 @pytest.mark.parametrize(
