@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +17,7 @@ from headrace.engine.errors import InputError, StoreError
 from headrace.engine.model import Doc, iso, make_key, new_id, new_profile, new_session
 from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import (
+    LATE,
     Change,
     Claim,
     Committed,
@@ -24,6 +25,7 @@ from headrace.engine.store.protocol import (
     DueKind,
     Leased,
     Outcome,
+    OwnedKind,
     Query,
     Ref,
     Row,
@@ -776,6 +778,39 @@ class StoreContract:
         await eventually(lambda: store.count(Query("event")), 2)
         assert len(await store.claim_due("effect", 9, 9, NOW)) == 1
         assert await store.erase("other", "q") == dict.fromkeys(gone, 0)
+
+    async def test_erasing_takes_what_only_an_event_tells_whose_it_is(self, store: Store) -> None:
+        for name in ("p", "q"):
+            mine, late = event_row(f"e {name}", session=f"s {name}"), event_row(f"l {name}")
+            mark = Row(event_key(f"m {name}"), {"id": "m", "profile": None, "session": f"s {name}"})
+            told = [
+                effect_row(f"f {row.key}", NOW, event=row.key, profile=None) for row in (mine, late, mark)
+            ]
+            await store.commit(change(events=[mine, late], marks=[mark], effects=told, timers=told))
+            # The same id of another source is another event.
+            for key, id in ((mine.key, f"e {name}"), (late.key, f"l {name}"), ("other", f"e {name}")):
+                trace = {"tenant": "main", "event": id, "key": key, "profile": None, "received": iso(NOW)}
+                await store.keep_traces([Row(f"t {name} {key}", trace)])
+            claims = [Claim(f"c {name}", name, {LATE: late.key})]
+            made = change(
+                profile=profile_write(name), session=session_write(f"s {name}", name), claims=claims
+            )
+            assert has_committed(await store.commit(made))
+        # A profile's own document is never found by the event of another one.
+        foreign = effect_row("foreign", NOW, event=event_key("e p"), profile="q")
+        await store.commit(change(effects=[foreign]))
+        await eventually(lambda: store.count(Query("trace")), 6)
+        await eventually(lambda: store.count(Query("effect")), 7)
+        counts = {"event": 2, "mark": 1, "effect": 3, "timer": 3, "trace": 2, "claim": 1, "session": 1}
+        for kind, number in counts.items():
+            kinds = cast("OwnedKind", kind)
+            assert len([doc async for doc in store.owned(kinds, "main", ["p"])]) == number, kind
+            assert [doc async for doc in store.owned(kinds, "other", ["p"])] == []
+        assert await store.erase("main", "p") == {"profile": 1, "failed": 0, **counts}
+        assert set((await store.erase("main", "p")).values()) == {0}
+        gone = await store.erase("main", "q")
+        assert gone == {"profile": 1, "failed": 0, **counts, "effect": 4}
+        await eventually(lambda: store.count(Query("trace")), 2)
 
     async def test_owning_anew_keeps_who_it_was(self, store: Store) -> None:
         events = [event_row(f"e{n}", "loser", properties={"n": 2**80}) for n in range(3)]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from headrace.engine.identity import person
 from headrace.engine.identity.follow import MERGING
 from headrace.engine.identity.merge import merge, timer_of
 from headrace.engine.identity.unmerge import Apart, unmerge
-from headrace.engine.model import Caller, Doc, EventInput, doc_key, make_key, new_id
-from headrace.engine.store.protocol import Change, Claim, Committed, Ref, Row, Write
+from headrace.engine.model import Caller, Doc, EventInput, doc_key, make_key, new_id, utc_now
+from headrace.engine.store.protocol import OWNED, Change, Claim, Committed, Ref, Row, Write
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, sources
 from tests.stores import ElasticPlace, written
@@ -305,3 +308,130 @@ async def test_nothing_stays_with_who_had_the_session_before(open_lab: OpenLab) 
         assert (await lab.engine.erase("main", ann["id"]))["session"] == 1
         assert await found(lab, MARK) == []
         assert [doc["id"] for doc in await lab.all("profile")] == [bob["id"]]
+
+
+TOLD = ("webhook", {"url": "https://crm.example/", "body": {"m": "{{ event.properties.mail }}"}})
+LATE: Files = {
+    # By its runs the event says nothing of whose it is: they send, wait, and only then somebody is known.
+    "attach": chain(
+        "attach",
+        ("attach_session", {"id": "{{ event.properties.session }}"}),
+        TOLD,
+        ("wait", {"period": "30d"}),
+    ),
+    "create": chain(
+        "create",
+        TOLD,
+        ("wait", {"period": "1h"}),
+        ("create_profile", {}),
+        ("set_fields", {"fields": {"profile.traits.mail": "{{ event.properties.mail }}"}}),
+        TOLD,
+        ("wait", {"period": "30d"}),
+    ),
+    "again": chain("twice", ("wait", {"period": "1h"}), ("create_profile", {}), TOLD),
+    "twice": chain("twice", ("wait", {"period": "1h"}), ("create_profile", {}), TOLD),
+    "join": chain(
+        "join", TOLD, ("wait", {"period": "1h"}), ("attach_session", {"id": "{{ event.properties.session }}"})
+    ),
+    "event_types.json": {"event_types": {name: {} for name in ("attach", "create", "twice", "join", "view")}},
+}
+
+
+async def fire(lab: Lab) -> None:
+    """Go on with what waited for an hour."""
+    await lab.settle()
+    await TimerWorker(lab.engine.parts, KINDS, clock=lambda: utc_now() + timedelta(hours=2)).fire_due()
+    await lab.settle()
+
+
+async def erased_wholly(lab: Lab, profile: str, who: str) -> Doc:
+    """Say that what is exported of somebody is what is erased, all of it; returns how much of each kind that was."""
+    await lab.settle()
+    await lab.engine.parts.keeper.flush()
+    lab.place.show()
+    assert await found(lab, value(who))
+    lines = [line async for line in person.export(lab.store, "main", profile)]
+    counts = {kind: sum(line["kind"] == kind for line in lines) for kind in ("profile", *OWNED)}
+    counts["profile"] += sum(line["kind"] == "merged" for line in lines)
+    erased = await lab.engine.erase("main", profile)
+    assert erased == counts
+    for text in (value(who), profile):
+        assert await found(lab, text) == [], text
+    return erased
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_what_a_session_without_a_profile_had_sent_goes(open_lab: OpenLab, saved: bool) -> None:
+    async with open_lab(LATE, trace_sample=1.0, **QUIET) as lab:
+        for who in ("ann", "bob"):
+            event = EventInput("attach", {"mail": value(who), "session": f"s-{who}"}, id=f"{value(who)}-id")
+            await lab.collect(event, save_events=saved)
+        ann = (await lab.track("view", session_id="s-ann")).profile
+        assert ann is not None
+        erased = await erased_wholly(lab, ann["id"], "ann")
+        assert (erased["effect"], erased["timer"]) == (1, 1)
+        # Of an event that is not kept there is a mark, and no trace.
+        assert (erased["event"], erased["mark"], erased["trace"]) == ((2, 0, 1) if saved else (1, 1, 0))
+        # Nobody knows whose this is.
+        assert len(await lab.all("effect")) == len(await lab.all("timer")) == 1
+        assert await found(lab, value("bob"))
+
+
+async def test_an_event_whose_run_got_a_profile_later_goes_with_it(open_lab: OpenLab) -> None:
+    async with open_lab(LATE, trace_sample=1.0, **QUIET) as lab:
+        for who in ("ann", "bob"):
+            await lab.collect(EventInput("create", {"mail": value(who)}, id=f"{value(who)}-id"))
+        await fire(lab)
+        profiles = {doc["traits"]["mail"]: doc["id"] for doc in await lab.all("profile")}
+        fired = [doc for doc in await lab.all("timer") if doc["status"] == "fired"]
+        assert {doc["profile"] for doc in fired} == set(profiles.values())
+        erased = await erased_wholly(lab, profiles[value("ann")], "ann")
+        counted = {kind: erased[kind] for kind in ("event", "effect", "timer", "trace", "mark")}
+        # Two sent, two waited, each part of the run is traced; the mark is that the first wait is over.
+        assert counted == {"event": 1, "effect": 2, "timer": 2, "trace": 2, "mark": 1}
+        await erased_wholly(lab, profiles[value("bob")], "bob")
+        assert await lab.all("event") == await lab.all("effect") == await lab.all("timer") == []
+
+
+async def test_an_event_goes_with_each_of_two_that_its_runs_got(open_lab: OpenLab) -> None:
+    async with open_lab(LATE, trace_sample=1.0, **QUIET) as lab:
+        await lab.collect(EventInput("twice", {"mail": value("ann")}))
+        await fire(lab)
+        one, other = [doc["id"] for doc in await lab.all("profile")]
+        await lab.engine.parts.keeper.flush()
+        lab.place.show()
+        for id in (one, other):
+            lines = [line async for line in person.export(lab.store, "main", id)]
+            assert [line["doc"]["type"] for line in lines if line["kind"] == "event"] == ["twice"]
+        erased = await lab.engine.erase("main", one)
+        assert (erased["profile"], erased["event"], erased["effect"]) == (1, 1, 1)
+        await lab.settle()
+        # What is the other's by its own name stays.
+        assert [doc["id"] for doc in await lab.all("profile")] == [other]
+        assert [doc["profile"] for doc in await lab.all("effect")] == [other]
+        await erased_wholly(lab, other, "ann")
+
+
+async def test_an_event_whose_run_joined_a_session_later_goes_with_its_profile(open_lab: OpenLab) -> None:
+    async with open_lab(LATE, trace_sample=1.0, **QUIET) as lab:
+        for who in ("ann", "bob"):
+            await lab.collect(EventInput("join", {"mail": value(who), "session": f"s-{who}"}))
+        await fire(lab)
+        assert await lab.all("profile") == []
+        ann = (await lab.track("view", session_id="s-ann")).profile
+        assert ann is not None
+        erased = await erased_wholly(lab, ann["id"], "ann")
+        assert (erased["event"], erased["effect"], erased["timer"]) == (2, 1, 1)
+        assert await found(lab, value("bob"))
+
+
+async def test_a_late_profile_that_was_merged_keeps_its_event(open_lab: OpenLab) -> None:
+    async with open_lab(LATE, **QUIET) as lab:
+        bob = (await lab.track("view", session_id="s-bob")).profile
+        assert bob is not None
+        await lab.collect(EventInput("create", {"mail": value("ann")}))
+        await fire(lab)
+        (ann,) = [doc["id"] for doc in await lab.all("profile") if doc["id"] != bob["id"]]
+        assert await merge(lab.engine.parts, "main", bob["id"], ann, "test") == bob["id"]
+        erased = await erased_wholly(lab, bob["id"], "ann")
+        assert (erased["profile"], erased["event"]) == (2, 2)

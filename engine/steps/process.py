@@ -138,6 +138,7 @@ def _mark(doc: Doc, event: Incoming) -> Doc:
     return {
         "id": event.id,
         "profile": doc["profile"],
+        "session": doc["session"],
         "content": event.content,
         "received": doc["time"]["received"],
     }

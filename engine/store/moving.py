@@ -22,8 +22,8 @@ class Kept(NamedTuple):
     """A document with all that a store keeps of it and no store could read off it.
 
     `doc` is its JSON, byte for byte; a mark has none. `fields` are what stands beside it: of profiles and sessions
-    `created`, `updated`; of claims `profile`; of events `received`; of marks `received`, `profile`, `content`, `id`;
-    of workflows `created`; of the others `created`, `profile`, and `next` where a worker will take it.
+    `created`, `updated`; of claims `profile`; of events `received`; of marks `received`, `profile`, `session`,
+    `content`, `id`; of workflows `created`; of the others `created`, `profile`, and `next` where a worker will take it.
     """
 
     key: str

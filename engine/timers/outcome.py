@@ -28,6 +28,8 @@ class Outcome(msgspec.Struct):
 
     ending: Ending = Ending.NOTHING
     told: Doc = {}
+    late: Doc = {}
+    """The `profile`, and the `session`, that the event of the run had not, and got by it."""
 
     def fired(self, runs: list[Doc], *, waits: bool) -> None:
         """Note that the run went on, and whether it waits again."""
@@ -43,16 +45,16 @@ class Outcome(msgspec.Struct):
 
     def content(self) -> Doc:
         """Return what is written of it, in the mark and in the timer."""
-        return {"status": self.ending.value, "ended": iso_now(), **self.told}
+        return {"status": self.ending.value, "ended": iso_now(), **self.told, **self.late}
 
 
 def mark_of(timer: Doc, outcome: Outcome) -> Row:
     """Return the mark that only one change can make: whoever comes second reads in it what became of the timer."""
     content = _encode(outcome.content()).decode()
+    # By these it is found when a person is erased.
+    whose = {name: timer[name] or outcome.late.get(name) for name in ("profile", "session")}
     # The time of the computer, whatever a worker's clock says: keys are looked for among those of the last weeks.
-    return Row(
-        timer["id"], {"id": "", "profile": timer["profile"], "content": content, "received": iso_now()}
-    )
+    return Row(timer["id"], {"id": "", **whose, "content": content, "received": iso_now()})
 
 
 def why_cancelled(timer: Doc, workspace: Workspace) -> str:

@@ -23,7 +23,7 @@ from headrace.engine.steps.admit import INTERNAL, sampled
 from headrace.engine.steps.process import emit
 from headrace.engine.steps.resolve import ProfileReader
 from headrace.engine.steps.workflows import has_agreed, run_started
-from headrace.engine.store.protocol import CLAIMED, Ref, Row, Stored
+from headrace.engine.store.protocol import CLAIMED, LATE, Claim, Ref, Row, Stored
 from headrace.engine.timers.outcome import Outcome, mark_of, why_cancelled
 from headrace.engine.timers.waiting import before_of, held_of, hold, take_waits
 from headrace.engine.trace import run_record, skipped_record, traced
@@ -208,6 +208,22 @@ class Resumption:
         attempt.passages.append(passage)
         for emitted in passage.emitted:
             await emit(job, attempt, passage, emitted, job.received)
+        self._link(attempt.draft)
+
+    def _link(self, draft: Draft) -> None:
+        """Let it be known whose the event is when the run gave it a profile: its document says that it has none.
+
+        With the session that a run attached only the mark and the timer say so.
+        """
+        timer, docs = self.timer, {"profile": draft.profile, "session": draft.session}
+        self.outcome.late = {
+            name: doc["id"] for name, doc in docs.items() if doc is not None and timer[name] is None
+        }
+        if "profile" in self.outcome.late:
+            profile = self.outcome.late["profile"]
+            # Two runs of an event may each bring one: then it is both's.
+            key = make_key("late", timer["id"], profile)
+            draft.claims.append(Claim(key, profile, {LATE: timer["event"]}))
 
     async def _claim(self, draft: Draft, workflow: str) -> bool:
         """Take a workflow that the run starts: another run of the event, which waited too, may start it as well."""
@@ -216,7 +232,8 @@ class Resumption:
         (seen,) = await self.parts.store.read([Ref("seen", key)])
         if seen is not None:
             return False
-        mark = {"id": "", "profile": timer["profile"], "content": "started", "received": iso_now()}
+        whose = timer["profile"] if draft.profile is None else draft.profile["id"]
+        mark = {"id": "", "profile": whose, "content": "started", "received": iso_now()}
         draft.marks.append(Row(key, mark))
         return True
 

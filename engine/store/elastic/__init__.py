@@ -13,12 +13,13 @@ from headrace.engine.model import Doc, iso_now, utc_now
 from headrace.engine.store.elastic.ageing import prune
 from headrace.engine.store.elastic.ask import Questions
 from headrace.engine.store.elastic.backlog import Backlog
+from headrace.engine.store.elastic.belonging import owned
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import AwayError, Cluster
 from headrace.engine.store.elastic.commit import Committer
 from headrace.engine.store.elastic.documents import doc_id, listed_source, workflow_source
 from headrace.engine.store.elastic.due import Leases
-from headrace.engine.store.elastic.erasing import Expunger, erase, owned
+from headrace.engine.store.elastic.erasing import Expunger, erase
 from headrace.engine.store.elastic.gets import PATIENCE_SECONDS, Gets
 from headrace.engine.store.elastic.keeping import give_back, reown
 from headrace.engine.store.elastic.layout import INDEX_OF, alias, month_index

@@ -171,6 +171,7 @@ def mark_source(row: Row, tenant: str, change: str, now: str) -> Source:
         "change": change,
         "id": _name(doc.get("id")),
         "profile": _name(doc.get("profile")),
+        "session": _name(doc.get("session")),
         "received": time_in(doc, "received", now),
         "content": _name(doc.get("content")),
     }

@@ -1,156 +1,51 @@
-"""All that belongs to a profile: found, and erased."""
+"""Profiles, and all that belongs to them: erased."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from time import time_ns
-from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from headrace.engine.errors import StoreError
-from headrace.engine.model import Doc, make_key
+from headrace.engine.model import make_key
+from headrace.engine.store.elastic.belonging import LINKED, OWNED_INDICES, Belonging, where
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import Cluster
 from headrace.engine.store.elastic.documents import doc_id
 from headrace.engine.store.elastic.gets import Get, Gets, Got
-from headrace.engine.store.elastic.keeping import EVENT, ROUNDS, delete_all, indices_of, raise_refused
+from headrace.engine.store.elastic.keeping import ROUNDS, delete_all, indices_of, raise_refused
 from headrace.engine.store.elastic.layout import MONTHLY, WHOLE, alias
 from headrace.engine.store.elastic.parts import Part, Planned, delete_line
 from headrace.engine.store.elastic.place import Place
-from headrace.engine.store.elastic.reading import doc_of
-from headrace.engine.store.elastic.search import ANY_INDEX, Body, Hit, refresh, scan
-from headrace.engine.store.protocol import OWNED, OwnedKind
+from headrace.engine.store.elastic.search import ANY_INDEX, Body, refresh, scan
+from headrace.engine.store.protocol import OWNED
 from headrace.engine.store.question import bad_text
 
 ON_THE_WAY_MS = 12_000
 """After this nobody writes any more what stood in a profile that is gone."""
 
 LOOK_SECONDS = 0.05
-TERMS = 1_000
-"""Values that one question names at most."""
-
 EXPUNGE_AFTER_SECONDS = 60.0
 """When segments that hold deleted documents are written anew: many erasures are then done at once."""
 
 _WRITTEN = (200, 201)
-_NOBODY: Body = {"exists": {"field": "profile"}}
 _log = structlog.get_logger(__name__)
 
 
 class _Source(msgspec.Struct):
-    """What is read of a source: `ids` of a profile; the others of what belongs to one."""
+    """What is read of a source: `ids` and `pending` of a profile; the others of what belongs to one."""
 
     id: str | None = None
     ids: list[str] = []
-    key: str = ""
-    event: str | None = None
-    source: str | None = None
-    session: str | None = None
     profile: str | None = None
-    received: str | None = None
     n: int = 0
     hidden: bool = False
     pending: list[Part] = []
 
 
 _decode = msgspec.json.Decoder(_Source).decode
-
-
-class Query(NamedTuple):
-    """Some documents of a kind."""
-
-    kind: OwnedKind
-    body: Body
-
-
-class Belonging:
-    """The questions that find all that belongs to some profiles."""
-
-    def __init__(self, tenant: str, profiles: Sequence[str]) -> None:
-        self.profiles = profiles
-        self._tenant: Body = {"term": {"tenant": tenant}}
-        self._mine: list[Body] = [self._tenant, {"terms": {"profile": list(profiles)}}]
-        self._sessions: list[str] = []
-        self._failed: list[str] = []
-
-    async def look(self, cluster: Cluster) -> None:
-        """Look for what has no profile and is theirs all the same: of their sessions, or refused at first."""
-        place, found = cluster.place, set[str]()
-        await refresh(cluster, indices_of(place, *OWNED_INDICES))
-        async for hit in scan(cluster, indices_of(place, "session"), {"bool": {"filter": self._mine}}):
-            found.add(_decode(hit.source).id or "")
-        self._sessions = sorted(found)
-        unowned: Body = {"bool": {"filter": [self._tenant], "must_not": [_NOBODY]}}
-        asked: dict[str, list[str]] = {}
-        self._failed = []
-        async for hit in scan(cluster, indices_of(place, "failed"), unowned):
-            one = _decode(hit.source)
-            if one.session in found:
-                self._failed.append(hit.id)
-            elif one.source is not None and one.event is not None:
-                key = make_key("event", str(self._tenant["term"]["tenant"]), one.source, one.event)
-                asked.setdefault(key, []).append(hit.id)
-        for keys in _some(list(asked)):
-            body: Body = {"bool": {"filter": [*self._mine, {"terms": {"key": keys}}]}}
-            async for hit in scan(cluster, indices_of(place, "event"), body):
-                self._failed += asked[_decode(hit.source).key]
-
-    def queries(self) -> Iterator[Query]:
-        """Yield a question for each kind, and for what `look` found."""
-        for kind in OWNED:
-            if kind in ("event", "mark"):
-                which = {"filter": [EVENT]} if kind == "event" else {"must_not": [EVENT]}
-                yield Query(kind, {"bool": which | {"filter": [*self._mine, *which.get("filter", [])]}})
-            else:
-                yield Query(kind, {"bool": {"filter": self._mine}})
-        for sessions in _some(self._sessions):
-            theirs: list[Body] = [self._tenant, {"terms": {"session": sessions}}, EVENT]
-            yield Query("event", {"bool": {"filter": theirs, "must_not": [_NOBODY]}})
-        for ids in _some(self._failed):
-            yield Query("failed", {"ids": {"values": ids}})
-
-
-OWNED_INDICES = tuple(kind for kind in OWNED if kind != "mark")
-"""The kinds that have indices; marks stand beside the events."""
-
-
-def _some(values: list[str]) -> Iterator[list[str]]:
-    for first in range(0, len(values), TERMS):
-        yield values[first : first + TERMS]
-
-
-def _where(place: Place, kind: OwnedKind) -> str:
-    return indices_of(place, "event" if kind == "mark" else kind)
-
-
-async def owned(
-    cluster: Cluster, kind: OwnedKind, tenant: str, profiles: Sequence[str]
-) -> AsyncIterator[Doc]:
-    """Yield what belongs to some profiles. Raises StoreError."""
-    theirs = Belonging(tenant, profiles)
-    if kind in ("event", "failed"):
-        await theirs.look(cluster)
-    else:
-        await refresh(cluster, _where(cluster.place, kind))
-    for query in theirs.queries():
-        if query.kind == kind:
-            async for hit in scan(cluster, _where(cluster.place, kind), query.body):
-                doc = _doc(kind, hit)
-                if doc is not None:
-                    yield doc
-
-
-def _doc(kind: OwnedKind, hit: Hit) -> Doc | None:
-    doc = doc_of(hit.source)
-    if kind == "mark":
-        one = _decode(hit.source)
-        return {"key": one.key, "id": one.id, "received": one.received}
-    if kind == "claim":
-        one = _decode(hit.source)
-        return {"key": one.key, **(doc or {}), "profile": one.profile}
-    return doc
 
 
 async def erase(
@@ -166,8 +61,6 @@ async def erase(
     gone: dict[str, int] = dict.fromkeys(("profile", *OWNED), 0)
     hidden = await _profiles(cluster, gets, tenant, profiles)
     living = sorted(id for id, is_hidden in hidden.items() if not is_hidden)
-    theirs = Belonging(tenant, sorted(hidden))
-    await theirs.look(cluster)
     waiting: list[Planned] = []
     for id in living:
         last = await _delete(bulk, gets, place, tenant, id)
@@ -176,6 +69,12 @@ async def erase(
             waiting += _young(last.pending)
     waiting += await _carried_elsewhere(cluster, tenant, set(hidden))
     await _wait_for(gets, waiting)
+    theirs = Belonging(cluster, tenant, sorted(hidden))
+    await theirs.look()
+    for _ in range(ROUNDS):
+        if not await _delete_linked(cluster, theirs, gone):
+            break
+        await refresh(cluster, indices_of(place, *LINKED))
     for _ in range(ROUNDS):
         await refresh(cluster, indices_of(place, *OWNED_INDICES))
         if not await _delete_owned(cluster, theirs, gone):
@@ -185,10 +84,19 @@ async def erase(
     return gone
 
 
+async def _delete_linked(cluster: Cluster, theirs: Belonging, gone: dict[str, int]) -> int:
+    found = 0
+    async for query in theirs.linked():
+        deleted = await delete_all(cluster, where(cluster.place, query.kind), query.body)
+        gone[query.kind] += deleted
+        found += deleted
+    return found
+
+
 async def _delete_owned(cluster: Cluster, theirs: Belonging, gone: dict[str, int]) -> int:
     found = 0
     for query in theirs.queries():
-        deleted = await delete_all(cluster, _where(cluster.place, query.kind), query.body)
+        deleted = await delete_all(cluster, where(cluster.place, query.kind), query.body)
         gone[query.kind] += deleted
         found += deleted
     return found

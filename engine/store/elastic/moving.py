@@ -59,7 +59,7 @@ _FIELDS: dict[MovedKind, tuple[str, ...]] = {
     "profile": _PROFILES,
     "session": _PROFILES,
     "claim": ("profile",),
-    "mark": ("received", "profile", "content", "id"),
+    "mark": ("received", "profile", "session", "content", "id"),
     "event": ("received",),
     "workflow": ("created",),
     **dict.fromkeys(("failed", "trace"), ("created", "profile")),

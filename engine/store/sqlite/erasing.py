@@ -1,20 +1,33 @@
 """All that belongs to a profile: found, and erased."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from headrace.engine.model import Doc, make_key
 from headrace.engine.store.encoding import decode_doc
-from headrace.engine.store.protocol import OWNED, OwnedKind
+from headrace.engine.store.protocol import LATE, OWNED, OwnedKind
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 
 PAGE = 200
 
 _MINE = "tenant = :tenant AND profile IN (SELECT value FROM json_each(:ids))"
-_OF_SESSIONS = "tenant = :tenant AND profile IS NULL AND session IN (SELECT value FROM json_each(:sessions))"
+_NOBODYS = "+tenant = :tenant AND profile IS NULL"
+_OF_SESSIONS = f"{_NOBODYS} AND session IN (SELECT value FROM json_each(:sessions))"  # noqa: S608 - names of ours
+_ONE_OF = "(session IN (SELECT value FROM json_each(:sessions)) OR n IN (SELECT value FROM json_each(:rows)))"
+_UNOWNED = f"{_NOBODYS} AND {_ONE_OF}"
+_KEYS = (
+    "SELECT CASE typeof(key) WHEN 'blob' THEN lower(hex(key)) ELSE key END"  # noqa: S608 - names of ours
+    f" FROM events WHERE {_OF_SESSIONS} UNION SELECT value FROM json_each(:late)"
+)
+"""The keys of events that have no profile and are theirs all the same, as other documents name them."""
+
+_OF_EVENTS = f"{_NOBODYS} AND event IN ({_KEYS})"
+# A trace names its event by the id that the client gave, which another source may give, too.
+_IDS = f"SELECT id FROM events WHERE {_UNOWNED}"  # noqa: S608 - names of ours
+_TRACES = f"{_NOBODYS} AND event IN ({_IDS}) AND json_extract(CAST(doc AS TEXT), '$.key') IN ({_KEYS})"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -27,20 +40,17 @@ class Part(NamedTuple):
 
 PARTS: dict[OwnedKind, tuple[Part, ...]] = {
     "session": (Part("sessions", _MINE),),
-    # What came without a profile, in a session that got one later, is theirs too.
-    "event": (
-        Part("events", f"{_MINE} AND type IS NOT NULL"),
-        Part("events", f"{_OF_SESSIONS} AND type IS NOT NULL"),
-    ),
-    "mark": (Part("events", f"{_MINE} AND type IS NULL"),),
+    # What came without a profile is theirs, too: in a session that got one later, or of a run that waited and got one.
+    "event": tuple(Part("events", f"{which} AND type IS NOT NULL") for which in (_MINE, _UNOWNED)),
+    "mark": tuple(Part("events", f"{which} AND type IS NULL") for which in (_MINE, _UNOWNED)),
     "claim": (Part("claims", _MINE),),
     "failed": (
         Part("failed", _MINE),
         Part("failed", "n IN (SELECT value FROM json_each(:failed))"),
     ),
-    "effect": (Part("effects", _MINE),),
-    "timer": (Part("timers", _MINE),),
-    "trace": (Part("traces", _MINE),),
+    "effect": (Part("effects", _MINE), Part("effects", _OF_EVENTS)),
+    "timer": (Part("timers", _MINE), Part("timers", _OF_EVENTS)),
+    "trace": (Part("traces", _MINE), Part("traces", _TRACES)),
 }
 """Where the documents of each kind are that belong to some profiles."""
 
@@ -53,23 +63,57 @@ def belonging(
     rows = connection.execute(f"SELECT doc FROM sessions WHERE {_MINE}", values).fetchall()  # noqa: S608
     sessions = {str(decode_doc(data).get("id")) for (data,) in rows}
     values["sessions"] = _encode(sorted(sessions)).decode()
-    numbers = _failed(connection, tenant, set(profiles), sessions) if kind in (None, "failed") else ()
+    late = _late(connection, values)
+    values["late"] = _encode(sorted(late)).decode()
+    values["rows"] = _encode(list(_rows(connection, late))).decode()
+    theirs = _Theirs(set(profiles), sessions, late)
+    numbers = _failed(connection, tenant, theirs) if kind in (None, "failed") else ()
     values["failed"] = _encode(list(numbers)).decode()
     return values
 
 
-def _failed(
-    connection: sqlite3.Connection, tenant: str, profiles: set[str], sessions: set[str]
-) -> Iterator[int]:
+def _late(connection: sqlite3.Connection, values: dict[str, Any]) -> set[str]:
+    """Return the keys of events that got a profile, or one of their sessions, by a run that waited."""
+    claims = connection.execute(f"SELECT doc FROM claims WHERE {_MINE}", values)  # noqa: S608
+    late = {event for (data,) in claims if isinstance(event := decode_doc(data).get(LATE), str)}
+    # The mark of such a run has the session, under the key of its timer.
+    marks = f"SELECT key FROM events WHERE {_OF_SESSIONS} AND type IS NULL"  # noqa: S608
+    sql = f"SELECT event FROM timers WHERE {_NOBODYS} AND event IS NOT NULL AND key IN ({marks})"  # noqa: S608
+    return late.union(event for (event,) in connection.execute(sql, values))
+
+
+def _rows(connection: sqlite3.Connection, keys: Iterable[str]) -> Iterator[int]:
+    """Yield the numbers of events, by their keys."""
+    for key in keys:
+        row = connection.execute("SELECT n FROM events WHERE key = ?", (pack_key(key),)).fetchone()
+        if row is not None:
+            yield row[0]
+
+
+class _Theirs(NamedTuple):
+    """Whose events are looked for: profiles, sessions, and the keys of events that got one of them late."""
+
+    profiles: set[str]
+    sessions: set[str]
+    late: set[str]
+
+    def has(self, key: str, profile: str | None, session: str | None) -> bool:
+        if profile is not None:
+            return profile in self.profiles
+        return session in self.sessions or key in self.late
+
+
+def _failed(connection: sqlite3.Connection, tenant: str, theirs: _Theirs) -> Iterator[int]:
     """Yield the failed events, by their number, that had no profile yet: of a session, or accepted since."""
     sql = "SELECT n, source, session, event FROM failed WHERE tenant = ? AND profile IS NULL"
-    for n, source, session, event in connection.execute(sql, (tenant,)).fetchall():
-        if session in sessions:
+    for n, source, session, event in connection.execute(sql, (tenant,)):
+        if session in theirs.sessions:
             yield n
         elif source is not None and event is not None:
-            key = pack_key(make_key("event", tenant, source, event))
-            row = connection.execute("SELECT profile FROM events WHERE key = ?", (key,)).fetchone()
-            if row is not None and row[0] in profiles:
+            key = make_key("event", tenant, source, event)
+            found = connection.execute("SELECT profile, session FROM events WHERE key = ?", (pack_key(key),))
+            row = found.fetchone()
+            if row is not None and theirs.has(key, *row):
                 yield n
 
 
@@ -110,7 +154,8 @@ def erasing(tenant: str, profiles: Sequence[str]) -> Callable[[sqlite3.Connectio
         for one in sorted(ids):
             key = pack_key(make_key("profile", tenant, one))
             gone["profile"] += connection.execute("DELETE FROM profiles WHERE key = ?", (key,)).rowcount
-        for kind in OWNED:
+        # What is found by its event goes before that.
+        for kind in reversed(OWNED):
             for part in PARTS[kind]:
                 sql = f"DELETE FROM {part.table} WHERE {part.where}"  # noqa: S608 - names of ours
                 gone[kind] += connection.execute(sql, values).rowcount

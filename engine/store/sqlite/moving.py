@@ -82,7 +82,7 @@ _PLACES: dict[MovedKind, _Place] = {
         *("claims", "1", ("profile",)),
         _over("profile doc", "claims.profile IS NOT excluded.profile OR claims.doc IS NOT excluded.doc"),
     ),
-    "mark": _Place("events", "type IS NULL", ("received", "profile", "content", "id"), _EVENT),
+    "mark": _Place("events", "type IS NULL", ("received", "profile", "session", "content", "id"), _EVENT),
     "event": _Place("events", "type IS NOT NULL", ("received",), _EVENT),
     "failed": _Place("failed", "1", ("created", "profile")),
     "effect": _Place("effects", "1", ("created", "profile", "next"), _due("effects")),

@@ -193,6 +193,6 @@ def _mark_row(row: Row, change: Key, tenant: str, now: str) -> Values:
     key, doc = row
     received = time_in(doc, "received", now)
     return (
-        *(pack_key(key), change, tenant, None, None, doc.get("profile"), None),
+        *(pack_key(key), change, tenant, None, None, doc.get("profile"), doc.get("session")),
         *(received, None, doc.get("content"), doc.get("id"), None),
     )
