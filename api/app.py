@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from headrace.api.doors.call import App, Receive, Scope, Send
-from headrace.api.doors.doors import Doors
+from headrace.api.bodies import UNREAD, Bodies
+from headrace.api.doors.call import App, ClientGoneError, Receive, Scope, Send
+from headrace.api.doors.doors import CLIENT_GONE, Doors
 from headrace.api.doors.gate import Gate
 from headrace.api.effects import Effects
 from headrace.api.failed import Failed
@@ -42,6 +43,7 @@ def build_app(engine: EngineNeeds, tokens: Tokens, gate: Gate | None = None) -> 
         routes=_routes(engine, tokens, gate),
         exception_handlers={
             HeadraceError: _expected,
+            ClientGoneError: _gone,
             HTTPException: _of_router,
             Exception: _unexpected,
         },
@@ -52,13 +54,14 @@ def build_app(engine: EngineNeeds, tokens: Tokens, gate: Gate | None = None) -> 
 
 
 def _routes(engine: EngineNeeds, tokens: Tokens, gate: Gate) -> list[Route]:
+    bodies = Bodies(engine.settings, gate)
     owners = (
         Reading(engine),
         Effects(engine),
         Timers(engine),
-        Profiles(engine),
+        Profiles(engine, bodies),
         Segments(engine),
-        Failed(engine),
+        Failed(engine, bodies),
         Operations(engine, gate, tokens),
     )
     pages = Pages()
@@ -114,6 +117,11 @@ async def _expected(request: Request, error: Any) -> Response:  # noqa: ARG001
     return _response(problem_for(error))
 
 
+async def _gone(request: Request, error: Any) -> Response:  # noqa: ARG001
+    """Say nothing, to nobody; the metrics count it."""
+    return Response(status_code=CLIENT_GONE)
+
+
 async def _of_router(request: Request, error: Any) -> Response:  # noqa: ARG001
     if error.status_code == 404:
         return _response(not_found())
@@ -158,6 +166,9 @@ class Stamp:
                 extra = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
                 if door == "api":
                     extra.append((b"cache-control", b"no-store"))
+                if UNREAD in scope:
+                    # What still comes of this body would be read as the next request's.
+                    extra.append((b"connection", b"close"))
                 message = {**message, "headers": [*message.get("headers", ()), *extra]}
             await send(message)
 

@@ -5,18 +5,22 @@ from typing import Any
 
 from starlette.requests import Request
 
+from headrace.api.bodies import Bodies
 from headrace.api.doors.fields import Findings, read_event
 from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, json_reply, problem
 from headrace.api.reading import Items, OfFailed, one_doc, read_query, spanned
 from headrace.engine import strict_json
-from headrace.engine.errors import InputError
+from headrace.engine.errors import FieldError, InputError
 from headrace.engine.model import Doc
 from headrace.engine.replay.resend import NONE, Refused, resend
 from headrace.engine.steps.failed import FAILED
 
 MEMBERS = ("type", "properties", "context", "id", "time", "version")
 """What a failed event has of what was sent."""
+
+_PLACE = "/events/0"
+"""Where the engine sees the event; in the body it is all that there is."""
 
 
 def mended(failed: Doc, changes: Any) -> Doc:
@@ -35,8 +39,9 @@ def mended(failed: Doc, changes: Any) -> Doc:
 class Failed:
     """Answers those who look after events that were refused."""
 
-    def __init__(self, engine: EngineNeeds) -> None:
+    def __init__(self, engine: EngineNeeds, bodies: Bodies) -> None:
         self._engine = engine
+        self._bodies = bodies
 
     async def failed(self, request: Request) -> Reply:
         """Return events that were refused, with the reasons."""
@@ -54,16 +59,16 @@ class Failed:
         doc = await one_doc(self._engine.store, request, "failed", NONE.reason)
         changes = await self._changes(request)
         raw = mended(doc, changes) if changes is not None else None
-        done = await resend(self._engine.parts, doc["tenant"], doc["id"], raw)
+        try:
+            done = await resend(self._engine.parts, doc["tenant"], doc["id"], raw)
+        except InputError as error:
+            fields = [FieldError(each.pointer.removeprefix(_PLACE), each.message) for each in error.fields]
+            raise InputError(error.status, error.code, error.detail.replace(_PLACE, ""), fields) from None
         if isinstance(done, Refused):
             return problem(404 if done == NONE else 409, done.code, done.reason)
         return json_reply(done)
 
     async def _changes(self, request: Request) -> Any:
-        """Return the JSON of the body, or None when it is empty. Raises InputError 400, 413."""
-        limit, data = self._engine.settings.body_limit_bytes, b""
-        async for part in request.stream():
-            data += part
-            if len(data) > limit:
-                raise InputError(413, "body_too_large", f"The body is larger than {limit} bytes.")
+        """Return the JSON of the body, or None when it is empty. Raises InputError, BusyError, ClientGoneError."""
+        data = await self._bodies.read(request)
         return strict_json.decode(data) if data.strip() else None

@@ -52,7 +52,7 @@ _READ = problems(
 
 def read(path: str, name: str, summary: str, query: Any, body: Any, **more: Any) -> Path:
     """Return a path of the read API; `more` are members of `Path`, and `sent` is its body."""
-    answers = {200: Given("What was asked for.", body), **more.pop("answers", {}), **_READ}
+    answers = {200: Given("What was asked for.", body), **_READ, **more.pop("answers", {})}
     return Path(
         more.pop("method", "GET"),
         path,

@@ -1,15 +1,16 @@
 """Profiles by HTTP: merge two, take them apart again."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 from starlette.requests import Request
 
+from headrace.api.bodies import Bodies
+from headrace.api.doors.fields import Findings
 from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, json_reply, not_found, problem
 from headrace.api.reading import OfTenant, read_query
-from headrace.engine.errors import InputError
 from headrace.engine.identity.follow import find_living
 from headrace.engine.identity.merge import Refused, preview
 from headrace.engine.model import Doc
@@ -48,13 +49,14 @@ class TakenApart(msgspec.Struct):
 class Profiles:
     """Answers those who say which profiles are one person."""
 
-    def __init__(self, engine: EngineNeeds) -> None:
+    def __init__(self, engine: EngineNeeds, bodies: Bodies) -> None:
         self._engine = engine
+        self._bodies = bodies
 
     async def merge(self, request: Request) -> Reply:
         """Merge two profiles, or say what would come of it."""
         query, _ = read_query(request, OfTenant)
-        wanted = await read_body(request)
+        wanted = with_whom(decode(await self._bodies.read(request, LARGEST_BODY)))
         store, one = self._engine.store, request.path_params["id"]
         folded = await preview(store, query.tenant, one, wanted.other, self._engine.workspace.merge_rules)
         if isinstance(folded, Refused):
@@ -85,15 +87,11 @@ def refusal(refused: Refused) -> Reply:
     return problem(409, refused.code, refused.reason)
 
 
-async def read_body(request: Request) -> WithWhom:
-    """Return with whom to merge. Raises InputError for a body that does not say it."""
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > LARGEST_BODY:
-            raise InputError(413, "too_large", f"The body is larger than {LARGEST_BODY} bytes.")
-    try:
-        return msgspec.convert(decode(bytes(data)), WithWhom)
-    except msgspec.ValidationError as error:
-        detail = f'The body should be like {{"with": "ID", "dry_run": true}}: {error}'
-        raise InputError(422, "bad_fields", detail) from None
+def with_whom(body: Any) -> WithWhom:
+    """Return with whom to merge. Raises InputError 422 with every bad field."""
+    find = Findings()
+    given = find.object(body, "")
+    find.only(given, ("with", "dry_run"))
+    other, dry_run = find.id(given.get("with"), "/with"), find.flag(given, "dry_run", "", default=False)
+    find.stop_if_bad()
+    return WithWhom(other, dry_run)

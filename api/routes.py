@@ -87,6 +87,13 @@ _COLLECTED = {
     **_DOOR,
 }
 
+_WITH_BODY = problems(
+    _400="The body is not strict JSON, or not packed as its Content-Encoding says.",
+    _408="The body took too long to arrive; the connection is closed.",
+    _413="The body is above the limit.",
+    _415="The Content-Encoding is not gzip or deflate.",
+    _422="A query parameter, or a field of the body, is wrong; `errors` names every one of them.",
+)
 _PROFILE_GONE = problems(_404="There is no such profile.")
 _EVENT_GONE = problems(
     _404="There is no such event.", _409="More than one source used this id; `source` decides."
@@ -170,12 +177,8 @@ ROUTES: tuple[Path, ...] = (
         token="admin",  # noqa: S106
         sent=WithWhom,
         answers=_PROFILE_GONE
-        | problems(
-            _400="The body is not strict JSON.",
-            _403="A read token may not do that.",
-            _409="They are one profile already.",
-            _413="The body is too large.",
-        ),
+        | _WITH_BODY
+        | problems(_403="A read token may not do that.", _409="They are one profile already."),
         parts=_ANY_ID,
         about="The older one lives on; the id of the other finds it from now on. `dry_run` changes nothing.",
     ),
@@ -329,11 +332,10 @@ ROUTES: tuple[Path, ...] = (
         token="admin",  # noqa: S106
         sent=Doc,
         answers=_FAILED_GONE
+        | _WITH_BODY
         | problems(
-            _400="The body is not strict JSON.",
             _403="A read token may not do that.",
             _409="It was refused again, and `detail` says why; or its source is gone.",
-            _413="The body is above the limit.",
         ),
         parts=_FAILED_ID,
         about="The body, if there is one, has the members that are changed: `type`, `properties`, `context`, `time`, "

@@ -17,9 +17,12 @@ _DRAINED = 16
 """A declared body of up to this many times the limit is read and thrown away; above it we hang up."""
 
 
-async def read_body(call: Call) -> bytes:
-    """Return the body, unpacked. Raises InputError 400, 408, 413, 415, BusyError, or ClientGoneError."""
-    limit = call.settings.body_limit_bytes
+async def read_body(call: Call, most_bytes: int | None = None) -> bytes:
+    """Return the body, unpacked; of at most so many bytes, else of as many as the settings allow.
+
+    Raises InputError 400, 408, 413, 415, BusyError, or ClientGoneError.
+    """
+    limit = call.settings.body_limit_bytes if most_bytes is None else most_bytes
     length = call.headers.get(b"content-length", b"")
     declared = int(length) if length.isdigit() else 0
     if declared > limit:

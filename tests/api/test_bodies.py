@@ -117,7 +117,9 @@ async def test_a_body_without_a_length_is_limited_as_well(server: Server) -> Non
     assert answer["headers"][b"connection"] == b"close"
 
 
-async def drive(server: Server, parts: list[bytes], *, then: str = "end", pause: float = 0) -> dict[str, Any]:
+async def drive(
+    server: Server, parts: list[bytes], *, then: str = "end", pause: float = 0, path: str = "/track"
+) -> dict[str, Any]:
     """Speak ASGI to the app by hand; returns status and headers, or nothing when there was no answer."""
     waiting = list(parts)
     told: dict[str, Any] = {}
@@ -138,10 +140,10 @@ async def drive(server: Server, parts: list[bytes], *, then: str = "end", pause:
     scope = {
         "type": "http",
         "method": "POST",
-        "path": "/track",
-        "raw_path": b"/track",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"authorization", b"Bearer admin-token")] if path.startswith("/api/") else [],
         "client": ("192.0.2.1", 1),
     }
     await server.app(scope, receive, send)
@@ -169,6 +171,38 @@ async def test_a_client_that_is_gone_is_not_answered(server: Server) -> None:
     assert await drive(server, [], then="gone") == {}
     assert server.gate.requests == server.gate.bytes == 0
     assert server.engine.metrics.requests["track", "499"] == 2
+
+
+async def a_failed_event(server: Server) -> str:
+    """Send an event that is refused; returns its path."""
+    await server.track(body_of("order") | {"events": [{"type": "order", "properties": {"total": "much"}}]})
+    (failed,) = (await server.read("/api/failed")).json()["items"]
+    return f"/api/failed/{failed['id']}"
+
+
+async def test_a_body_of_the_api_has_the_limits_of_a_door(
+    open_server: Opens, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_server(body_timeout_seconds=0.1) as server:
+        for path in ("/api/profiles/x/merge", await a_failed_event(server) + "/resend"):
+            told = await drive(server, [b"{"], then="dribble", pause=0.03, path=path)
+            assert (told["status"], told["headers"][b"connection"]) == (408, b"close")
+            for parts in ([b"{"], []):
+                told = await drive(server, parts, then="gone", path=path)
+                assert told["status"] == 499
+            told = await drive(server, [b"{", b" " * 2_000_000], path=path)
+            assert (told["status"], told["headers"][b"connection"]) == (413, b"close")
+            assert server.gate.requests == server.gate.bytes == 0
+        assert server.engine.metrics.requests["api", "499"] == 4
+        assert server.engine.metrics.requests["api", "500"] == 0
+        assert "fault" not in caplog.text
+        packed = gzip.compress(json.dumps({"with": "y"}).encode())
+        headers = {"authorization": "Bearer admin-token", "content-encoding": "gzip"}
+        answer = await server.client.post("/api/profiles/x/merge", content=packed, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (404, "no_profile")
+        server.gate.closed = True
+        told = await drive(server, [b"{}"], path="/api/profiles/x/merge")
+        assert told["status"] == 503
 
 
 async def test_requests_in_flight_are_bounded(open_server: Opens) -> None:

@@ -83,6 +83,9 @@ async def test_what_cannot_be_a_mended_event_is_refused(open_server: Opens) -> N
                 f"{path}/resend", content=body, headers={"Authorization": "Bearer admin-token"}
             )
             assert answer.status_code == status, body
+        answer = await server.read(f"{path}/resend", method="POST", json={"time": "soon"})
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/time"]
+        assert answer.json()["detail"].startswith("/time ")
         assert (await server.read(path)).json()["status"] == "failed"
 
 

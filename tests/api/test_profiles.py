@@ -63,10 +63,14 @@ async def test_what_cannot_be_merged_is_told(open_server: Opens) -> None:
             ({"wiht": b}, 422, "bad_fields"),
             ({"with": b, "dry_run": "yes"}, 422, "bad_fields"),
             (b"{", 400, "bad_json"),
-            (b'{"with": "%s"}' % (b"x" * 20_000), 413, "too_large"),
+            (b'{"with": "%s"}' % (b"x" * 20_000), 413, "body_too_large"),
         ):
             answer = await merge(server, a, body)
             assert (answer.status_code, answer.json()["code"]) == (status, code), body
+        answer = await merge(server, a, {"wiht": b, "dry_run": "yes"})
+        pointers = [error["pointer"] for error in answer.json()["errors"]]
+        assert pointers == ["/wiht", "/with", "/dry_run"]
+        assert "did you mean 'with'" in answer.text.lower()
         answer = await server.read(f"/api/profiles/{a}/unmerge", token=ADMIN, method="POST")
         assert (answer.status_code, answer.json()["code"]) == (409, "not_merged")
         answer = await server.read("/api/profiles/nobody/unmerge", token=ADMIN, method="POST")
