@@ -1,6 +1,6 @@
 """What a run leaves behind: a short record, and a trace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import Any
 
@@ -114,11 +114,11 @@ def _record_async(run: Callable[[Step], Any]) -> Callable[[Step], Any]:
 
 def full_trace(run: Run, event_id: str) -> Doc:
     """Return the full record of a run, node by node; times are there if the workflow was `traced`."""
-    ran = {done.node.name for done in run.done}
     nodes = {done.node.name: _node_record(run, done) for done in run.done}
+    waiting = _after_waits(run, nodes)
     for node in run.workflow.nodes:
-        if node.name not in ran:
-            nodes[node.name] = {"plugin": node.plugin_name, "skipped": _why_not(run, node)}
+        if node.name not in nodes:
+            nodes[node.name] = {"plugin": node.plugin_name, "skipped": _why_not(run, node, waiting)}
     trace: Doc = {
         "workflow": run.workflow.name,
         "version": run.workflow.version,
@@ -191,12 +191,28 @@ def _entry(entry: tuple[str, Any, Any]) -> Doc:
     return {"op": op, "where": str(getattr(where, "source", where)), "value": shown(value)}
 
 
-def _why_not(run: Run, node: Node) -> str:
+def _after_waits(run: Run, ran: Collection[str]) -> set[str]:
+    """Return the nodes that may run yet: those that wait, and what can be reached from them."""
+    held = run.held.keys() if run.before is None else run.held.keys() | run.before.held.keys()
+    if not held:
+        return set()
+    left = set() if run.before is None else {name for name, _, _ in (*run.before.done, *run.before.leaving)}
+    found, todo = set(held), [node for node in run.workflow.nodes if node.name in held]
+    while todo:
+        for _, node in todo.pop().targets:
+            never = node.is_dead or (node.join_all and node.bit & run.place.dead)
+            if not never and node.name not in found and node.name not in ran and node.name not in left:
+                found.add(node.name)
+                todo.append(node)
+    return found
+
+
+def _why_not(run: Run, node: Node, waiting: set[str]) -> str:
     if node.disabled:
         return "disabled"
     if run.stopped:
         return "the run was stopped"
-    if run.held or (run.before is not None and run.before.held):
+    if node.name in waiting:
         return "waits"
     if node.join_all and node.bit & run.place.dead & run.place.taken:
         return "not every branch into it was taken"

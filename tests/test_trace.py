@@ -160,6 +160,35 @@ async def test_why_nodes_behind_a_stop_or_a_wait_did_not_run() -> None:
         assert full_trace(run, "e1")["nodes"]["two"]["skipped"] == why
 
 
+async def test_only_what_a_wait_leads_to_waits() -> None:
+    def wait(step: Step) -> Out:
+        step.wait(step.now)
+        return Out("a")
+
+    nodes: dict[str, dict[str, Any]] = {
+        "known": {"then": {"a": ["nap", "off"], "b": ["note", "all"]}},
+        "nap": {"then": {"a": ["then", "all", "off"]}},
+        "then": {"then": {"a": ["last"]}},
+        "note": {"then": {"a": ["last", "after_note"]}},
+        "off": {"disabled": True, "then": {"a": ["behind"]}},
+        "behind": {},
+        "last": {},
+        "after_note": {},
+        "all": {"join": "all"},
+    }
+    run = await run_workflow(make_workflow(nodes, {"nap": wait}), make_passage())
+    told = full_trace(run, "e1")["nodes"]
+    assert {name: told[name]["skipped"] for name in nodes if "skipped" in told[name]} == {
+        "then": "waits",
+        "note": "branch not taken",
+        "off": "disabled",
+        "behind": "branch not taken",
+        "last": "waits",
+        "after_note": "branch not taken",
+        "all": "branch not taken",
+    }
+
+
 async def test_a_traced_workflow_is_made_once_and_changes_nothing() -> None:
     workflow = make_workflow(NODES, {"one": ask, "two": fail})
     wrapped = traced(workflow)
