@@ -123,6 +123,7 @@ class TrackRequest(msgspec.Struct):
 
     `session_id` is None for doors that make no session (`/collect`). `profile_less` requests neither read nor make a
     profile until a workflow attaches one. `sent_at` is the client's clock when it sent, for the correction of skew.
+    `size` is the bytes of the body that it came in, unpacked; 0 when it came in none.
     """
 
     source_id: str
@@ -139,6 +140,7 @@ class TrackRequest(msgspec.Struct):
     idempotency_key: str | None = None
     sent_at: str | None = None
     trace_parent: str | None = None
+    size: int = 0
 
 
 class EventError(msgspec.Struct):

@@ -145,10 +145,14 @@ def parse_track(call: Call, body: bytes) -> TrackRequest:
     try:
         typed: TrackBody = _decode(body)
     except (ValueError, RecursionError):
-        return read_track(decode_json(call, body), limit)
+        request = read_track(decode_json(call, body), limit)
+        request.size = len(body)
+        return request
     strict_json.check_ignored(body)
     # Whatever is not plain goes the long way, which finds all that is wrong.
-    return _plain(typed, limit) or read_track(strict_json.decode(body), limit)
+    request = _plain(typed, limit) or read_track(strict_json.decode(body), limit)
+    request.size = len(body)
+    return request
 
 
 def _plain(body: TrackBody, limit: int) -> TrackRequest | None:

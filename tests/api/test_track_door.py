@@ -201,6 +201,42 @@ async def test_too_many_events_keep_nothing(server: Server) -> None:
     assert (await server.read("/api/sessions/s1")).status_code == 404
 
 
+async def test_a_context_that_would_fill_the_store_keeps_nothing(server: Server) -> None:
+    large = {"x": "a" * 200_000}
+    answer = await server.track(body_of(*["x"] * 100, context=large))
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (413, "context_too_large")
+    assert "200008 bytes, which stand in each of 100 events" in told["detail"]
+    assert told["errors"] == [{"pointer": "/context", "message": "is too large for so many events"}]
+    assert (await server.read("/api/sessions/s1")).status_code == 404
+    # What it says to do.
+    assert (await server.track(body_of(context=large))).status_code == 200
+    assert (await server.track(body_of("x", "x", context=large))).status_code == 200
+    assert (await server.read("/api/sessions/s1")).json()["context"] == large
+
+
+async def test_many_events_with_large_properties_and_a_small_context_are_kept(server: Server) -> None:
+    body = body_of(*["x"] * 100, context={"x": "a" * 200})
+    for event in body["events"]:
+        event["properties"] = {"x": "b" * 9_000}
+    assert (await server.track(body)).status_code == 200
+
+
+async def test_a_context_is_measured_as_it_is_kept(server: Server) -> None:
+    events = ["x"] * 400
+    numbers = b"[" + b"1e15," * 2_400 + b"1]"
+    body = json.dumps(body_of(*events, context={"x": 0})).encode()
+    answer = await server.track(body.replace(b'"context": {"x": 0}', b'"context": {"x": ' + numbers + b"}"))
+    assert answer.json()["code"] == "context_too_large"
+
+
+async def test_a_referrer_that_would_fill_the_store_is_refused(server: Server) -> None:
+    long = {"referer": "https://shop.example/" + "a" * 30_000}
+    answer = await server.track(body_of(*["x"] * 600), headers=long)
+    assert answer.json()["code"] == "context_too_large"
+    assert (await server.track(body_of("x"), headers=long)).status_code == 200
+
+
 @pytest.mark.requirement("004-22")
 @pytest.mark.requirement("004-23")
 async def test_unknown_members_and_hostile_names_are_harmless(server: Server) -> None:
