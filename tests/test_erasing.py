@@ -311,6 +311,7 @@ async def test_nothing_stays_with_who_had_the_session_before(open_lab: OpenLab) 
 
 
 TOLD = ("webhook", {"url": "https://crm.example/", "body": {"m": "{{ event.properties.mail }}"}})
+TOTAL: Doc = {"schema": {"type": "object", "properties": {"total": {"type": "number"}}}}
 LATE: Files = {
     # By its runs the event says nothing of whose it is: they send, wait, and only then somebody is known.
     "attach": chain(
@@ -333,7 +334,9 @@ LATE: Files = {
     "join": chain(
         "join", TOLD, ("wait", {"period": "1h"}), ("attach_session", {"id": "{{ event.properties.session }}"})
     ),
-    "event_types.json": {"event_types": {name: {} for name in ("attach", "create", "twice", "join", "view")}},
+    "event_types.json": {
+        "event_types": {"attach": TOTAL} | {name: {} for name in ("create", "twice", "join", "view")}
+    },
 }
 
 
@@ -364,12 +367,15 @@ async def erased_wholly(lab: Lab, profile: str, who: str) -> Doc:
 async def test_what_a_session_without_a_profile_had_sent_goes(open_lab: OpenLab, saved: bool) -> None:
     async with open_lab(LATE, trace_sample=1.0, **QUIET) as lab:
         for who in ("ann", "bob"):
-            event = EventInput("attach", {"mail": value(who), "session": f"s-{who}"}, id=f"{value(who)}-id")
-            await lab.collect(event, save_events=saved)
+            known: Doc = {"mail": value(who), "session": f"s-{who}"}
+            # Refused, and sent again.
+            for total in ({"total": "none"}, {}):
+                event = EventInput("attach", {**known, **total}, id=f"{value(who)}-id")
+                await lab.collect(event, save_events=saved)
         ann = (await lab.track("view", session_id="s-ann")).profile
         assert ann is not None
         erased = await erased_wholly(lab, ann["id"], "ann")
-        assert (erased["effect"], erased["timer"]) == (1, 1)
+        assert (erased["effect"], erased["timer"], erased["failed"]) == (1, 1, 1)
         # Of an event that is not kept there is a mark, and no trace.
         assert (erased["event"], erased["mark"], erased["trace"]) == ((2, 0, 1) if saved else (1, 1, 0))
         # Nobody knows whose this is.
