@@ -11,6 +11,7 @@ import re2
 from pydantic import Field, StringConstraints
 
 from headrace.engine.config import fields
+from headrace.engine.config.names import IDENTIFIER
 from headrace.engine.plugin import ERROR_PORT, Out, Plugin, Step
 from headrace.engine.trigger import FileModel, On
 
@@ -29,7 +30,7 @@ WIDE_WAVE = 8
 LOOK_AFTER = 4
 """Nodes after which a run looks at the clock, so that the loop is given back in time."""
 
-NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+NodeName = Annotated[str, StringConstraints(max_length=64), IDENTIFIER]
 
 
 class Retry(FileModel):

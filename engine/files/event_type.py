@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from headrace.engine.config import fields
+from headrace.engine.config.names import BARE
 from headrace.engine.errors import FieldError
 from headrace.engine.files.identify import IdentifyFile, KindName
 from headrace.engine.files.mapping import Mapped, PropertyPath, compile_map, compile_reshape
@@ -21,10 +22,9 @@ MOST_ERRORS = 20
 MOST_MAPPED = 200
 """Fields that one event type may write, and properties that it may make."""
 
-_NAME = r"^\S(.*\S)?$"
-EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_NAME)]
-VersionName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NAME)]
-Tag = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NAME)]
+EventTypeName = Annotated[str, StringConstraints(min_length=1, max_length=128), BARE]
+VersionName = Annotated[str, StringConstraints(min_length=1, max_length=64), BARE]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=64), BARE]
 Schema = Annotated[
     dict[str, Any] | bool, WithJsonSchema({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 ]

@@ -5,9 +5,10 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from headrace.engine.config import fields
+from headrace.engine.config.names import BARE
 from headrace.engine.trigger import MAX_EVENT_NAMES, EventName, FileModel
 
-GoalId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
+GoalId = Annotated[str, StringConstraints(min_length=1, max_length=128), BARE]
 
 
 class Goal(FileModel):

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from headrace.engine.config.fields import ReadPath
+from headrace.engine.config.names import KEY
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
 from headrace.engine.identity.values.kinds import MAILS, Kind, compared
@@ -15,7 +16,7 @@ from headrace.engine.model import Doc
 from headrace.engine.trigger import FileModel
 from headrace.engine.writing.path import MISSING
 
-KindName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+KindName = Annotated[str, StringConstraints(max_length=64), KEY]
 
 SETTINGS = ("per_profile", "priority", "from_", "blocked", "most_profiles", "normalise")
 """Members that belong to the kind, whichever event type says them."""

@@ -6,10 +6,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StringConstraints
 
 from headrace.engine.config.fields import Compiled, text_schema
+from headrace.engine.config.names import BARE
 from headrace.engine.language.expression import compile_expression
 from headrace.engine.trigger import FileModel
 
-SegmentId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
+SegmentId = Annotated[str, StringConstraints(min_length=1, max_length=128), BARE]
 
 MOMENT = frozenset(("event", "session", "source"))
 """Names that mean something only while an event is there."""

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, W
 from pydantic_core import PydanticCustomError
 
 from headrace.engine.config.fields import Secret
+from headrace.engine.config.names import BARE, KEY, MARK, Named
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
 from headrace.engine.trigger import FileModel
@@ -22,10 +23,11 @@ Secrets = Callable[[str], str | None]
 
 Door = Literal["track", "collect", "bizzkit", "orbee", "segment", "cloudevents", "pixel"]
 
-SourceId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f/]+$", max_length=256)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\S(.*\S)?$")]
-ConsentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-TenantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+_SOURCE = Named(r"[^\s\x00-\x1f\x7f/]+", "have no white space and no / in it")
+SourceId = Annotated[str, StringConstraints(max_length=256), _SOURCE]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=256), BARE]
+ConsentName = Annotated[str, MARK]
+TenantName = Annotated[str, StringConstraints(max_length=64), KEY]
 OrbeeId = Annotated[int | str, Field(description="A number or a uuid, as it stands in the address.")]
 
 _ORIGIN = re.compile(r"(https?)://(\*\.)?[a-z0-9._-]+(:\d{1,5})?|(https?)://\[[0-9a-f:.]+\](:\d{1,5})?")
