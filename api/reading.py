@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +27,9 @@ Word = Annotated[str, Meta(max_length=256)]
 Cursor = Annotated[str, Meta(max_length=1024)]
 _KEY = re.compile(r"[0-9a-f]{32}")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIMES = ("from", "to")
+_WHOSE = ("tenant", "profile", "session", "event")
+"""Without a value, from a variable that is not set, these would ask about everybody."""
 _FILTER = "traits."
 _MAX_FILTERS = 20
 NDJSON = "application/x-ndjson"
@@ -86,7 +89,10 @@ class OfSessions(Span):
 class OfEffects(Span):
     """Which effects."""
 
-    status: Annotated[Word | None, Meta(description="pending, sent, dead or dropped.")] = None
+    status: Annotated[
+        Literal["pending", "sent", "dead", "dropped"] | None,
+        Meta(description="pending, sent, dead or dropped."),
+    ] = None
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
     event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
 
@@ -94,7 +100,10 @@ class OfEffects(Span):
 class OfTimers(Span):
     """Which timers."""
 
-    status: Annotated[Word | None, Meta(description="pending, fired, cancelled, missed or dead.")] = None
+    status: Annotated[
+        Literal["pending", "fired", "cancelled", "missed", "dead"] | None,
+        Meta(description="pending, fired, cancelled, missed or dead."),
+    ] = None
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
     event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
 
@@ -131,21 +140,43 @@ def read_query(request: Request, shape: type[Q]) -> tuple[Q, dict[str, str]]:
         where = {name: _single(name, pairs[name]) for name in pairs if name.startswith(_FILTER)}
         if len(where) > _MAX_FILTERS:
             raise _bad_query(_FILTER, f"may be asked for at most {_MAX_FILTERS} times at once")
-    given = {name: value for name, value in pairs.items() if name not in where and value != ""}
-    for name in ("from", "to"):
-        if _DAY.fullmatch(str(given.get(name, ""))):
-            given[name] += "T00:00:00Z"
+    given = {name: value for name, value in pairs.items() if name not in where}
     known = [field.encode_name for field in msgspec.structs.fields(shape)]
-    for name in given:
+    for name, value in list(given.items()):
         if name not in known:
             raise _bad_query(name, f"is not known here. {did_you_mean(name, known)}".strip())
+        if value == "":
+            if name in _WHOSE:
+                raise _bad_query(name, "has no value: give one, or leave it out")
+            del given[name]
+        elif name in _TIMES and isinstance(value, str):
+            given[name] = _time_text(name, value)
     try:
         return msgspec.convert(given, shape, strict=False), where
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
+        place = place.rstrip("`")
+        if isinstance(value := given.get(place), str) and (words := _words(shape, place)):
+            message = (
+                f"there is no {str(given[place])[:100]!r}. {did_you_mean(str(given[place]), words)}".strip()
+            )
         raise _bad_query(
-            place.rstrip("`") or "the query", f"cannot be used: {message[:1].lower()}{message[1:]}"
+            place or "the query", f"cannot be used: {message[:1].lower()}{message[1:]}"
         ) from None
+
+
+def _time_text(name: str, text: str) -> str:
+    """Return a time as it is read: a day begins at midnight. A number is no time: it may be seconds or a year."""
+    day = _DAY.match(text)
+    if day is None:
+        raise _bad_query(name, "should be a day as 2026-01-31 or a time as 2026-01-31T09:30:00Z")
+    return f"{text}T00:00:00Z" if day.end() == len(text) else text
+
+
+def _words(shape: type[OfTenant], name: str) -> tuple[str, ...]:
+    """Return the words that a parameter may be, when they are a few."""
+    kinds = get_args(get_type_hints(shape).get(name))
+    return tuple(word for kind in kinds for word in get_args(kind))
 
 
 def _single(name: str, value: Any) -> str:

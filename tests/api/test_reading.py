@@ -117,6 +117,15 @@ async def test_an_id_is_read_whatever_is_in_it(server: Server, id: str) -> None:
         ("limit=501", "limit"),
         ("limit=x", "limit"),
         ("from=yesterday", "from"),
+        ("from=2026", "from should be a day as 2026-01-31"),
+        ("to=20261122", "to should be a day as 2026-01-31"),
+        ("to=-1", "to should be a day as 2026-01-31"),
+        ("from=1763769600.5", "from should be a day as 2026-01-31"),
+        ("from=2026-01-31&from=2026-02-01", "from"),
+        ("zz=", "zz is not known here"),
+        ("profile=", "profile has no value: give one, or leave it out"),
+        ("type=a&session=", "session has no value"),
+        ("tenant=", "tenant has no value"),
         ("cursor=nonsense", "cursor"),
         ("tpye=a", "Did you mean 'type'?"),
         ("type=a&type=b", "type"),
@@ -128,6 +137,23 @@ async def test_a_bad_query_is_422(server: Server, query: str, said: str) -> None
     answer = await server.read(f"/api/events?{query}")
     assert answer.status_code == 422, answer.text
     assert said in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("effects?status=failed", "there is no 'failed'"),
+        ("effects?status=Pending", "Did you mean 'pending'?"),
+        ("effects?event=", "event has no value"),
+        ("timers?status=done", "there is no 'done'"),
+        ("timers?status=fired&status=dead", "status"),
+        ("timers?profile=&status=fired", "profile has no value"),
+    ],
+)
+async def test_a_filter_that_finds_nothing_ever_is_422(server: Server, query: str, said: str) -> None:
+    answer = await server.read(f"/api/{query}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_query")
+    assert said in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
