@@ -49,6 +49,26 @@ async def failed_code(lab: Lab) -> tuple[str, str]:
 # Versions and conditions
 
 
+@pytest.mark.parametrize(
+    "draft", ["https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"]
+)
+@pytest.mark.parametrize(
+    ("name", "value", "is_taken"),
+    [
+        ("email", "ann@example.com", True),
+        ("email", "no mail at all", False),
+        ("date", "2026-02-29", False),
+        ("date-time", "2026-01-15T12:00:00Z", True),
+        ("date-time", "2026-01-15 noon", False),
+        ("phone", "anything", True),
+    ],
+)
+def test_formats_are_checked_in_every_draft(name: str, value: str, is_taken: bool, draft: str) -> None:
+    schema = {"$schema": draft, "properties": {"of": {"type": "string", "format": name}}}
+    found = [error.message for error in kind_of(schema=schema).check({"of": value})]
+    assert found == ([] if is_taken else [f'the value is not a "{name}"'])
+
+
 async def test_an_event_is_checked_against_the_version_that_it_names(open_lab: OpenLab) -> None:
     order = {"schema": NUMBER, "versions": {"2": {"schema": {"required": ["sum"]}}, "3": {}}}
     async with open_lab(types(order=order)) as lab:

@@ -181,10 +181,15 @@ def pointer(place: list[str | int]) -> str:
 def compile_schema(schema: dict[str, Any] | bool, mask: str | None = "the value") -> _Validator:
     """Compile a JSON Schema (2020-12 unless it names another draft); raises jsonschema_rs.ValidationError.
 
-    Nothing is fetched, and patterns take linear time. `mask` stands for the values of an event in messages.
+    Nothing is fetched, patterns take linear time, and formats are checked in every draft. `mask` stands for the values
+    of an event in messages.
     """
     return jsonschema_rs.validator_for(
-        schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions(), mask=mask
+        schema,
+        validate_formats=True,
+        retriever=_refuse,
+        pattern_options=jsonschema_rs.RegexOptions(),
+        mask=mask,
     )
 
 
