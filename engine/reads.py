@@ -74,6 +74,11 @@ class StoreReads:
         page = await self._store.find(query)
         return [*reversed(self._mine(query)), *page.items][:limit]
 
+    async def catch_up(self) -> None:
+        """Let events of the profile be found that were committed until now."""
+        if self._draft.profile is not None:
+            await self._store.catch_up(self._draft.tenant, self._draft.profile["ids"])
+
     async def count_events(self, *, type: str | None, within: timedelta | None) -> int:
         """Count earlier events of the profile."""
         query = self._query(type, within, 1)

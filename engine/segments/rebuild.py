@@ -179,6 +179,8 @@ class Rebuild:
             return {}
         owner = {other: one for one, kept in found.items() for other in {one, *kept.doc["ids"]}}
         pasts: dict[str, Doc] = {one: fresh(self._past) for one in found}
+        # What is committed from here on changes the version by which a profile was read.
+        await self._store.catch_up(self._tenant, tuple(owner))
         query = self._events(tuple(owner), now)
         while True:
             page = await self._store.find(query)

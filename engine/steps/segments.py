@@ -1,6 +1,7 @@
 """Step 10: which segments does the profile enter or leave?"""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from headrace.engine.draft import PAST
 from headrace.engine.errors import NodeError
@@ -115,12 +116,15 @@ async def _look_back(passage: Passage, watched: Watched) -> None:
 async def _learn(passage: Passage, past: Doc, watched: Watched) -> Doc:
     """Return what stored events tell of aggregates that are not known; nothing while that may not be all of them."""
     profile, reads = passage.draft.profile, passage.reads
-    lags = getattr(reads, "lags", False)
     # A replay for good sees what was before its event only: that is not all there is.
     if profile is None or "replay_of" in passage.event:
         return {}
-    if lags and passage.now - from_iso(profile["time"]["updated"]) < LAG:
-        return {}
+    if getattr(reads, "lags", False):
+        if passage.now - from_iso(profile["time"]["updated"]) < LAG:
+            return {}
+        # Not every event changes the profile. What is committed from here on makes this attempt lose its race.
+        stored: Any = reads
+        await stored.catch_up()
     return await learn(reads, unknown(past, watched.past), watched, passage.now)
 
 

@@ -282,6 +282,10 @@ class Ask(Protocol):
         """Return how many documents fit, counting no further than `at_most`."""
         ...
 
+    async def catch_up(self, tenant: str, profiles: Sequence[str]) -> None:
+        """Let questions find all events that were committed for some profiles until now. Raises StoreError."""
+        ...
+
     async def report(self, query: Query, by: Literal["type", "day", "source"]) -> list[Doc]:
         """Count events and distinct profiles by type, day (UTC) or source: `{"bucket", "events", "profiles"}`."""
         ...

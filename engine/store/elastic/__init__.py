@@ -21,7 +21,7 @@ from headrace.engine.store.elastic.documents import doc_id, listed_source, workf
 from headrace.engine.store.elastic.due import Leases
 from headrace.engine.store.elastic.erasing import Expunger, erase
 from headrace.engine.store.elastic.gets import PATIENCE_SECONDS, Gets
-from headrace.engine.store.elastic.keeping import give_back, reown
+from headrace.engine.store.elastic.keeping import Shown, give_back, reown
 from headrace.engine.store.elastic.layout import INDEX_OF, alias, month_index
 from headrace.engine.store.elastic.parts import create_line
 from headrace.engine.store.elastic.place import Place
@@ -95,6 +95,7 @@ class ElasticStore:
         self._leases = Leases(self._cluster, self._bulk, self._gets)
         self._setup = Setup(self._cluster)
         self._expunger = Expunger(self._cluster)
+        self._shown = Shown(self._cluster, self._bulk, self._gets)
         self._tried = asyncio.Event()
         self._forever: list[asyncio.Task[None]] = []
         self._waiting = 0
@@ -225,6 +226,12 @@ class ElasticStore:
         await self._backlog.flush()
         async for doc in owned(self._cluster, kind, tenant, profiles):
             yield doc
+
+    async def catch_up(self, tenant: str, profiles: Sequence[str]) -> None:
+        """Let questions find all events that were committed for some profiles until now."""
+        async with self._working():
+            await self._backlog.flush()
+            await self._shown.catch_up(tenant, profiles)
 
     async def reown(self, tenant: str, loser: str, survivor: str) -> int:
         """Give the events, sessions and timers of one profile to another; returns how many."""

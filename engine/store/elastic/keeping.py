@@ -144,6 +144,28 @@ async def give_back(
     return await _move_all(cluster, bulk, tenant, owners, lambda hit: _returned(hit, then, profile))
 
 
+class Shown:
+    """Lets searches find all events of some profiles; those who ask at the same time share a refresh."""
+
+    def __init__(self, cluster: Cluster, bulk: Bulk, gets: Gets) -> None:
+        self._cluster = cluster
+        self._bulk = bulk
+        self._gets = gets
+        self._turn = asyncio.Lock()
+        self._asked = 0
+        self._done = 0
+
+    async def catch_up(self, tenant: str, profiles: Sequence[str]) -> None:
+        """Write what still waits in the profiles, and refresh. Raises StoreError."""
+        await _settle(self._bulk, self._gets, self._cluster.place, tenant, profiles)
+        self._asked = mine = self._asked + 1
+        async with self._turn:
+            if self._done < mine:
+                asked = self._asked
+                await refresh(self._cluster, indices_of(self._cluster.place, "event"))
+                self._done = asked
+
+
 async def _settle(bulk: Bulk, gets: Gets, place: Place, tenant: str, profiles: Sequence[str]) -> None:
     """Write what still waits in the profiles, so that no older session is written over one that was moved."""
     where = alias(place, "profiles")
