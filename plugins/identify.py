@@ -6,18 +6,18 @@ Only a source with a key is believed (or `"from": "any"` in the event type that 
 kept as `claimed`, and joins nobody who is known.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from headrace.engine.plugin import Config, Example, Out, Plugin, Step, Value
+from headrace.engine.plugin import Config, Example, KindName, Out, Plugin, Step, Value
 
 _REFUSED = frozenset(("untrusted", "full", "outweighed", "nobody"))
 _MAIL = {"kind": "email", "value": "{{ event.properties.email }}"}
 
 
 class IdentifyConfig(Config):
-    kind: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)] = Field(
+    kind: KindName = Field(
         description="The kind of the value, with the settings that an event type declares for it.",
         examples=["email"],
     )

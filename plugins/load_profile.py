@@ -5,11 +5,11 @@ a secret key, or answer nothing about the profile. By a value it finds nothing u
 of the same wave do not see the profile yet; those that follow do.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from headrace.engine.plugin import Config, Example, NodeError, Out, Plugin, Step, Value, View
+from headrace.engine.plugin import Config, Example, KindName, NodeError, Out, Plugin, Step, Value, View
 
 _BY_ID = {"id": "{{ event.properties.profile_id }}"}
 
@@ -21,7 +21,7 @@ class LoadProfileConfig(Config):
     session: Value[str | None] | None = Field(
         None, description="The id of a session of the profile, instead of `id`."
     )
-    kind: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)] | None = Field(
+    kind: KindName | None = Field(
         None, description="The kind of a value that identifies the person, such as `email`, instead of `id`."
     )
     value: Value[Any] | None = Field(

@@ -314,6 +314,7 @@ class Names:
     sources: frozenset[str] | None = None
     workflows: frozenset[str] | None = None
     computed: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ Zone       "Europe/Berlin": a tzinfo
 Pattern    a regular expression (RE2: its time is linear in the text, whatever an author writes)
 PortName   the name of a port that an author makes up
 WrittenSegment   the name of a segment that is declared, and not computed
+KindName   the kind of an identifying value; one that is nearly that of an event type is a typing error
 """
 
 from collections.abc import Iterator
 from datetime import timedelta, tzinfo
+from difflib import get_close_matches
 from typing import Annotated, Any, LiteralString
 
 from pydantic import (
@@ -25,13 +27,15 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from headrace.engine.config.fields import Declared, Names, text_schema
+from headrace.engine.config.names import IDENTIFIER
 from headrace.engine.errors import NodeError
 from headrace.engine.language.limits import EvaluationError, Work
 from headrace.engine.language.patterns import parse_pattern
 from headrace.engine.language.registry import BadLiteral
 from headrace.engine.language.times import parse_duration, parse_zone
+from headrace.engine.suggest import did_you_mean
 
-PortName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+PortName = Annotated[str, StringConstraints(max_length=64), IDENTIFIER]
 
 LONGEST_DURATION = timedelta(days=36_525)
 """A hundred years: a time less a duration is always a time."""
@@ -47,6 +51,20 @@ def _not_computed(name: str, info: ValidationInfo) -> str:
 
 
 WrittenSegment = Annotated[str, Declared("segments", "segment"), AfterValidator(_not_computed)]
+
+
+def _not_mistyped(name: str, info: ValidationInfo) -> str:
+    kinds = info.context.kinds if isinstance(info.context, Names) else frozenset[str]()
+    # A kind need not be declared: nodes alone may know it. One that is nearly declared is hardly meant so.
+    if name not in kinds and get_close_matches(name, kinds, n=1, cutoff=0.6):
+        told = {"name": name, "fix": did_you_mean(name, kinds)}
+        raise PydanticCustomError("unknown_kind", "no event type declares values of the kind '{name}'", told)
+    return name
+
+
+KindName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64), AfterValidator(_not_mistyped)
+]
 
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 

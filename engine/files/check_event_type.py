@@ -33,19 +33,20 @@ def check_event_types(model: EventTypesFile, file: JsonFile) -> Iterator[Problem
 
 
 def _check_reads(entry: EventTypeFile, file: JsonFile, at: Place) -> Iterator[Problem]:
-    """Check what expressions and templates read: condition and reshape what was sent, mappings what was made of it."""
+    """Check what expressions and templates read: condition and reshape what was sent, all else what was made of it."""
     shapes = shapes_of(entry)
     sent = None if shapes is None else list(shapes[: 1 + len(entry.versions)])
     if entry.condition is not None:
         yield from _check_field(entry.condition, file, (*at, "condition"), sent)
     for where, body in entry.reshape.items():
         yield from _check_field(body, file, (*at, "reshape", where.source), sent)
+    made = None if shapes is None else [*shapes]
+    for kind, identify in entry.identify.items():
+        yield from _check_field(identify.path, file, (*at, "identify", kind, "path"), made)
     for field, mapped in entry.map.items():
         way, value = way_of(mapped)
         place = (*at, "map", field.source)
-        yield from _check_field(
-            value, file, _way_place(file, place, way), None if shapes is None else [*shapes]
-        )
+        yield from _check_field(value, file, _way_place(file, place, way), made)
 
 
 def _check_field(

@@ -24,6 +24,7 @@ _CODES = {
     "unknown_source": "N03",
     "computed_segment": "N05",
     "unknown_workflow": "N04",
+    "unknown_kind": "N06",
 }
 _TYPES = {
     "string_type": "a text",
@@ -71,8 +72,9 @@ def check_model(
         message, fix = _say(model, inner, code, same)
         problems.append(file.problem(place + inner, code, message, fix))
     if names is not None and not has_errors(problems):
-        # Event types need not be declared, so a name that is not only earns a warning.
-        return model.model_validate(value, context=replace(names, event_types=None)), problems
+        # Event types and kinds need not be declared, so a name that is not only earns a warning.
+        context = replace(names, event_types=None, kinds=frozenset())
+        return model.model_validate(value, context=context), problems
     return None, problems
 
 
@@ -110,7 +112,10 @@ def _say(model: type[BaseModel], inner: Place, code: str, same: list[ErrorDetail
         wanted = " or ".join(dict.fromkeys(_TYPES[one["type"]] for one in same))
         return f"must be {wanted}, but is {_what(detail['input'])}", ""
     if code == "M05":
-        return f"'{_short(last)}' is no name for this: it {_plain(detail['msg'])}", "Rename it."
+        why = _plain(detail["msg"])
+        # What we say ourselves names it already.
+        is_ours = not why.startswith("must ")
+        return why if is_ours else f"'{_short(last)}' is no name for this: it {why}", "Rename it."
     messages = dict.fromkeys(_plain(one["msg"]) for one in same)
     fix = str(context.get("fix") or "")
     return " or ".join(messages), fix[:1].upper() + fix[1:]

@@ -1,15 +1,19 @@
 """Check what expressions and templates read against what is declared."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from jinja2 import nodes
 from pydantic import BaseModel
 
-from headrace.engine.config.fields import Compiled
+from headrace.engine.config.fields import Compiled, Expression
 from headrace.engine.files.check_graph import edges_into
 from headrace.engine.files.event_type import EventType
 from headrace.engine.files.json_file import JsonFile, Place
 from headrace.engine.files.problem import Problem
+from headrace.engine.files.segment import Condition
+from headrace.engine.language.check import path_of
+from headrace.engine.language.syntax import parse_expression, parse_template
 from headrace.engine.model import new_profile, new_session
 from headrace.engine.plugin import Plugin
 from headrace.engine.suggest import did_you_mean
@@ -17,6 +21,8 @@ from headrace.engine.workflow import WorkflowFile
 
 Read = tuple[str, ...]
 Schemas = list[dict[str, Any]]
+
+SEGMENTS: Read = ("profile", "segments")
 
 EVENT_MEMBERS = (
     "id", "key", "type", "properties", "context", "source", "tenant", "session", "profile", "time", "door",
@@ -41,9 +47,16 @@ def compiled_fields(value: Any, place: Place = ()) -> Iterator[tuple[Place, Comp
 
 
 def check_reads(
-    model: WorkflowFile, plugins: Mapping[str, Plugin[Any]], file: JsonFile, types: Mapping[str, EventType]
+    model: WorkflowFile,
+    plugins: Mapping[str, Plugin[Any]],
+    file: JsonFile,
+    types: Mapping[str, EventType],
+    segments: Collection[str] | None = None,
 ) -> Iterator[Problem]:
-    """Find reads of nodes that are not there or do not come before, and of members that nothing declares."""
+    """Find reads of nodes that are not there or do not come before, and of members that nothing declares.
+
+    `segments` are those that are declared; None: that is not known.
+    """
     schemas = _schemas(model, types)
     before = _nodes_before(model)
     if model.on.when is not None:
@@ -53,9 +66,11 @@ def check_reads(
                 fix = "Test it in a branch node."
                 yield file.problem(at, "W15", "no node has run yet when 'on.when' is tested", fix)
             yield from check_read(read, file, at, schemas)
+        yield from check_members(model.on.when, file, at, segments)
     for name, plugin in plugins.items():
         for place, field in compiled_fields(plugin.config):
             at = ("nodes", name, "config", *place)
+            yield from check_members(field, file, at, segments)
             for read in sorted(field.reads()):
                 if read[0] == "nodes" and len(read) > 1:
                     yield from _check_node(read[1], file, at, list(model.nodes), before[name])
@@ -97,6 +112,40 @@ def check_read(read: Read, file: JsonFile, at: Place, schemas: Schemas | None) -
             return
     if read[:2] == ("event", "properties") and len(read) > 2 and schemas:
         yield from _check_property(read[2:], file, at, schemas)
+
+
+def check_members(
+    field: Compiled[Any], file: JsonFile, at: Place, segments: Collection[str] | None
+) -> Iterator[Problem]:
+    """Find names that are looked for in profile.segments and are not declared, while others are."""
+    if not segments or SEGMENTS not in field.reads():
+        return
+    for name in dict.fromkeys(_looked_for(field)):
+        if name not in segments:
+            message = f"no segment '{name[:60]}', so it is never in profile.segments"
+            yield file.problem(at, "N07", message, did_you_mean(name, segments))
+
+
+def _looked_for(field: Compiled[Any]) -> Iterator[str]:
+    """Yield the texts in quotes of every `'…' in profile.segments`, and of its opposite."""
+    for text in _texts(field.source):
+        is_template = not isinstance(field, Expression | Condition)
+        if is_template and "{" not in text:
+            continue
+        tree = parse_template(text) if is_template else parse_expression(text)
+        for node in (tree, *tree.find_all(nodes.Compare)):
+            if isinstance(node, nodes.Compare) and isinstance(node.expr, nodes.Const):
+                (operand, *_) = node.ops
+                if operand.op in ("in", "notin") and path_of(operand.expr) == SEGMENTS:
+                    yield from (node.expr.value,) if isinstance(node.expr.value, str) else ()
+
+
+def _texts(source: Any) -> Iterator[str]:
+    if isinstance(source, str):
+        yield source
+    elif isinstance(source, Mapping | list | tuple):
+        for item in source.values() if isinstance(source, Mapping) else source:
+            yield from _texts(item)
 
 
 def _check_property(keys: Read, file: JsonFile, at: Place, schemas: Schemas) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from headrace.engine.config.fields import Compiled
-from headrace.engine.files.check_reads import check_read
+from headrace.engine.files.check_reads import check_members, check_read
 from headrace.engine.files.event_type import EventType
 from headrace.engine.files.goal import Goal
 from headrace.engine.files.json_file import JsonFile, Place
@@ -23,6 +23,7 @@ def check_segments(segments: Mapping[str, Segment], file: JsonFile, types: Types
         if when is None:
             continue
         yield from _check_reads(when, file, at, None)
+        yield from check_members(when, file, at, segments)
         for aggregate in when.past.values():
             yield from _check_type(aggregate.pattern, file, at, types)
             yield from _check_path(aggregate, file, at, types)

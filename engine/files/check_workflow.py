@@ -1,7 +1,9 @@
 """Check a workflow's file as a whole and compile it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +23,9 @@ from headrace.engine.plugin import Plugin
 from headrace.engine.suggest import did_you_mean
 from headrace.engine.workflow import NodeFile, Workflow, WorkflowFile, compile_workflow
 
+_MEANT = ("config", "then", "join", "disabled")
+"""Members of a node without which it would be told wrong things of it, or of others."""
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -39,19 +44,23 @@ def check_workflow(
     if file.value is None:
         return None, file.problems
     model, problems = check_model(WorkflowFile, file.value, file, (), around.names)
-    nodes = _nodes(file.value)
+    # One member that is not known, or a name that is not declared, hides nothing else.
+    whole = model or _without_strangers(file.value)
+    nodes = _nodes(file.value) if whole is None else whole.nodes
     plugins: dict[str, Plugin[Any]] = {}
     for node, entry in nodes.items():
         plugin, found = _check_node(node, entry, file, around)
         problems += found
         if plugin is not None:
             plugins[node] = plugin
+    for node, named in _plugins_of_others(file.value, nodes):
+        problems += _check_plugin(named, file, ("nodes", node), around)
     problems += _check_targets(nodes, file)
-    if model is not None:
-        problems += _check_event_types(model, file, around)
-        problems += _check_schedule(model, file)
-        problems += check_before_consent(model, file)
-        problems += _check_whole(_without_lost_edges(model), plugins, file, around)
+    if whole is not None:
+        problems += _check_event_types(whole, file, around)
+        problems += _check_schedule(whole, file)
+        problems += check_before_consent(whole, file)
+        problems += _check_whole(_without_lost_edges(whole), plugins, file, around)
     if model is None or has_errors(problems):
         return None, tuple(problems)
     try:
@@ -65,9 +74,9 @@ def _check_whole(
     model: WorkflowFile, plugins: Mapping[str, Plugin[Any]], file: JsonFile, around: Surroundings
 ) -> list[Problem]:
     found = check_graph(model.nodes, file)
-    if not has_errors(found):
+    if all(problem.code != "W06" for problem in found):
         # In a circle there is no before and after, which reads of other nodes are about.
-        found += check_reads(model, plugins, file, around.event_types)
+        found += check_reads(model, plugins, file, around.event_types, around.names.segments)
     return found
 
 
@@ -87,6 +96,43 @@ def _without_lost_edges(model: WorkflowFile) -> WorkflowFile:
     return model.model_copy(update={"nodes": nodes})
 
 
+def _without_strangers(value: Any) -> WorkflowFile | None:
+    """Return a workflow as it is without the members that are not known; None when more than that is wrong.
+
+    One that is a typing error of a member that says how nodes hang together is as good as a wrong one.
+    """
+    try:
+        return WorkflowFile.model_validate(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    except RecursionError:
+        return None
+    if any(detail["type"] != "extra_forbidden" for detail in details):
+        return None
+    rest = deepcopy(value)
+    for detail in details:
+        last = str(detail["loc"][-1])
+        if detail["loc"][0] == "nodes" and get_close_matches(last, _MEANT, n=1, cutoff=0.6):
+            return None
+        inner = rest
+        for part in detail["loc"][:-1]:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        if not isinstance(inner, dict) or inner.pop(detail["loc"][-1], rest) is rest:
+            return None
+    try:
+        return WorkflowFile.model_validate(rest)
+    except ValidationError:
+        return None
+
+
+def _plugins_of_others(value: Mapping[str, Any], nodes: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the plugins that the other nodes name, which cannot be used as they are."""
+    raw = value.get("nodes")
+    for name, entry in raw.items() if isinstance(raw, dict) else ():
+        if name not in nodes and isinstance(entry, dict) and isinstance(entry.get("plugin"), str):
+            yield name, entry["plugin"]
+
+
 def _nodes(value: Mapping[str, Any]) -> dict[str, NodeFile]:
     """Return the nodes that are valid each by itself, so that one bad node hides no other's problems."""
     raw = value.get("nodes")
@@ -99,14 +145,20 @@ def _nodes(value: Mapping[str, Any]) -> dict[str, NodeFile]:
     return valid
 
 
+def _check_plugin(name: str, file: JsonFile, at: Place, around: Surroundings) -> list[Problem]:
+    if name in around.catalog:
+        return []
+    fix = did_you_mean(name, around.catalog)
+    return [file.problem((*at, "plugin"), "W03", f"no plugin '{name[:60]}'", fix)]
+
+
 def _check_node(
     name: str, entry: NodeFile, file: JsonFile, around: Surroundings
 ) -> tuple[Plugin[Any] | None, list[Problem]]:
     at: Place = ("nodes", name)
     info = around.catalog.get(entry.plugin)
     if info is None:
-        fix = did_you_mean(entry.plugin, around.catalog)
-        return None, [file.problem((*at, "plugin"), "W03", f"no plugin '{entry.plugin[:60]}'", fix)]
+        return None, _check_plugin(entry.plugin, file, at, around)
     plugin, ports, problems = _make_plugin(info, entry, file, at, around.names)
     for port in entry.then if ports else ():
         if port not in ports:

@@ -63,6 +63,7 @@ class Declared:
             computed=frozenset(name for name, each in (self.segments or {}).items() if each.when is not None),
             event_types=frozenset((*self.event_types, *OWN_TYPES)) if self.event_types else None,
             sources=None if self.sources is None else frozenset(self.sources),
+            kinds=frozenset(kind for each in (self.event_types or {}).values() for kind in each.identify),
         )
 
 

@@ -115,6 +115,16 @@ CODES: dict[str, Code] = {
         "A node writes a segment that is computed by its condition.",
         "Change the condition in `segments.json`, or let the node write another segment.",
     ),
+    "N06": Code(
+        "warning",
+        "A node names a kind of identifying value that no event type declares, but a similar one.",
+        "Mend the name; or declare the kind, in `identify` of an event type.",
+    ),
+    "N07": Code(
+        "warning",
+        "An expression looks for a segment that is not declared.",
+        "Mend the name, or declare the segment in `segments.json`.",
+    ),
     "W03": Code("error", "There is no such plugin.", "Mend the name; `headrace plugins` lists all."),
     "W04": Code("error", "A plugin has no such port.", "Use one of the ports that are named."),
     "W05": Code("error", "An edge leads to a node that is not there.", "Mend the name, or add the node."),

@@ -47,7 +47,8 @@ def lint(
 ) -> None:
     """Name every problem in workspaces.
 
-    Each has a code, which docs/problems.md explains. Ends with 1 when there are errors.
+    What is asked of a workflow as a whole, such as whether a node can ever run, needs its members to be right first:
+    it may come after the next mend. Each has a code, which docs/problems.md explains. Ends with 1 when there are errors.
 
     Example: headrace lint workflows/*/
     """
