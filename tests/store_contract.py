@@ -812,6 +812,24 @@ class StoreContract:
         assert gone == {"profile": 1, "failed": 0, **counts, "effect": 4}
         await eventually(lambda: store.count(Query("trace")), 2)
 
+    async def test_a_merged_profile_grows_old_with_the_one_that_it_lives_on_in(self, store: Store) -> None:
+        early, late = iso(NOW - timedelta(days=40)), iso(NOW - timedelta(days=5))
+        merged: Doc = {"hidden": True, "merged_into": "a", "time": {"created": early, "updated": early}}
+        times = {"created": early, "updated": late}
+        for write in (profile_write("a", ids=["a", "b"], time=times), profile_write("b", **merged)):
+            id = write.doc["id"]
+            assert has_committed(await store.commit(change(profile=write, claims=[Claim(f"c {id}", id)])))
+        apart = profile_write("c", ids=["c"], time={"created": early, "updated": iso(NOW)})
+        await store.commit(change(profile=apart, claims=[Claim("c c", "c")]))
+        await eventually(lambda: store.count(Query("profile")), 2)
+        assert (await store.prune({"profile": 10}, NOW))["profile"] == 0
+        assert await one(store, "claim", "c b") is not None
+        assert (await store.prune({"profile": 4}, NOW))["profile"] == 2
+        left = [await one(store, "profile", key_of("profile", name)) for name in "abc"]
+        assert [found is not None for found in left] == [False, False, True]
+        left = [await one(store, "claim", f"c {name}") for name in "abc"]
+        assert [found is not None for found in left] == [False, False, True]
+
     async def test_owning_anew_keeps_who_it_was(self, store: Store) -> None:
         events = [event_row(f"e{n}", "loser", properties={"n": 2**80}) for n in range(3)]
         timer = effect_row("waits", NOW, profile="loser", held={"n": {}})

@@ -1,15 +1,16 @@
 """What grew too old: whole months, or single documents."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
-from headrace.engine.model import iso
+from headrace.engine.model import iso, make_key
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import Cluster, RefusedError
+from headrace.engine.store.elastic.documents import HIDDEN
 from headrace.engine.store.elastic.keeping import (
     EVENT,
     change_all,
@@ -33,6 +34,7 @@ _DUE: tuple[AskKind, ...] = ("effect", "timer")
 _WAITS: Body = {"exists": {"field": "pending_since"}}
 """Holds documents that are not written yet: it is not touched until the sweeper has been there."""
 
+_MERGED: Body = {"term": {"facets": HIDDEN}}
 _REMEMBERED = ("key", "tenant", "change", "id", "profile", "received", "content")
 _FORGET: Body = {
     "source": "ctx._source.keySet().retainAll(params.kept)",
@@ -51,6 +53,7 @@ class Month(NamedTuple):
 class _Owner(msgspec.Struct):
     tenant: str = "main"
     id: str | None = None
+    ids: list[str] = []
 
 
 _decode_owner = msgspec.json.Decoder(_Owner).decode
@@ -98,8 +101,8 @@ def _old(kind: str, before: datetime) -> Body:
         # A timer may have waited for longer than it is kept.
         waits.append({"range": {"ended": {"gte": iso(before)}}})
         return {"bool": {"filter": [_earlier("created", before)], "must_not": waits}}
-    # What was changed lately is not old, whenever it was made.
-    return {"bool": {"filter": [_earlier("updated", before)], "must_not": [_WAITS]}}
+    # What was changed lately is not old, whenever it was made. A merged profile goes with the one that it lives on in.
+    return {"bool": {"filter": [_earlier("updated", before)], "must_not": [_WAITS, _MERGED]}}
 
 
 async def _prune_events(cluster: Cluster, before: datetime, known: datetime, gone: dict[str, int]) -> None:
@@ -144,22 +147,43 @@ async def _prune_profiles(cluster: Cluster, bulk: Bulk, before: datetime) -> int
 
 
 async def _drop_profiles(cluster: Cluster, bulk: Bulk, hits: Sequence[Hit]) -> int:
-    """Delete profiles that are still as they were found, with their claims; returns how many went."""
+    """Delete profiles that are still as they were found, with what was merged into them; returns how many went."""
     lines = [delete_line(hit.where, hit.id, hit.seq_no, hit.term) for hit in hits]
     written = await bulk.write([Operation(line, None) for line in lines])
     raise_refused([done for done in written if done.status not in (200, 404, 409)])
-    dropped = [hit for hit, done in zip(hits, written, strict=True) if done.status == 200]
-    for tenant, ids in _by_tenant(dropped):
-        theirs: Body = {"bool": {"filter": [{"term": {"tenant": tenant}}, {"terms": {"profile": ids}}]}}
-        await delete_all(cluster, indices_of(cluster.place, "claim"), theirs)
-    return len(dropped)
+    owners = [
+        _decode_owner(hit.source) for hit, done in zip(hits, written, strict=True) if done.status == 200
+    ]
+    merged = 0
+    for owner in owners:
+        others = {*owner.ids} - {owner.id}
+        if others:
+            merged += await _drop_merged(cluster, owner.tenant, sorted(others))
+    for tenant, ids in _by_tenant(owners):
+        await _drop_claims(cluster, tenant, ids)
+    return len(owners) + merged
 
 
-def _by_tenant(hits: Sequence[Hit]) -> Iterator[tuple[str, list[str]]]:
+async def _drop_merged(cluster: Cluster, tenant: str, ids: Sequence[str]) -> int:
+    """Delete those of some profiles that were merged, with their claims; returns how many."""
+    where = indices_of(cluster.place, "profile")
+    theirs: Body = {"terms": {"key": [make_key("profile", tenant, id) for id in ids]}}
+    merged: Body = {"bool": {"filter": [theirs, _MERGED]}}
+    found = [_decode_owner(hit.source) async for hit in scan(cluster, where, merged)]
+    await _drop_claims(cluster, tenant, [one.id for one in found if one.id is not None])
+    return await delete_all(cluster, where, merged)
+
+
+async def _drop_claims(cluster: Cluster, tenant: str, ids: Sequence[str]) -> None:
+    """Delete the claims of profiles, so that their values can belong to someone new."""
+    theirs: Body = {"bool": {"filter": [{"term": {"tenant": tenant}}, {"terms": {"profile": ids}}]}}
+    await delete_all(cluster, indices_of(cluster.place, "claim"), theirs)
+
+
+def _by_tenant(owners: Iterable[_Owner]) -> Iterator[tuple[str, list[str]]]:
     """Yield the ids of profiles by their tenant."""
     found: dict[str, list[str]] = {}
-    for hit in hits:
-        owner = _decode_owner(hit.source)
+    for owner in owners:
         if owner.id is not None:
             found.setdefault(owner.tenant, []).append(owner.id)
     yield from found.items()

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from headrace.engine.model import Doc, iso
+from headrace.engine.model import Doc, iso, make_key
 from headrace.engine.store.encoding import decode_doc, encode_doc, given_back
+from headrace.engine.store.sqlite.rows import pack_key
 
 BATCH = 500
 """How many documents one transaction changes at most, so that commits come in between."""
@@ -97,8 +98,8 @@ _ENDED = "json_extract(CAST(doc AS TEXT), '$.ended')"
 """When a timer was fired, cancelled or given up; it may have waited for longer than it is kept."""
 
 _AGE = {
-    # What was changed lately is not old, whenever it was made.
-    "profile": ("profiles", "created", "updated < :before"),
+    # What was changed lately is not old, whenever it was made. A merged profile goes with the one that it lives on in.
+    "profile": ("profiles", "created", "updated < :before AND NOT hidden"),
     "session": ("sessions", "created", "updated < :before"),
     "event": ("events", "received", "type IS NOT NULL"),
     "failed": ("failed", "created", "1"),
@@ -154,16 +155,26 @@ def dropping(old: Old, rows: list[int]) -> Job:
         values = {"before": old.before}
         if old.forget:
             return connection.execute(f"UPDATE events SET {_FORGET} WHERE {several}", values).rowcount  # noqa: S608
-        if old.table == "profiles":
-            _drop_claims(connection, several, values)
-        return connection.execute(f"DELETE FROM {old.table} WHERE {several}", values).rowcount  # noqa: S608
+        merged = _drop_with(connection, several, values) if old.table == "profiles" else 0
+        return merged + connection.execute(f"DELETE FROM {old.table} WHERE {several}", values).rowcount  # noqa: S608
 
     return job
 
 
-def _drop_claims(connection: sqlite3.Connection, several: str, values: dict[str, str]) -> None:
-    """Delete the claims of profiles that go, so that their values can belong to someone new."""
+def _drop_with(connection: sqlite3.Connection, several: str, values: dict[str, str]) -> int:
+    """Delete what was merged into profiles that go, and all their claims, so that values can belong to someone new.
+
+    Returns how many merged profiles there were.
+    """
+    merged = 0
     rows = connection.execute(f"SELECT tenant, doc FROM profiles WHERE {several}", values).fetchall()  # noqa: S608
     for tenant, data in rows:
         doc: Doc = decode_doc(data)
-        connection.execute("DELETE FROM claims WHERE tenant = ? AND profile = ?", (tenant, doc.get("id")))
+        for id in {doc.get("id"), *doc.get("ids", ())}:
+            key = pack_key(make_key("profile", tenant, str(id)))
+            sql = "DELETE FROM profiles WHERE key = ? AND hidden"
+            is_merged = connection.execute(sql, (key,)).rowcount
+            merged += is_merged
+            if is_merged or id == doc.get("id"):
+                connection.execute("DELETE FROM claims WHERE tenant = ? AND profile = ?", (tenant, id))
+    return merged
