@@ -48,7 +48,9 @@ def lint(
     """Name every problem in workspaces.
 
     What is asked of a workflow as a whole, such as whether a node can ever run, needs its members to be right first:
-    it may come after the next mend. Each has a code, which docs/problems.md explains. Ends with 1 when there are errors.
+    it may come after the next mend.
+
+    Each has a code, which docs/problems.md explains. Ends with 1 when there are errors.
 
     Example: headrace lint workflows/*/
     """
