@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headrace.engine.errors import BusyError, HeadraceError, InputError, StoreError
+from headrace.engine.errors import BusyError, HeadraceError, InputError, StoreError, TooLargeError
 
 MAX_FIELDS = 100
 """Most bad fields that one answer names."""
@@ -86,6 +86,13 @@ def problem_for(error: HeadraceError) -> Reply:
             )
         case BusyError():
             return problem(503, "busy", error.detail, retry_after_seconds=error.retry_after_seconds)
+        case TooLargeError():
+            return problem(
+                413,
+                "too_large_to_keep",
+                "What is to be kept of this is larger than the store takes at once. It will not be taken: send less, "
+                "or fewer events at a time.",
+            )
         case StoreError():
             # The text may name files and disks, which are no business of a client.
             return problem(

@@ -28,7 +28,7 @@ _DOOR = problems(
     "can find out what sources there are.",
     _403="The source does not take events from this web origin, or not by this door.",
     _408="The body took too long to arrive; the connection is closed.",
-    _413="The body or the number of events is above the limit. Nothing was kept: send less at once.",
+    _413="The body, the number of events, or what they become is above the limit. Nothing was kept: send less at once.",
     _415="The Content-Encoding is not gzip or deflate.",
     _422="Fields are wrong; `errors` names every one of them. Nothing was kept.",
     _429="The source sends more than its rate limit; `Retry-After` says when to go on.",

@@ -9,7 +9,8 @@ HeadraceError
 ├── PathError           a path that does not compile, or an operation that cannot be applied
 ├── WorkspaceError      a workspace that cannot be read at all
 ├── StoreError          the store cannot take it now (503)
-│   └── StoreRefused    the store cannot be opened; says what to do
+│   ├── StoreRefused    the store cannot be opened; says what to do
+│   └── TooLargeError   a change that the store will never take, because of its size (413)
 └── BusyError           too many wait, or the deadline passed (503)
 """
 
@@ -107,6 +108,10 @@ class StoreError(HeadraceError):
 
 class StoreRefused(StoreError):  # noqa: N818 - what happened, not a kind of fault
     """The store cannot be opened: damaged, locked, of a newer version; the text says what to do."""
+
+
+class TooLargeError(StoreError):
+    """A change that the store will never take, because of its size; nothing of it was kept."""
 
 
 class BusyError(HeadraceError):

@@ -9,10 +9,11 @@ from time import monotonic
 import msgspec
 
 from headrace.engine.crash import crash_point
-from headrace.engine.errors import BusyError, StoreError
+from headrace.engine.errors import BusyError, StoreError, TooLargeError
 from headrace.engine.store.elastic.backlog import Backlog, Entry
 from headrace.engine.store.elastic.bulk import Bulk, Done, Operation
 from headrace.engine.store.elastic.claims import COMMITTED, CONFLICT, Claims, refused, what_came_first
+from headrace.engine.store.elastic.cluster import RefusedError
 from headrace.engine.store.elastic.documents import as_text, doc_id
 from headrace.engine.store.elastic.owners import link, with_owner
 from headrace.engine.store.elastic.parts import (
@@ -76,7 +77,7 @@ class Committer:
         self._came: Recent[str] = Recent(50_000)
 
     async def commit(self, change: Change) -> Outcome:
-        """Write a change durably, whole or not at all. Raises StoreError, BusyError."""
+        """Write a change durably, whole or not at all. Raises StoreError, BusyError, TooLargeError."""
         # The first attempt may always begin.
         seconds = COMMIT_SECONDS if change.seconds is None else min(COMMIT_SECONDS, max(0.1, change.seconds))
         ends = monotonic() + seconds
@@ -119,7 +120,7 @@ class Committer:
             outcome = CONFLICT
         crash_point("store.claimed")
         if outcome is None:
-            outcome = await self._write_record(work)
+            outcome = await self._write_within_limits(work)
         if outcome is not COMMITTED:
             await claims.give_back()
             return outcome
@@ -189,6 +190,23 @@ class Committer:
         return now is None or now.n != read.n
 
     # The record
+
+    async def _write_within_limits(self, work: Work) -> Outcome:
+        """Write the record. One that is too large only because of what it carries is written without in a new attempt.
+
+        Raises TooLargeError when the cluster takes no request as large as the change (`http.max_content_length`).
+        """
+        try:
+            return await self._write_record(work)
+        except RefusedError as error:
+            if error.status != 413:
+                raise
+            if not (held := self._left(work)):
+                raise TooLargeError(f"A change is too large for Elasticsearch: {error}") from None
+        await self._backlog.flush(work.patience)
+        if not await self._settler.settle(held, work.patience):
+            raise StoreError("Elasticsearch does not take what a document still holds.")
+        return CONFLICT
 
     async def _write_record(self, work: Work) -> Outcome:
         work.check_time()

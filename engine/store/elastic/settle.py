@@ -1,6 +1,6 @@
 """Writes the documents that a commit record holds for its changes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
@@ -14,6 +14,9 @@ THERE = 409
 UNREADABLE = 400
 KEPT = frozenset((*WRITTEN, THERE))
 """What says that a document is there, whoever wrote it."""
+
+PORTION_BYTES = 32 << 20
+"""Of one bulk: much less than a cluster takes, so that what fitted into a record is never too large beside it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +61,9 @@ class Settler:
             return None
         try:
             operations = [Operation(one.line(), one.source) for one in planned]
-            written = await self._bulk.write(operations, patience=patience)
+            written: list[Done] = []
+            for portion in _portions(operations):
+                written += await self._bulk.write(portion, patience=patience)
             for place, done in enumerate(written):
                 if done.status == UNREADABLE:
                     # Elasticsearch cannot read something in it: as a text it need not.
@@ -71,3 +76,15 @@ class Settler:
         if refused:
             _log.error("store.documents_refused", documents=len(refused), error=refused[0].reason)
         return written
+
+
+def _portions(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
+    """Yield operations in their order, no more at once than one bulk may have."""
+    first = size = 0
+    for place, one in enumerate(operations):
+        weight = len(one.source or b"")
+        if place > first and size + weight > PORTION_BYTES:
+            yield operations[first:place]
+            first, size = place, 0
+        size += weight
+    yield operations[first:]
