@@ -13,7 +13,7 @@ from headrace.engine.files.problem import Problem
 from headrace.engine.files.watch import LiveWorkspace
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity import person
-from headrace.engine.identity.merge import Refused, merge
+from headrace.engine.identity.merge import MERGE, Refused, merge
 from headrace.engine.identity.unmerge import Apart, unmerge
 from headrace.engine.keeper import Keeper
 from headrace.engine.limiter import Limiter
@@ -29,7 +29,7 @@ from headrace.engine.parts import Parts
 from headrace.engine.schedule import KIND as SCHEDULE
 from headrace.engine.schedule import Scheduler, fire_tick
 from headrace.engine.segments.sweep import KIND as SWEEP
-from headrace.engine.segments.sweep import Sweeper, fire_sweep
+from headrace.engine.segments.sweep import Sweeper, fire_merged, fire_sweep
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import Store
 from headrace.engine.story import story
@@ -84,7 +84,7 @@ class Engine:
             settings, store, live, secret, http, self.metrics, locks, Limiter(), Keeper(store), client
         )
         self._outbox = new_outbox(self.parts) if settings.outbox else None
-        kinds = {**KINDS, SCHEDULE: fire_tick, SWEEP: fire_sweep}
+        kinds = {**KINDS, MERGE: fire_merged, SCHEDULE: fire_tick, SWEEP: fire_sweep}
         self._timers = TimerWorker(self.parts, kinds) if settings.timers else None
         self._forever: list[asyncio.Task[None]] = []
 

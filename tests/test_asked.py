@@ -8,6 +8,8 @@ from headrace.engine.identity.merge import merge
 from headrace.engine.identity.unmerge import unmerge
 from headrace.engine.model import Caller, Doc
 from headrace.engine.segments.asked import Asked
+from headrace.engine.segments.sweep import fire_merged
+from headrace.engine.store.protocol import Leased
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, sources
 from tests.test_merge import living
@@ -159,3 +161,25 @@ async def test_a_source_that_is_gone_counts_as_all(open_lab: OpenLab) -> None:
         assert asked.consents({}) == ("p",)
         source = asked.source({CAME_BY: ["gone", "shop"]})
         assert source.id == "shop"
+
+
+async def test_a_merge_asks_the_segments_of_the_profile_that_lives_on(open_lab: OpenLab) -> None:
+    conditions = {"big": "events('buy').count >= 3", "huge": "events('buy').count >= 4"}
+    declared = {"segments": {name: {"when": when} for name, when in conditions.items()}}
+    async with open_lab(files() | {"segments.json": declared}, timers=False, outbox=False) as lab:
+        one = await visit(lab, "s-a", "buy", "buy", source="back")
+        for session, events, source, expected in (
+            ("s-b", ["buy"], "back", ["big"]),
+            # With this one comes a source that asks for more than is given.
+            ("s-c", ["ok", "buy", "no"], "shop", ["big"]),
+        ):
+            other = await visit(lab, session, *events, source=source, hours=1)
+            assert await merge(lab.engine.parts, "main", one, other, "test") == one
+            await lab.settle()
+            (timer,) = [doc for doc in await lab.all("timer") if doc["status"] == "pending"]
+            done = await fire_merged(lab.engine.parts, Leased(timer["id"], timer, "l"), START + 2 * HOUR)
+            assert done["status"] == "fired"
+            await lab.store.amend("timer", timer["id"], lambda doc: doc | {"status": "fired"})
+            await lab.settle()
+            assert await in_segments(lab, one) == expected
+        assert await entered(lab) == [("back", None)]

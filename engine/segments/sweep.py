@@ -1,4 +1,4 @@
-"""Lets profiles enter and leave segments as time goes on."""
+"""Lets profiles enter and leave segments when no event asks."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,6 +11,8 @@ from headrace.engine.draft import PAST, Draft, without_own
 from headrace.engine.errors import InputError, NodeError
 from headrace.engine.files.watched import Computed
 from headrace.engine.files.workspace import Workspace
+from headrace.engine.identity.follow import find_living
+from headrace.engine.identity.merge import fire_merge
 from headrace.engine.language.scope import Scope
 from headrace.engine.locks import Held
 from headrace.engine.logs import logger
@@ -162,6 +164,21 @@ async def _go_on(parts: Parts, asked: Asked, segments: tuple[Computed, ...], doc
             asyncio.get_running_loop().call_later(SOON_SECONDS, parts.wakes.timers.set)
             return told
         await asyncio.sleep(0)
+
+
+async def fire_merged(parts: Parts, leased: Leased, now: datetime) -> Doc:
+    """Do what is left of a merge, and ask the segments of the profile that lives on; returns the timer as it is then.
+
+    An event that merges asks them itself; after a person's word none may come. Raises StoreError, BusyError.
+    """
+    done = await fire_merge(parts, leased, now)
+    tenant, segments = done["tenant"], parts.live.current.watched.lasting()
+    asked = Asked(parts.live.current, tenant)
+    if segments and asked.has_source:
+        profile = await find_living(parts.store, tenant, done["profile"])
+        if profile is not None and differs(profile, asked, segments, now):
+            await Look(parts, asked, segments, profile, done["id"], now).run()
+    return done
 
 
 def differs(profile: Doc, asked: Asked, segments: tuple[Computed, ...], now: datetime) -> bool:
