@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 import headrace
-from headrace.api.doors.fields import ID_SCHEMA, MAX_ID, TYPE_SCHEMA
+from headrace.api.doors.fields import ID_SCHEMA, TYPE_SCHEMA
 from headrace.api.paths import Given, Path
 from headrace.api.problems import Problem
 from headrace.api.routes import DOOR_RULES, ROUTES
-from headrace.engine.model import Doc
+from headrace.engine.model import MAX_ID, Doc
 
 Json = dict[str, Any]
 

@@ -157,9 +157,7 @@ def read_query(request: Request, shape: type[Q]) -> tuple[Q, dict[str, str]]:
         message, _, place = str(error).partition(" - at `$.")
         place = place.rstrip("`")
         if isinstance(value := given.get(place), str) and (words := _words(shape, place)):
-            message = (
-                f"there is no {str(given[place])[:100]!r}. {did_you_mean(str(given[place]), words)}".strip()
-            )
+            message = f"there is no {value[:100]!r}. {did_you_mean(value, words)}"
         raise _bad_query(
             place or "the query", f"cannot be used: {message[:1].lower()}{message[1:]}"
         ) from None

@@ -5,6 +5,7 @@ them up by key, stores keep them whole, and a document costs nothing to make. Th
 that each shape is written down once.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -42,6 +43,19 @@ def doc_key(kind: str, tenant: str, id: str) -> str:
 def content_hash(value: Any) -> str:
     """Return a hash of a JSON value that does not depend on the order of members."""
     return blake2b(_canonical(value), digest_size=16).hexdigest()
+
+
+MAX_ID = 256
+ID_RULE = f"should have 1 to {MAX_ID} characters after trimming, none of them a control character"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def clean_id(text: str) -> str | None:
+    """Return an id that was given from outside without blanks around it, or None when it is no id: see `ID_RULE`."""
+    text = text.strip()
+    if 0 < len(text) <= MAX_ID and (text.isprintable() or not _CONTROL.search(text)):
+        return text
+    return None
 
 
 def new_id() -> str:

@@ -15,7 +15,7 @@ from headrace.engine.held import Wait
 from headrace.engine.identity.subject import Subject
 from headrace.engine.identity.values.weigh import NO_GROUND, Ground
 from headrace.engine.language.scope import Scope
-from headrace.engine.model import Doc
+from headrace.engine.model import ID_RULE, Doc, clean_id
 from headrace.engine.needs import Reads
 from headrace.engine.restart import Needs
 from headrace.engine.store.protocol import Row
@@ -237,10 +237,14 @@ class Passage:
     def attach_session(self, session_id: str) -> None:
         """Give the event a session, stored or new; one that has a profile brings it along.
 
-        Raises NodeError when the event has a session or profile already, Needs when it is not locked yet.
+        Raises NodeError when the event has a session or profile already, or the id is none; Needs when it is not locked
+        yet.
         """
         if self.draft.session is not None or self.draft.profile is not None:
             raise NodeError("the event has a session or profile already")
+        given, session_id = session_id, clean_id(session_id) or ""
+        if not session_id:
+            raise NodeError(f"{given[:40]!r}: a session's id {ID_RULE}")
         if session_id not in self.draft.sessions:
             raise Needs(session=session_id)
         session = self.draft.join_session(session_id, self.source["id"])

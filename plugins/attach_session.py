@@ -34,11 +34,17 @@ class AttachSession(Plugin[AttachSessionConfig]):
         ),
         Example(_SESSION, "missing", profile=None, session=None),
         Example({"id": "s-7"}, "error", "The event has them already.", profile={"id": "p-1"}),
+        Example(
+            {"id": "s\n7"},
+            "error",
+            "It is no id: one has 1 to 256 characters, no control character.",
+            profile=None,
+        ),
     )
 
     def run(self, step: Step) -> Out:
         session = step.value(self.config.id)
-        if not session:
+        if not session or session.isspace():
             return _MISSING
         step.attach(session=session)
         return _DONE

@@ -199,6 +199,30 @@ async def test_an_event_with_a_profile_gets_no_other(open_lab: OpenLab) -> None:
         assert all(event["errors"] for event in await lab.all("event"))
 
 
+@pytest.mark.parametrize("id", ["a\nb", "\0", "x" * 257, "x" * 40_000])
+async def test_a_session_is_named_by_the_rule_of_the_doors(open_lab: OpenLab, id: str) -> None:
+    async with open_lab(FILES) as lab:
+        answer = await lab.collect(EventInput("chat", {"session": id}))
+        assert answer.profile is None
+        assert await lab.all("session") == []
+        event = await lab.one("event")
+        assert event["session"] is None
+        assert event["runs"][0]["path"] == "n0.error"
+        assert "a session's id should have 1 to 256 characters" in event["errors"][0]
+        assert len(event["errors"][0]) < 200
+
+
+async def test_a_session_is_found_without_the_blanks_around_its_id(open_lab: OpenLab) -> None:
+    async with open_lab(FILES) as lab:
+        who = await known(lab, "s1")
+        assert (await lab.collect(EventInput("chat", {"session": " s1 "}))).profile == {"id": who}
+        answer = await lab.collect(EventInput("chat", {"session": "x" * 256}))
+        assert answer.profile is None
+        assert sorted(len(doc["id"]) for doc in await lab.all("session")) == [2, 256]
+        await lab.collect(EventInput("chat", {"session": " "}))
+        assert [event["runs"][0]["path"][:10] for event in await lab.all("event")][-1] == "n0.missing"
+
+
 async def test_what_a_failed_node_attached_is_taken_back(open_lab: OpenLab) -> None:
     nodes = {
         # A session with a profile brings it along; the new one that is wanted beside it fails the node.

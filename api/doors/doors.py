@@ -8,14 +8,13 @@ from headrace.api.doors.body import read_body
 from headrace.api.doors.call import App, Call, Callers, ClientGoneError, Receive, Scope, Send, trace_parent
 from headrace.api.doors.collect import collect_answer, parse_collect, path_parts
 from headrace.api.doors.cors import cors_headers, options_reply
-from headrace.api.doors.fields import clean_id
 from headrace.api.doors.gate import Gate
 from headrace.api.doors.track import is_profile_less, parse_track, track_answer
 from headrace.api.logs import Refusals
 from headrace.api.needs import EngineNeeds
 from headrace.api.problems import Reply, internal, method_not_allowed, not_found, problem_for
 from headrace.engine.errors import HeadraceError, InputError
-from headrace.engine.model import Answer, TrackRequest
+from headrace.engine.model import Answer, TrackRequest, clean_id
 
 TRACK_METHODS = "POST, OPTIONS"
 COLLECT_METHODS = "GET, POST, OPTIONS"

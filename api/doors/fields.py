@@ -1,14 +1,12 @@
 """The parts of a request, checked, with every bad place named."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from headrace.engine.errors import FieldError, InputError
-from headrace.engine.model import Doc, EventInput
+from headrace.engine.model import ID_RULE, MAX_ID, Doc, EventInput, clean_id
 from headrace.engine.suggest import did_you_mean
 
-MAX_ID = 256
 MAX_TYPE = 128
 MAX_VERSION = 64
 _MAX_FOUND = 100
@@ -24,18 +22,7 @@ TYPE_SCHEMA = {"minLength": 1, "maxLength": MAX_TYPE, "pattern": r"\S"}
 VERSION_SCHEMA = {"maxLength": MAX_VERSION}
 TIME_SCHEMA = {"format": "date-time"}
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-ID_RULE = f"should have 1 to {MAX_ID} characters after trimming, none of them a control character"
 TYPE_RULE = f"should be a text of 1 to {MAX_TYPE} characters, not blank"
-
-
-def clean_id(text: str) -> str | None:
-    """Return an id without blanks around it, or None when it is no id."""
-    text = text.strip()
-    if 0 < len(text) <= MAX_ID and (text.isprintable() or not _CONTROL.search(text)):
-        return text
-    return None
 
 
 def is_event_type(text: str) -> bool:

@@ -15,14 +15,13 @@ from headrace.api.doors.fields import (
     TYPE_SCHEMA,
     VERSION_SCHEMA,
     Findings,
-    clean_id,
     is_event_type,
     read_event,
     too_many_events,
 )
 from headrace.engine import strict_json
 from headrace.engine.errors import FieldError, InputError
-from headrace.engine.model import Answer, Doc, EventInput, Options, TrackRequest, utc_now
+from headrace.engine.model import Answer, Doc, EventInput, Options, TrackRequest, clean_id, utc_now
 
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
