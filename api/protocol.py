@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from headrace.api.problems import problem
 from headrace.engine.model import new_id
@@ -74,6 +74,26 @@ class WholeAnswers:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+
+def send_unchunked(cycle: RequestResponseCycle) -> None:
+    """Let the answer to one request end with the connection, where nothing says how long it is.
+
+    uvicorn sends it in chunks, which a client of HTTP/1.0 does not know (RFC 9112, 6.1).
+    """
+    send, has_length = cycle.send, False
+
+    async def sent(message: Any) -> None:
+        nonlocal has_length
+        if message["type"] == "http.response.start":
+            has_length = any(name.lower() == b"content-length" for name, _ in message["headers"])
+            cycle.chunked_encoding = None if has_length else False
+        elif not has_length:
+            # As long as it is: uvicorn compares with what was said.
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = sent  # type: ignore[method-assign]
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -155,6 +175,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head, self._quiet_bytes, self._waits_since = False, 0, None
         super().on_headers_complete()
         self.headers = _Nowhere()
+        if self.parser.get_http_version() == "1.0":
+            send_unchunked(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""

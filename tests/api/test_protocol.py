@@ -152,7 +152,7 @@ async def test_a_whole_request_is_answered_whatever_follows_it(
     talk: Talks, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     for whole in (1, 2, 5):
-        found = await talk(post(b"kept") * whole + garbage + b"y" * 200_000, NEXT, quiet=0.5)
+        found = await talk(post(b"kept") * whole + garbage + b"y" * 200_000, NEXT, quiet=10)
         assert [status for status, _, _ in found] == [200] * whole
         assert {body["body"] for _, _, body in found} == {"kept"}
         assert [headers.get("connection") for _, headers, _ in found] == [None] * (whole - 1) + ["close"]
@@ -162,7 +162,7 @@ async def test_a_whole_request_is_answered_whatever_follows_it(
 async def test_a_request_that_breaks_off_is_refused_after_those_before_it(talk: Talks) -> None:
     broken = b"POST /c HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
     for whole in (0, 1, 3):
-        found = await talk(post(b"kept") * whole + broken + NEXT, quiet=0.5)
+        found = await talk(post(b"kept") * whole + broken + NEXT, quiet=10)
         assert [status for status, _, _ in found] == [200] * whole + [400]
         assert [body["body"] for _, _, body in found[:-1]] == ["kept"] * whole
         assert (found[-1][2]["code"], found[-1][1]["connection"]) == ("bad_http", "close")
