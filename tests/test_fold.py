@@ -165,6 +165,28 @@ def test_of_two_consents_the_one_that_was_said_last_counts() -> None:
     assert joined(a, b, {})["consents"]["mail"]["given"] is False
 
 
+@pytest.mark.parametrize("at", [None, "", "last week", 5, {}])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_no_of_an_unknown_time_counts_and_a_yes_of_one_does_not(place: int, at: Any) -> None:
+    no, yes = {"given": False, "at": at}, {"given": True, "at": TIMES[5]}
+    both = [no, yes] if place else [yes, no]
+    a, b = pair(consents=({"mail": both[0]}, {"mail": both[1]}))
+    assert joined(a, b, {})["consents"]["mail"] == no
+    yes, no = {"given": True, "at": at}, {"given": False, "at": TIMES[0]}
+    both = [no, yes] if place else [yes, no]
+    a, b = pair(consents=({"mail": both[0]}, {"mail": both[1]}))
+    assert joined(a, b, {})["consents"]["mail"] == no
+
+
+def test_times_of_consents_are_compared_as_times() -> None:
+    no, yes = {"given": False, "at": "2026-01-05T01:00:00+03:00"}, {"given": True, "at": TIMES[3]}
+    a, b = pair(consents=({"mail": yes}, {"mail": no}))
+    # It was said on the 4th at 22:00 UTC.
+    assert joined(a, b, {})["consents"]["mail"] == no
+    a, b = pair(consents=({"mail": yes | {"at": TIMES[4]}}, {"mail": no}))
+    assert joined(a, b, {})["consents"]["mail"]["given"] is True
+
+
 def test_a_goal_has_the_first_and_last_time_of_both() -> None:
     mine = {"bought": {"first": TIMES[1], "last": TIMES[2], "count": 2, "value": 10}}
     theirs = {"bought": {"first": TIMES[0], "last": TIMES[1], "count": 1, "value": 5}}
@@ -187,7 +209,7 @@ def apart(whole: Doc, loser: Doc, declared: dict[str, str], *later: Doc) -> Doc:
     """Take a profile out again of which, and of those that were merged later, is known what they were."""
     compiled = compiled_rules(declared)
     losers = {one["id"]: Loser(one, compiled) for one in (loser, *later)}
-    return unfold(whole, loser["id"], losers, TIMES[-1])
+    return unfold(whole, loser["id"], losers, TIMES[-1]).doc
 
 
 def compared(doc: Doc) -> Doc:

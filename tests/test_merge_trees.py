@@ -57,6 +57,11 @@ class Edit(NamedTuple):
             doc["changed"] = doc.get("changed", {}) | {path_text("profile", self.names): self.at}
 
 
+def refused(consent: Doc) -> Doc:
+    """Return a consent of which nobody knows who gave it."""
+    return consent | {"given": False, "until": None, "by": "unmerge"} if consent["given"] else consent
+
+
 class Joined(NamedTuple):
     """A merge: who was folded in, as it was then, and by which strategies."""
 
@@ -94,13 +99,31 @@ class Person:
             for one in self.story
             if isinstance(one, Joined)
         }
-        id = loser.doc["id"]
-        self.doc = unfold(self.doc, id, losers, at)
+        id, was = loser.doc["id"], self.doc
+        self.doc, consents = unfold(self.doc, id, losers, at)
+        withdrawn = self.unsay(loser, was)
         self.story = [one for one in self.story if not (isinstance(one, Joined) and one.loser["id"] == id)]
-        loser.doc = restored(loser.doc, self.doc["id"], [], at)
+        loser.doc = restored(loser.doc, self.doc["id"], [], consents, at)
+        loser.story += withdrawn
         loser.into = None
         for one, other in ((self, loser), (loser, self)):
             one.story.append(Edit("apart", (other.doc["id"],), None, at))
+
+    def unsay(self, loser: "Person", was: Doc) -> list[Edit]:
+        """Let what was agreed to since a merge be said by nobody; returns what the loser withdraws by that."""
+        place = next(
+            number
+            for number, one in enumerate(self.story)
+            if isinstance(one, Joined) and one.loser["id"] == loser.doc["id"]
+        )
+        said = set()
+        for number, one in enumerate(self.story):
+            if number > place and isinstance(one, Edit) and one.names[0] == "consents":
+                said.add(one.names[1])
+                self.story[number] = one._replace(value=refused(one.value))
+        given = [name for name, one in loser.doc["consents"].items() if name in said and one["given"]]
+        now = was["consents"]
+        return [Edit("set", ("consents", name), refused(now[name]), was["time"]["updated"]) for name in given]
 
     def expected(self) -> Doc:
         """Return what it would be if nobody had ever been merged into it that is not in it now."""

@@ -14,7 +14,7 @@ from headrace.engine.store.protocol import Leased, Query
 from headrace.engine.timers.kinds import KINDS
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
-from tests.makers import Lab, chain, count, sources
+from tests.makers import Files, Lab, chain, count, sources
 from tests.test_merge import QUIET, fire, join, living, visit, workspace
 
 SETTING = {
@@ -286,7 +286,7 @@ async def test_a_late_timer_changes_nothing(open_lab: OpenLab, again: bool) -> N
         await join(lab, a, b)
         await fire(lab)
         late = timer_of(UNMERGE, "main", b, a, iso_now())
-        late.doc["waits"] = []
+        late.doc.update({"waits": [], "consents": {}, "agreed": {}})
         await take_apart(lab, b)
         if again:
             await join(lab, a, b)
@@ -294,3 +294,133 @@ async def test_a_late_timer_changes_nothing(open_lab: OpenLab, again: bool) -> N
         await fire_unmerge(lab.engine.parts, Leased(late.key, late.doc, "lease"), utc_now())
         assert await follow(lab.store, "main", b) == (a if again else b)
         assert await owners(lab) == ({a: 2} if again else {a: 1, b: 1})
+
+
+def consenting(**more: Any) -> Files:
+    """Return files by which a profile agrees to mail, or refuses, and gets mail."""
+    said = {
+        name: chain(name, ("set_consent", {"consent": "mail", "given": name == "yes"})) for name in YES_NO
+    }
+    bare = {"profile.consents.mail": {"given": "{{ event.properties.given }}"}}
+    sent = chain("buy", ("webhook", {"url": "https://crm.example/buy"}), on={"consent": ["mail"]})
+    return {**said, "bare": chain("bare", ("set_fields", {"fields": bare})), "sent": sent, **more}
+
+
+YES_NO = ("yes", "no")
+
+
+async def agreed(lab: Lab, *profiles: str) -> list[bool | None]:
+    """Return what each profile says to mail."""
+    found = [(await living(lab, profile))["consents"].get("mail") for profile in profiles]
+    return [None if consent is None else consent["given"] for consent in found]
+
+
+NO = EventInput("bare", {"given": False})
+YES = EventInput("bare", {"given": True})
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "since", "expected"),
+    [
+        # What nobody said anything of is as it was, whatever counted meanwhile.
+        (["yes"], [], [], [True, None]),
+        (["no"], ["yes"], [], [False, True]),
+        (["yes"], ["no"], [], [True, False]),
+        # A no counts for both.
+        ([], ["yes"], ["no"], [False, False]),
+        (["yes"], ["yes"], ["no"], [False, False]),
+        (["yes"], [], ["no"], [False, None]),
+        ([], ["yes"], [NO], [False, False]),
+        # A yes counts for neither: nobody knows whether the same person had said no before.
+        ([], [], ["yes"], [False, None]),
+        (["yes"], ["yes"], ["no", "yes"], [False, False]),
+        (["no"], ["yes"], ["yes"], [False, False]),
+        (["no"], [], [YES], [False, None]),
+    ],
+)
+async def test_consents_that_were_said_since_a_merge(
+    open_lab: OpenLab, a: list[str], b: list[str], since: list[EventInput | str], expected: list[bool | None]
+) -> None:
+    async with open_lab(consenting(), **QUIET) as lab:
+        one, other = await visit(lab, "s-a", "view", *a), await visit(lab, "s-b", "view", *b)
+        await join(lab, one, other)
+        await fire(lab)
+        if since:
+            assert await visit(lab, "s-b", *since) == one
+        assert await take_apart(lab, other) == Apart(other, one)
+        await fire(lab)
+        assert await agreed(lab, one, other) == expected
+        await visit(lab, "s-a", "buy")
+        await visit(lab, "s-b", "buy")
+        assert len(await lab.all("effect")) == expected.count(True)
+        # Each may agree anew.
+        await visit(lab, "s-b", "yes", "buy")
+        assert len(await lab.all("effect")) == expected.count(True) + 1
+
+
+async def test_a_consent_that_was_withdrawn_is_so_in_each_of_a_chain(open_lab: OpenLab) -> None:
+    async with open_lab(consenting(), **QUIET) as lab:
+        a, b, c = [await visit(lab, f"s-{name}", "view") for name in "abc"]
+        await visit(lab, "s-c", "yes")
+        await join(lab, b, c)
+        await join(lab, a, b)
+        await visit(lab, "s-c", "no")
+        assert await take_apart(lab, b) == Apart(b, a)
+        assert await take_apart(lab, c) == Apart(c, b)
+        assert await agreed(lab, a, b, c) == [False, False, False]
+
+
+async def test_one_that_was_merged_later_agreed_for_itself(open_lab: OpenLab) -> None:
+    async with open_lab(consenting(), **QUIET) as lab:
+        a, b, c = [await visit(lab, f"s-{name}", "view") for name in "abc"]
+        await join(lab, a, b)
+        await visit(lab, "s-b", "yes")
+        await visit(lab, "s-c", "yes")
+        await join(lab, a, c)
+        assert await take_apart(lab, b) == Apart(b, a)
+        # Its word is later than the one of which nobody knows whose it was, and goes with it.
+        assert await agreed(lab, a, b) == [True, None]
+        assert await take_apart(lab, c) == Apart(c, a)
+        assert await agreed(lab, a, c) == [False, True]
+
+
+@pytest.mark.parametrize("ends", ["by its timer", "by hand", "by hand, its timer lost"])
+async def test_an_un_merging_that_died_loses_neither_waits_nor_a_no(
+    open_lab: OpenLab, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = {"event": ["pay"], "timeout": "30d"}
+    waiting = {
+        "wait": {"plugin": "wait_for_event", "config": waits, "then": {"received": ["count"]}},
+        "count": {"plugin": "increment", "config": {"field": "profile.stats.counters.paid"}},
+    }
+    files = consenting(paying={"on": {"event": ["start"]}, "nodes": waiting})
+    async with open_lab(files, **QUIET) as lab:
+        a, b = await visit(lab, "s-a", "view"), await visit(lab, "s-b", "start", "yes")
+        await join(lab, a, b)
+        await fire(lab)
+        alias = await read_stored(lab.store, "main", b)
+        assert alias is not None
+        merging = Merging(lab.store, lab.engine.parts.locks)
+        assert await _take_out(merging, "main", alias.doc, await living(lab, a))
+        # Its events are the survivor's still.
+        if ends != "by its timer":
+            assert await visit(lab, "s-b", "view") == a
+        else:
+            assert await visit(lab, "s-b", "no") == a
+        is_lost = ends.endswith("lost")
+        if is_lost:
+
+            async def lost(*_: Any) -> None:
+                return None
+
+            monkeypatch.setattr(lab.store, "get", lost)
+            monkeypatch.setattr("headrace.engine.identity.unmerge.LOOKS", 2)
+        if ends != "by its timer":
+            assert await take_apart(lab, b) == Apart(b, a)
+        monkeypatch.undo()
+        await fire(lab)
+        # What cannot be known any more is not agreed to.
+        assert await agreed(lab, b) == [ends == "by hand"]
+        assert await visit(lab, "s-b", "pay") == b
+        await fire(lab)
+        assert (await living(lab, b))["stats"]["counters"] == ({} if is_lost else {"paid": 1})

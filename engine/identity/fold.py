@@ -16,6 +16,8 @@ Names = tuple[str, ...]
 Rules = Mapping[Names, str]
 """Strategies by the names of the members that lead to a field of a profile."""
 
+CONSENTS = "consents"
+
 ABSORBED, APART = "absorbed", "apart"
 """What was merged into a profile, and which profiles it was taken apart from."""
 
@@ -26,7 +28,7 @@ _DEFAULTS: Final[Mapping[str, str]] = {
     "segments": "union",
     "identities": "union",
     "claimed": "union",
-    "consents": "consent",
+    CONSENTS: "consent",
     "marks": "largest",
     "goals": "sum",
     "time": "largest",
@@ -37,7 +39,7 @@ _DEFAULTS: Final[Mapping[str, str]] = {
 """How the members of a profile become one where nothing else is declared."""
 
 _OF_GOALS: Final[Mapping[str, str]] = {"first": "smallest", "last": "largest"}
-_WHOLE: Final = frozenset(("consents", "ordered"))
+_WHOLE: Final = frozenset((CONSENTS, "ordered"))
 """Members whose own members are taken whole: half of one consent and half of another would be a third."""
 
 _SPECIAL: Final = frozenset(
@@ -111,7 +113,8 @@ class Joined(NamedTuple):
     """What two profiles become.
 
     `changes` says of each field that the loser has what became of it. `was` has the fields of the survivor that are
-    other than before: their path, and the value that they had, if any. No path leads to within another one.
+    other than before, and all consents: their path, and the value that they had, if any. No path leads to within
+    another one.
     """
 
     doc: Doc
@@ -131,6 +134,7 @@ def join(survivor: Doc, loser: Doc, rules: Rules) -> Joined:
     made["ids"] = list(dict.fromkeys((*survivor["ids"], *loser["ids"])))
     folding.part(made, survivor, loser)
     folding.come(made, survivor, loser)
+    folding.agree(survivor)
     folding.date(made, survivor)
     return Joined(made, folding.changes, folding.was)
 
@@ -221,6 +225,11 @@ class _Folding:
             made[CAME_BY] = list(dict.fromkeys((*mine, *theirs)))
         self._note((CAME_BY,), mine, made.get(CAME_BY, MISSING))
 
+    def agree(self, survivor: Doc) -> None:
+        """Note what was agreed to before, changed or not: from that it is told what is said since."""
+        self.was = [field for field in self.was if field["path"][0] != CONSENTS]
+        self._note((CONSENTS,), survivor.get(CONSENTS, MISSING), None)
+
     def date(self, made: Doc, survivor: Doc) -> None:
         """Note when fields were written, and what was known of that before."""
         noted = {path_text("profile", tuple(field["path"])) for field in self.was}
@@ -232,7 +241,8 @@ class _Folding:
         known = survivor[CHANGED]
         for path in dict.fromkeys((*known, *self.times)):
             # With a value that is put back goes its time, be it the same: it may be written since.
-            after = None if path in noted else self.times.get(path, MISSING)
+            is_noted = path in noted or path.startswith(f"profile.{CONSENTS}.")
+            after = None if is_noted else self.times.get(path, MISSING)
             self._note((CHANGED, path), known.get(path, MISSING), after)
 
     def _object(self, names: Names, mine: Any, theirs: Any) -> Any:

@@ -106,9 +106,12 @@ def alias_of(frozen: Doc, survivor: str) -> Doc | None:
     }
 
 
-def timer_of(kind: str, tenant: str, loser: str, survivor: str, now: str) -> Row:
-    """Return the timer that finishes what was begun with two profiles, if nobody else does; it is due now."""
-    key = make_key(kind, tenant, loser, new_id())
+def timer_of(kind: str, tenant: str, loser: str, survivor: str, now: str, id: str | None = None) -> Row:
+    """Return the timer that finishes what was begun with two profiles, if nobody else does; it is due now.
+
+    With an `id` of what was begun its key is known to who comes later.
+    """
+    key = make_key(kind, tenant, loser, id or new_id())
     doc: Doc = {"id": key, "kind": kind, "tenant": tenant, "event": None, "source": None, "session": None}
     doc |= {"profile": survivor, "loser": loser, "due": now, "status": "pending", "created": now}
     return Row(key, doc)

@@ -105,7 +105,7 @@ async def _forget_apart(store: Keeps, tenant: str, ids: Sequence[str]) -> None:
 
 
 def _without_waits(timer: Doc) -> Doc:
-    return timer | {"waits": []}
+    return timer | {"waits": [], "consents": {}}
 
 
 async def export(store: Keeps, tenant: str, profile: str) -> AsyncIterator[Doc]:

@@ -1,11 +1,13 @@
 """How two values of one field become one."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from headrace.engine.language.lookup import MISSING
+from headrace.engine.model import iso
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
@@ -112,13 +114,29 @@ def _of_truth(mine: Given, theirs: Given, truth: bool) -> Given:
 
 
 def _consent(mine: Given, theirs: Given) -> Given:
-    """Take the consent that was said last; of two of one moment the one that is revoked."""
+    """Take the consent that was said last; of two of one moment, or of unknown moments, the one that is not given."""
     return max(mine, theirs, key=lambda one: _last_said(one.value))
 
 
-def _last_said(consent: Any) -> tuple[str, bool, bytes]:
+def is_said_later(consent: Any, other: Any) -> bool:
+    """Say whether of two consents the first counts when both are one's."""
+    return _last_said(consent) > _last_said(other)
+
+
+def _last_said(consent: Any) -> tuple[bool, str, bool, bytes]:
+    """Order consents by when they were said. A no of which that is not known counts as said last, a yes as first."""
     said = consent if isinstance(consent, dict) else {}
-    return str(said.get("at") or ""), said.get("given") is not True, text_of(consent)
+    at, is_no = _moment(said.get("at")), said.get("given") is not True
+    return is_no and not at, at, is_no, text_of(consent)
+
+
+def _moment(at: Any) -> str:
+    """Return a time as `model.iso` writes it, "" for what is none."""
+    try:
+        time = datetime.fromisoformat(at)
+        return iso(time.astimezone(UTC) if time.tzinfo else time)
+    except (TypeError, ValueError, OverflowError):
+        return ""
 
 
 def _latest(mine: Given, theirs: Given) -> Given:

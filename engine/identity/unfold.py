@@ -1,11 +1,20 @@
 """Takes a profile out of the one that it was folded into."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from headrace.engine.draft import PAST, WAITS
-from headrace.engine.identity.fold import ABSORBED, APART, Names, Rules, default_of, join, strategy_of
+from headrace.engine.identity.fold import (
+    ABSORBED,
+    APART,
+    CONSENTS,
+    Names,
+    Rules,
+    default_of,
+    join,
+    strategy_of,
+)
 from headrace.engine.identity.strategies import is_number, is_same, items_of, text_of
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
@@ -20,7 +29,14 @@ class Loser(NamedTuple):
     rules: Rules
 
 
-def unfold(survivor: Doc, loser: str, losers: Mapping[str, Loser], now: str) -> Doc:
+class Unfolded(NamedTuple):
+    """A survivor without one of its losers, and consents that this one is to have instead of those that it had."""
+
+    doc: Doc
+    consents: Doc
+
+
+def unfold(survivor: Doc, loser: str, losers: Mapping[str, Loser], now: str) -> Unfolded:
     """Return the survivor without one of its losers, by its id; none is changed.
 
     `losers` has, by id, that one and those that were merged since. It goes back to what the survivor was before that
@@ -28,6 +44,9 @@ def unfold(survivor: Doc, loser: str, losers: Mapping[str, Loser], now: str) -> 
     that were merged since are folded in anew, and what else was written since is written again. So a field that nobody
     wrote is what it would be if the two had never been merged. A merge whose loser is not known is taken for something
     that was written, and stays.
+
+    Of a consent that was said since nobody knows which of the two said it: as a no it counts for both, as a yes for
+    neither.
     """
     absorbed = survivor[ABSORBED]
     place = next(number for number, one in enumerate(absorbed) if one["id"] == loser)
@@ -37,18 +56,59 @@ def unfold(survivor: Doc, loser: str, losers: Mapping[str, Loser], now: str) -> 
     for entry in reversed(later):
         one = losers[entry["id"]]
         before = _before(state, entry["was"], one.whole["ids"])
-        layers.append((entry, one, _Written(one.rules, join(before, *one).doc, state)))
+        joined = join(before, *one).doc
+        layers.append((entry, one, _Written(one.rules, joined, state), said_since(joined, state)))
         state = before
     again: dict[str, Doc] = {}
     made = state
-    for entry, one, written in reversed(layers):
+    for entry, one, written, said in reversed(layers):
         if entry["id"] != loser:
             made, _, was = join(made, *one)
             again[entry["id"]] = {**entry, "was": was}
-        made = written.onto(made)
+        made = _unsaid(written.onto(made), said)
     left = [again.get(one["id"], one) for one in absorbed if one["id"] != loser]
     ids = _without(survivor["ids"], losers[loser].whole["ids"])
-    return _finished({**made, "ids": ids, ABSORBED: left}, absorbed[place], losers[loser].whole, now)
+    frozen = losers[loser].whole
+    doc = _finished({**made, "ids": ids, ABSORBED: left}, absorbed[place], frozen, now)
+    return Unfolded(doc, withdrawn(frozen, survivor, set().union(*(said for _, _, _, said in layers))))
+
+
+def said_since(before: Doc, after: Doc) -> set[str]:
+    """Return the names of the consents that are other than before."""
+    was, now = consents_of(before), consents_of(after)
+    return {name for name in (*was, *now) if not is_same(was.get(name, MISSING), now.get(name, MISSING))}
+
+
+def consents_of(profile: Doc) -> Doc:
+    """Return the consents of a profile by their names, given or not."""
+    found = profile.get(CONSENTS)
+    return found if type(found) is dict else {}
+
+
+def is_given(consent: Any) -> bool:
+    """Say whether a consent was given, whenever it ends."""
+    return type(consent) is dict and consent.get("given") is True
+
+
+def _not_given(consent: Any) -> Doc:
+    """Return what was said by nobody knows whom as a consent that is not given."""
+    if type(consent) is dict and not is_given(consent):
+        return consent
+    return {**(consent if type(consent) is dict else {}), "given": False, "until": None, "by": "unmerge"}
+
+
+def _unsaid(made: Doc, said: set[str]) -> Doc:
+    """Return a profile in which no consent is given that was said by nobody knows whom."""
+    kept = consents_of(made)
+    gone = {name: _not_given(kept[name]) for name in kept if name in said and is_given(kept[name])}
+    return {**made, CONSENTS: kept | gone} if gone else made
+
+
+def withdrawn(profile: Doc, other: Doc, names: Container[str]) -> Doc:
+    """Return the consents with some names that a profile gave as they are when another one's word counts as a no."""
+    theirs = consents_of(other)
+    given = (name for name, consent in consents_of(profile).items() if name in names and is_given(consent))
+    return {name: _not_given(theirs.get(name)) for name in given}
 
 
 def _finished(made: Doc, entry: Doc, frozen: Doc, now: str) -> Doc:
@@ -167,11 +227,13 @@ def waits_of(survivor: Doc, frozen: Doc) -> list[Doc]:
     return [one for one in survivor.get(WAITS, ()) if (one["timer"], one["node"]) in mine]
 
 
-def restored(frozen: Doc, survivor: str, waits: list[Doc], now: str) -> Doc:
-    """Return the loser as it was, but that it is kept apart from its survivor."""
+def restored(frozen: Doc, survivor: str, waits: list[Doc], consents: Doc, now: str) -> Doc:
+    """Return the loser as it was, but for some consents, and that it is kept apart from its survivor."""
     made: Doc = plain({name: value for name, value in frozen.items() if name != WAITS})
     _keep_apart(made, survivor)
     made["time"]["updated"] = now
+    if consents:
+        made[CONSENTS] = consents_of(made) | consents
     return {**made, WAITS: waits} if waits else made
 
 

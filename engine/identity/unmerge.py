@@ -1,18 +1,44 @@
 """Takes two profiles apart that were merged."""
 
+import asyncio
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from headrace.engine.crash import crash_point
 from headrace.engine.errors import BusyError
-from headrace.engine.identity.fold import ABSORBED, compiled_rules
-from headrace.engine.identity.follow import MERGED, SAID, follow, is_merged, read_stored, without_notes
+from headrace.engine.identity.fold import ABSORBED, CONSENTS, compiled_rules
+from headrace.engine.identity.follow import (
+    MERGED,
+    SAID,
+    find_living,
+    follow,
+    is_merged,
+    read_stored,
+    without_notes,
+)
 from headrace.engine.identity.merge import ATTEMPTS, UNMERGE, Merging, Refused, reown, timer_of
-from headrace.engine.identity.unfold import Loser, restored, unfold, waits_of
+from headrace.engine.identity.strategies import is_said_later
+from headrace.engine.identity.unfold import (
+    Loser,
+    consents_of,
+    is_given,
+    restored,
+    said_since,
+    unfold,
+    waits_of,
+    withdrawn,
+)
 from headrace.engine.locks import Locks
 from headrace.engine.model import Doc, doc_key, iso, iso_now
 from headrace.engine.parts import Parts
 from headrace.engine.store.protocol import Leased, Ref, Store
+
+HELD = ("waits", "consents", "agreed")
+"""Members of a timer that it has until it was fired."""
+
+LOOKS, LOOK_SECONDS = 80, 0.1
+"""How often, and how far apart, it is looked for what a process that died was about to write."""
 
 
 class Apart(NamedTuple):
@@ -45,11 +71,15 @@ async def unmerge(store: Store, locks: Locks, tenant: str, profile: str) -> Apar
             return Refused(
                 "merged_on", f"It was merged into {survivor}, which was merged too: un-merge that first."
             )
-        timer = await _take_out(merging, tenant, alias.doc, found.doc)
+        if profile in _absorbed(found.doc):
+            timer = await _take_out(merging, tenant, alias.doc, found.doc)
+        else:
+            timer = await _begun(merging, alias.doc, found.doc)
         if timer is not None:
             crash_point("unmerge.undone")
             await _bring_back(merging, timer)
             await _give_back(merging, timer)
+            await _withdraw(merging, timer)
             return Apart(profile, survivor)
     raise BusyError("the profiles are written all the time")
 
@@ -57,21 +87,42 @@ async def unmerge(store: Store, locks: Locks, tenant: str, profile: str) -> Apar
 async def _take_out(merging: Merging, tenant: str, alias: Doc, survivor: Doc) -> Doc | None:
     """Write the survivor without what the loser brought; returns the timer that does the rest, if need be.
 
-    It may have to be tried again with the survivor as it is then.
+    It may have to be tried again with the survivor as it is then. The timer holds what of the survivor belongs to the
+    loser: the events that its runs wait for, and consents that do not hold any more; and what the survivor agreed to.
     """
     now, loser, known = iso_now(), alias["id"], _absorbed(survivor)
     losers = await _losers(merging.store, tenant, list(known))
-    timer = timer_of(UNMERGE, tenant, loser, survivor["id"], now)
+    timer = timer_of(UNMERGE, tenant, loser, survivor["id"], now, alias["merged_at"])
 
     def unfolded(doc: Doc) -> Doc | None:
         absorbed = _absorbed(doc)
-        if is_merged(doc) or not absorbed.items() <= known.items():
+        if is_merged(doc) or loser not in absorbed or not absorbed.items() <= known.items():
             return None
+        made, consents = unfold(doc, loser, losers, now)
         timer.doc["waits"] = waits_of(doc, alias["frozen"])
-        # Without the record this was begun before, and not finished.
-        return unfold(doc, loser, losers, now) if loser in absorbed else doc
+        timer.doc["consents"], timer.doc["agreed"] = consents, consents_of(made)
+        return made
 
     return timer.doc if await merging.write(tenant, survivor["id"], unfolded, [timer]) else None
+
+
+async def _begun(merging: Merging, alias: Doc, survivor: Doc) -> Doc:
+    """Return the timer of an un-merging that was begun before, and not finished: it has what belongs to the loser.
+
+    Should it be gone, nobody knows what was said since: then the loser agreed to nothing.
+    """
+    store, tenant, loser = merging.store, alias["tenant"], alias["id"]
+    key = timer_of(UNMERGE, tenant, loser, survivor["id"], "", alias["merged_at"]).key
+    for _ in range(LOOKS):
+        timer = await store.get("timer", key)
+        if timer is not None and "waits" in timer:
+            return timer
+        # Reading the profile writes what a process that died left in it.
+        await read_stored(store, tenant, survivor["id"])
+        await asyncio.sleep(LOOK_SECONDS)
+    made = timer_of(UNMERGE, tenant, loser, survivor["id"], iso_now()).doc
+    consents = withdrawn(alias["frozen"], survivor, consents_of(alias["frozen"]))
+    return made | {"waits": [], "consents": consents, "agreed": consents_of(survivor)}
 
 
 async def _losers(store: Store, tenant: str, ids: list[str]) -> dict[str, Loser]:
@@ -109,7 +160,7 @@ async def _bring_back(merging: Merging, timer: Doc) -> None:
 def _restored(alias: Doc, timer: Doc) -> Doc | None:
     if alias.get(MERGED) != timer["profile"]:
         return None
-    return restored(alias["frozen"], timer["profile"], timer["waits"], iso_now())
+    return restored(alias["frozen"], timer["profile"], timer["waits"], timer["consents"], iso_now())
 
 
 async def _give_back(merging: Merging, timer: Doc) -> int:
@@ -130,10 +181,33 @@ async def _give_back(merging: Merging, timer: Doc) -> int:
     return moved
 
 
+async def _withdraw(merging: Merging, timer: Doc) -> None:
+    """Let the loser withdraw what was withdrawn on its way back, as long as its events were still the survivor's."""
+    tenant, loser = timer["tenant"], timer["loser"]
+    for _ in range(ATTEMPTS):
+        survivor = await find_living(merging.store, tenant, timer["profile"])
+        found = await read_stored(merging.store, tenant, loser)
+        if survivor is None or found is None or _withdrawing(found.doc, survivor, timer) is None:
+            return
+        if await merging.write(tenant, loser, partial(_withdrawing, survivor=survivor, timer=timer)):
+            return
+    raise BusyError("the profile is written all the time")
+
+
+def _withdrawing(profile: Doc, survivor: Doc, timer: Doc) -> Doc | None:
+    """Return a profile without the consents of which the survivor's is a later no; None when there are none."""
+    names = said_since({CONSENTS: timer["agreed"]}, survivor)
+    theirs = [name for name, said in consents_of(survivor).items() if name in names and not is_given(said)]
+    known, mine = consents_of(profile), {} if is_merged(profile) else withdrawn(profile, survivor, theirs)
+    noes = {name: no for name, no in mine.items() if is_said_later(no, known[name])}
+    return {**profile, CONSENTS: known | noes} if noes else None
+
+
 async def fire_unmerge(parts: Parts, leased: Leased, now: datetime) -> Doc:
     """Finish what was begun to take two profiles apart; returns its timer as it is to be kept."""
     merging = Merging(parts.store, parts.locks)
     await _bring_back(merging, leased.doc)
     moved = await _give_back(merging, leased.doc)
-    kept = {name: value for name, value in leased.doc.items() if name != "waits"}
+    await _withdraw(merging, leased.doc)
+    kept = {name: value for name, value in leased.doc.items() if name not in HELD}
     return {**kept, "status": "fired", "ended": iso(now), "moved": moved}
