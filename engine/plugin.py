@@ -32,6 +32,7 @@ from headrace.engine.config.fields import (
     WritePath,
 )
 from headrace.engine.config.literals import Duration, KindName, Pattern, PortName, WrittenSegment, Zone
+from headrace.engine.config.names import ClockTime, MarkName, Named
 from headrace.engine.errors import CallError, NodeError
 from headrace.engine.needs import Passage
 from headrace.engine.throttling import after_pass, check_limit
@@ -41,6 +42,7 @@ __all__ = [
     "Body",
     "CallConfig",
     "CallError",
+    "ClockTime",
     "Config",
     "Duration",
     "EventName",
@@ -50,6 +52,8 @@ __all__ = [
     "Http",
     "HttpAnswer",
     "KindName",
+    "MarkName",
+    "Named",
     "NodeError",
     "Out",
     "Pattern",

@@ -7,15 +7,14 @@ node has run, not when what follows it is done.
 from pydantic import Field
 
 from headrace.engine.model import from_iso
-from headrace.engine.plugin import Config, Duration, Example, NodeError, Out, Plugin, Step
+from headrace.engine.plugin import Config, Duration, Example, MarkName, NodeError, Out, Plugin, Step
 
 _FIRST = Out("first")
 _AGAIN = Out("again")
 
 
 class OnceConfig(Config):
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+    name: MarkName = Field(
         description="The mark's name; nodes with one name, in any workflow, share it.",
         examples=["welcomed"],
     )

@@ -6,15 +6,13 @@ With the consent are kept the time, the source of the event, and, if it holds on
 from pydantic import Field
 
 from headrace.engine.model import iso
-from headrace.engine.plugin import Config, Duration, Example, Out, Plugin, Step, Value
+from headrace.engine.plugin import Config, Duration, Example, MarkName, Out, Plugin, Step, Value
 
 _DONE = Out("done")
 
 
 class SetConsentConfig(Config):
-    consent: str = Field(
-        pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The consent's name.", examples=["marketing"]
-    )
+    consent: MarkName = Field(description="The consent's name.", examples=["marketing"])
     given: Value[bool] = Field(
         description="True: given; false: withdrawn.", examples=[True, "{{ event.properties.accepted }}"]
     )

@@ -9,7 +9,7 @@ that take the last pass in one wave the second fails.
 
 from pydantic import Field
 
-from headrace.engine.plugin import Config, Duration, Example, Out, Plugin, Step, Text
+from headrace.engine.plugin import Config, Duration, Example, MarkName, Out, Plugin, Step, Text
 
 _PASSED = Out("passed")
 _HELD_BACK = Out("held_back")
@@ -18,8 +18,7 @@ _LAST_MONDAY = {"longest": 604_800_000, "passed": {"": [1_768_219_200_000]}}
 
 
 class ThrottleConfig(Config):
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+    name: MarkName = Field(
         description="The throttle's name; nodes with one name, in any workflow, share it.",
         examples=["mail"],
     )

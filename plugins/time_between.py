@@ -6,14 +6,13 @@ begins: 22:00 to 02:00 on `fri` holds until Saturday, 02:00.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from headrace.engine.plugin import Config, Example, Out, Plugin, Step, Zone
+from headrace.engine.plugin import ClockTime, Config, Example, Out, Plugin, Step, Zone
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-ClockTime = Annotated[str, StringConstraints(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 
 _DAYS: tuple[Day, ...] = get_args(Day)
 _INSIDE = Out("inside")

@@ -6,15 +6,25 @@ hours only: when the wait ends outside, it stands still until they begin. The no
 """
 
 from datetime import UTC, datetime, time, timedelta
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from headrace.engine.model import iso
-from headrace.engine.plugin import Config, Duration, Example, Expression, NodeError, Out, Plugin, Step, Zone
+from headrace.engine.plugin import (
+    ClockTime,
+    Config,
+    Duration,
+    Example,
+    Expression,
+    NodeError,
+    Out,
+    Plugin,
+    Step,
+    Zone,
+)
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-ClockTime = Annotated[str, StringConstraints(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 
 _DAYS: tuple[Day, ...] = get_args(Day)
 _WEEK = 8

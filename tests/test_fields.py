@@ -10,10 +10,13 @@ from headrace.engine.errors import NodeError
 from headrace.engine.language.scope import Scope
 from headrace.engine.plugin import (
     Body,
+    ClockTime,
     Config,
     EventName,
     Expression,
     Header,
+    MarkName,
+    Named,
     ReadPath,
     Secret,
     SegmentName,
@@ -228,3 +231,36 @@ def test_a_value_of_an_event_is_never_evaluated() -> None:
     found = make_passage(event={"properties": {"v": evil}}).scope
     for name in ("text", "word", "body"):
         assert getattr(given(**{name: "{{ event.properties.v }}"}), name).evaluate(found) == evil
+
+
+class Marked(Config):
+    """A config with names of two forms."""
+
+    name: MarkName = "m"
+    at: ClockTime = "09:00"
+    code: Annotated[str, Named("[A-Z]{3}", "be three capitals, such as EUR")] = "EUR"
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "message", "fix"),
+    [
+        ("name", "two words", "must have letters, digits, _ and - only, at most 64 of them", ""),
+        ("name", "{{ event.type }}", "must have letters", "write the name itself: nothing is filled in here"),
+        ("name", "m\n", "must have letters", ""),
+        ("at", "9:00", "must be a time of the day, from 00:00 to 24:00", ""),
+        ("code", "euro", "must be three capitals, such as EUR", ""),
+    ],
+)
+def test_a_name_of_the_wrong_form_is_told_the_rule(member: str, value: str, message: str, fix: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Marked.model_validate({member: value})
+    (error,) = raised.value.errors()
+    assert error["msg"].startswith(message)
+    assert error["ctx"]["fix"] == fix
+
+
+def test_the_form_of_a_name_is_in_the_schema() -> None:
+    assert Marked().code == "EUR"
+    patterns = {name: one["pattern"] for name, one in Marked.model_json_schema()["properties"].items()}
+    assert patterns["name"] == "^[A-Za-z0-9_-]{1,64}$"
+    assert patterns["code"] == "^[A-Z]{3}$"

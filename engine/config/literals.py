@@ -27,7 +27,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from headrace.engine.config.fields import Declared, Names, text_schema
-from headrace.engine.config.names import IDENTIFIER
+from headrace.engine.config.names import IDENTIFIER, KEY
 from headrace.engine.errors import NodeError
 from headrace.engine.language.limits import EvaluationError, Work
 from headrace.engine.language.patterns import parse_pattern
@@ -62,9 +62,7 @@ def _not_mistyped(name: str, info: ValidationInfo) -> str:
     return name
 
 
-KindName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64), AfterValidator(_not_mistyped)
-]
+KindName = Annotated[str, StringConstraints(max_length=64), KEY, AfterValidator(_not_mistyped)]
 
 _UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 

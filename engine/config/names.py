@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -47,8 +47,12 @@ KEY = Named(
 IDENTIFIER = Named(r"[a-z][a-z0-9_]*", "have small letters, digits and _ only, and begin with a letter")
 """What stands in expressions as it is, such as the name of a node."""
 
-MARK = Named(r"[A-Za-z0-9_-]{1,64}", "have letters, digits, _ and - only, at most 64 of them")
+MarkName = Annotated[
+    str, Named(r"[A-Za-z0-9_-]{1,64}", "have letters, digits, _ and - only, at most 64 of them")
+]
 """A member of the profile that an author names, such as a consent."""
 
-CLOCK_TIME = Named(r"(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)", "be a time of the day, from 00:00 to 24:00")
+ClockTime = Annotated[
+    str, Named(r"(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)", "be a time of the day, from 00:00 to 24:00")
+]
 """A time of the day as HH:MM."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PlainValidator, StringConstraints, W
 from pydantic_core import PydanticCustomError
 
 from headrace.engine.config.fields import Secret
-from headrace.engine.config.names import BARE, KEY, MARK, Named
+from headrace.engine.config.names import BARE, KEY, MarkName, Named
 from headrace.engine.files.json_file import JsonFile
 from headrace.engine.files.problem import Problem
 from headrace.engine.trigger import FileModel
@@ -26,7 +26,7 @@ Door = Literal["track", "collect", "bizzkit", "orbee", "segment", "cloudevents",
 _SOURCE = Named(r"[^\s\x00-\x1f\x7f/]+", "have no white space and no / in it")
 SourceId = Annotated[str, StringConstraints(max_length=256), _SOURCE]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=256), BARE]
-ConsentName = Annotated[str, MARK]
+ConsentName = MarkName
 TenantName = Annotated[str, StringConstraints(max_length=64), KEY]
 OrbeeId = Annotated[int | str, Field(description="A number or a uuid, as it stands in the address.")]
 
