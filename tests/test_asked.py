@@ -10,6 +10,8 @@ from headrace.engine.model import Caller, Doc
 from headrace.engine.segments.asked import Asked
 from headrace.engine.segments.sweep import fire_merged
 from headrace.engine.store.protocol import Leased
+from headrace.engine.timers.kinds import KINDS
+from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, sources
 from tests.test_merge import living
@@ -183,3 +185,12 @@ async def test_a_merge_asks_the_segments_of_the_profile_that_lives_on(open_lab: 
             await lab.settle()
             assert await in_segments(lab, one) == expected
         assert await entered(lab) == [("back", None)]
+
+
+async def test_a_profile_that_a_run_makes_after_a_wait_came_by_its_source(open_lab: OpenLab) -> None:
+    late = chain("late", ("wait", {"period": "1h"}), ("create_profile", {}))
+    async with open_lab(files(late=late), timers=False, outbox=False) as lab:
+        await lab.collect("late", source="back", received=START)
+        await lab.settle()
+        await TimerWorker(lab.engine.parts, KINDS, lambda: START + 2 * HOUR).fire_due()
+        assert (await lab.one("profile"))[CAME_BY] == ["back"]

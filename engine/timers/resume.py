@@ -106,7 +106,7 @@ class Resumption:
         """Return a draft with the run's session and profile as they are now, under their locks, and the mark."""
         timer, store, tenant = self.timer, self.parts.store, self.job.tenant
         draft = Draft(tenant, self.job.received)
-        draft.timed = self.job.workspace.timed
+        draft.timed, draft.came_by = self.job.workspace.timed, self.job.came_by
         refs = [Ref("seen", timer["id"])]
         session_id, profile_id = timer["session"] or wants.session, timer["profile"] or wants.profile
         if session_id is not None:
