@@ -136,3 +136,19 @@ async def test_read_before_its_profile_was_merged(stores: tuple[Store, Store]) -
     again = session_write("s", "lives", await session(a), properties={"b": 1, "a": 1})
     assert has_committed(await a.commit(change(profile=profile_write("lives", lives), session=again)))
     assert (await session(b)).doc["properties"] == {"b": 1, "a": 1}
+
+
+async def test_moved_to_a_profile_that_nobody_made_yet(stores: tuple[Store, Store]) -> None:
+    a, b = stores
+    begins = change(profile=profile_write("p"), session=session_write("s", "p"))
+    assert has_committed(await a.commit(begins))
+    record = profile_write("p", await there(a, "profile", key_of("profile", "p")))
+    record.changed = False
+    moved = change(profile=record, session=session_write("s", "q", await session(a)))
+    assert has_committed(await a.commit(moved))
+    old = await session(a)
+    alone = session_write("s", "q", await session(b), properties={"b": 1})
+    assert has_committed(await b.commit(change(session=alone, events=[event_row("e1")])))
+    late = change(profile=profile_write("q"), session=session_write("s", "q", old, properties={"a": 1}))
+    assert not has_committed(await a.commit(late))
+    assert (await session(a)).doc["properties"] == {"b": 1}

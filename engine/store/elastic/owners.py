@@ -22,8 +22,8 @@ async def with_owner(change: Change, records: Records) -> Change | Frozen:
     """Return a change of a session alone as one that writes the session's profile too, as it is. Raises StoreError.
 
     Who writes the session with its profile never looks at the session's version: the profile's decides. So it must
-    for all others. A profile for which the session was claimed, and which nobody made yet, is made. Of one that is
-    half merged nobody knows which profile decides in the end.
+    for all others. A profile that nobody made yet, for which the session was claimed, or to which it moved, is made.
+    Of one that is half merged nobody knows which profile decides in the end.
     """
     write = change.session
     owner = None if write is None else text_or_none(write.doc.get("profile"))
@@ -34,15 +34,14 @@ async def with_owner(change: Change, records: Records) -> Change | Frozen:
     (stored,) = await records.read([Ref("profile", key)])
     while stored is not None and (into := text_or_none(stored.doc.get("merged_into"))) is not None:
         # The one that it was merged into decides now, as for those who write both.
-        key = make_key("profile", change.tenant, into)
+        owner = into
+        key = make_key("profile", change.tenant, owner)
         (stored,) = await records.read([Ref("profile", key)])
     if stored is not None and "merging_into" in stored.doc:
         return Frozen(str(stored.doc["id"]))
     if stored is not None:
         return replace(change, profile=Write(key, stored.doc, stored.version, changed=False))
-    if base.n == 0 or base.linked:
-        return replace(change, profile=Write(key, new_profile(owner, change.tenant, iso_now()), None))
-    return change
+    return replace(change, profile=Write(key, new_profile(owner, change.tenant, iso_now()), None))
 
 
 async def link(work: Work, records: Records, bulk: Bulk) -> bool:
