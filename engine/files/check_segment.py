@@ -32,8 +32,13 @@ def check_segments(segments: Mapping[str, Segment], file: JsonFile, types: Types
             yield file.problem(at, "G02", message, "Ask only the profile, and events(…).")
 
 
-def check_goals(goals: Mapping[str, Goal], file: JsonFile, types: Types) -> Iterator[Problem]:
-    """Find what a goal reads that is not there, and types that nobody declares."""
+def check_goals(
+    goals: Mapping[str, Goal], file: JsonFile, types: Types, segments: Collection[str] | None = None
+) -> Iterator[Problem]:
+    """Find what a goal reads that is not there, and types and segments that nobody declares.
+
+    `segments` are those that are declared; None: that is not known.
+    """
     for name, goal in goals.items():
         at: Place = ("goals", name)
         for index, event in enumerate(goal.event):
@@ -42,6 +47,7 @@ def check_goals(goals: Mapping[str, Goal], file: JsonFile, types: Types) -> Iter
         for member, field in (("when", goal.when), ("value", goal.value)):
             if field is not None:
                 yield from _check_reads(field, file, (*at, member), schemas)
+                yield from check_members(field, file, (*at, member), segments)
         if not goal.event and (goal.when is not None or goal.value is not None):
             message = "no event achieves the goal"
             yield file.problem(at, "G03", message, 'Add "event": ["purchase-order"].')

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,7 +77,7 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
         SegmentsFile, files[SEGMENTS], lambda file: file.segments, check_segments, types or {}
     )
     goals, in_goals = _read_conditions(
-        GoalsFile, files[GOALS], lambda file: file.goals, check_goals, types or {}
+        GoalsFile, files[GOALS], lambda file: file.goals, partial(check_goals, segments=segments), types or {}
     )
     return Declared(
         sources,
