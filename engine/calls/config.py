@@ -11,6 +11,7 @@ from headrace.engine.calls.address import read_url
 from headrace.engine.calls.call import MOST_HEADERS, MOST_SECONDS, USUAL_SECONDS, header_name
 from headrace.engine.config.base import Config
 from headrace.engine.config.fields import Body, Compiled, Header, Secret, Text, Url
+from headrace.engine.config.names import Named
 from headrace.engine.errors import CallError
 
 
@@ -65,7 +66,9 @@ class HmacAuth(Config):
     key: Secret = Field(description="The key, used as it is.", examples=[{"secret": "CRM_KEY"}])
     header: HeaderName = Field("x-signature", description="The header that holds it, in hex.")
     algorithm: Literal["sha256", "sha1", "sha512"] = Field("sha256", description="The hash.")
-    prefix: str = Field("", pattern=r"^[!-~]{0,40}$", description="What stands before it, such as `sha256=`.")
+    prefix: Annotated[str, Named("[!-~]{0,40}", "have at most 40 characters of ASCII, without blanks")] = (
+        Field("", description="What stands before it, such as `sha256=`.")
+    )
 
 
 class Auth(Config):
