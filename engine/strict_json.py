@@ -2,7 +2,8 @@
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from math import isinf
 from typing import Any, NoReturn
 
@@ -13,6 +14,9 @@ from headrace.engine.errors import InputError
 MAX_DEPTH = 64
 """How deep objects and lists may stand in each other; the outermost is 1."""
 
+MAX_DIGITS = 4_300
+"""Of a whole number."""
+
 SMALL_BYTES = 4_096
 """A text up to this size is read as it is: no numbers in it take long."""
 
@@ -20,10 +24,17 @@ _WINDOW_BYTES = 512
 _FEW, _DENSE_BYTES = 16, 256
 _SHAPE = bytes.maketrans(b"E123456789", b"e000000000")
 
+_MOST_SIGNS = 20_000
+"""How many numbers or brackets are looked at one by one for a place to name, which takes about 10 ms."""
+
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NOT_STRUCTURE = bytes(code for code in range(256) if code not in b'[]{}"')
 _STRING = re.compile(rb'"[^"]*"')
+_SKIPPED = rb'"(?:[^"\\]++|\\.)*+"'
+_BRACKET = re.compile(_SKIPPED + rb"|[\[\]{}]", re.DOTALL)
+_NUMBER = re.compile(_SKIPPED + rb"|-?\d++(\.\d+)?([eE][+-]?\d+)?", re.DOTALL)
 _PLACE = re.compile(r"\(byte (\d+)\)")
+_LOW = re.compile(rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _HIGH_ALONE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _NOT_A_NUMBER = re.compile(rb"-?(NaN|Infinity)")
 
@@ -86,7 +97,7 @@ def decode(body: bytes) -> Any:
 def check_depth(body: bytes) -> None:
     """Raise InputError when a valid JSON text is deeper than `MAX_DEPTH`. Parsers do not say."""
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _is_deep(body):
-        raise _too_deep()
+        raise _too_deep(body)
 
 
 def check_ignored(body: bytes) -> None:
@@ -102,7 +113,7 @@ def check_ignored(body: bytes) -> None:
 def refuse(body: bytes, error: Exception) -> NoReturn:
     """Raise InputError for a text that the decoder did not take, saying why and where."""
     if isinstance(error, RecursionError):
-        raise _too_deep() from None
+        raise _too_deep(body) from None
     raise InputError(400, "bad_json", _explain(body, error)) from None
 
 
@@ -122,12 +133,40 @@ def _is_deep(body: bytes) -> bool:
     return bool(left)
 
 
-def _too_deep() -> InputError:
+def _too_deep(body: bytes) -> InputError:
     return InputError(
         400,
         "bad_json",
-        f"The JSON is nested too deep: at most {MAX_DEPTH} levels are taken, lists and objects counted.",
+        f"The JSON is nested too deep{_first(body, _deep_brackets(body))}: at most {MAX_DEPTH} levels are taken, lists "
+        "and objects counted.",
     )
+
+
+def _deep_brackets(body: bytes) -> Iterator[int]:
+    """Yield where the first level begins that is too deep."""
+    depth = 0
+    for match in islice(_BRACKET.finditer(body), _MOST_SIGNS):
+        sign = match.group()
+        depth += (sign in b"[{") - (sign in b"]}")
+        if depth > MAX_DEPTH:
+            yield match.start()
+
+
+def _far_numbers(body: bytes) -> Iterator[int]:
+    """Yield where numbers stand that are out of range."""
+    for match in islice(_NUMBER.finditer(body), _MOST_SIGNS):
+        text = match.group()
+        if text.startswith(b'"'):
+            continue
+        is_whole = match.group(1) is None and match.group(2) is None
+        if len(text.lstrip(b"-")) > MAX_DIGITS if is_whole else isinf(float(text)):
+            yield match.start()
+
+
+def _first(body: bytes, places: Iterator[int]) -> str:
+    """Return the first of some places as a part of a sentence; "" when none was found."""
+    at = next(places, None)
+    return "" if at is None else f", {_where(body, at)}"
 
 
 def _explain(body: bytes, error: Exception) -> str:
@@ -137,7 +176,10 @@ def _explain(body: bytes, error: Exception) -> str:
         return _bad_text(body)
     text = str(error)
     if "out of range" in text:
-        return "A number is out of range: whole numbers have at most 4,300 digits, others are below 1.8e308."
+        return (
+            f"A number is out of range{_first(body, _far_numbers(body))}: whole numbers have at most {MAX_DIGITS:,} "
+            "digits, others are below 1.8e308."
+        )
     if lone := _HIGH_ALONE.search(body):
         return f"A lone surrogate {lone.group().decode()} is no character, {_where(body, lone.start())}."
     place = _PLACE.search(text)
@@ -145,6 +187,8 @@ def _explain(body: bytes, error: Exception) -> str:
         return f"The JSON ends too early, {_where(body, len(body))}."
     at = int(place.group(1))
     if "utf-16" in text:
+        # It is noticed at its end.
+        at -= 6 if _LOW.match(body, max(at - 6, 0)) else 0
         return f"A lone surrogate is no character, {_where(body, at)}."
     if word := _NOT_A_NUMBER.match(body, at) or _NOT_A_NUMBER.match(body, max(at - 1, 0)):
         return f"{word.group().decode()} is not JSON, {_where(body, word.start())}."

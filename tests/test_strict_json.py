@@ -1,5 +1,6 @@
 """Strict JSON: what is taken exactly, what is refused, and where."""
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -51,7 +52,8 @@ def test_the_depth_is_exact(value: Any, wraps: int, wide: int) -> None:
         (b"[-Infinity]", "Infinity is not JSON"),
         (b'"\\ud800"', "lone surrogate \\ud800 is no character, line 1, column 2"),
         (b'["\\ud800x", "\\ud83d\\ude00"]', "lone surrogate"),
-        (b'"\\udc00"', "lone surrogate"),
+        (b'"\\udc00"', "lone surrogate is no character, line 1, column 2"),
+        (b'{"a":\n "x\\udc00y"}', "lone surrogate is no character, line 2, column 4"),
         (b'"ab\xff"', "not UTF-8: byte 0xff, line 1, column 4"),
         (b'"\xed\xa0\x80"', "not UTF-8"),
         (b"", "empty"),
@@ -60,10 +62,19 @@ def test_the_depth_is_exact(value: Any, wraps: int, wide: int) -> None:
         (b"[1,", "ends too early, line 1, column 4"),
         (b'{"a":1,}', "trailing comma"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
-        (b"1e400", "out of range"),
-        (b"7" * 5000, "out of range"),
-        (b"[" * 100_000, "nested too deep"),
-        (b"[" * 65 + b"]" * 65, "nested too deep"),
+        (b"1e400", "out of range, line 1, column 1: whole"),
+        (b"7" * 5000, "out of range, line 1, column 1: whole"),
+        (b'{"a": "1e400",\n "b\\"1e400": [1, 1.5e3, -12.5e+400]}', "out of range, line 2, column 25: whole"),
+        (b"[1, " + b"7" * 400 + b".5]", "out of range, line 1, column 5: whole"),
+        (b"[1, -" + b"7" * 4301 + b"]", "out of range, line 1, column 5: whole"),
+        (b"[" * 100_000, "nested too deep, line 1, column 65: at most"),
+        (b"[" * 65 + b"]" * 65, "nested too deep, line 1, column 65: at most"),
+        (
+            b'{"[[\\"[": [' + b"[]," * 100 + b"\n" + b"[" * 63 + b"]" * 64 + b"}",
+            "too deep, line 2, column 63: at most",
+        ),
+        # Too far down to be looked for.
+        (b"[" + b"[]," * 300_000 + b"[" * 64 + b"]" * 65, "nested too deep: at most"),
         (b'"\x00"', "invalid character"),
     ],
 )
@@ -150,11 +161,11 @@ def test_far_numbers_between_others_cost_little_wherever_they_stand() -> None:
 
 
 def outcome(body: bytes, start: int) -> str:
-    """Return what became of a list from a place on: the exact values, or why it is refused."""
+    """Return what became of a list from a place on: the exact values, or why it is refused, wherever that stands."""
     try:
         return repr(decode(body)[start:])
     except InputError as refused:
-        return refused.detail
+        return re.sub(r", line \d+, column \d+", "", refused.detail)
 
 
 @given(st.lists(NUMBERS, max_size=4))
@@ -162,6 +173,15 @@ def test_a_number_is_the_same_among_many_far_ones(numbers: list[str]) -> None:
     text = ",".join(["1", *numbers]).encode()
     count = SMALL_BYTES // 4
     assert outcome(b"[" + b"1e300," * count + text + b"]", count) == outcome(b"[" + text + b"]", 0)
+
+
+@pytest.mark.parametrize("sign", [b"1.5,", b"[],", b'"x",', b'"\\\\",', b"1e300,"])
+def test_a_place_is_looked_for_no_longer_than_it_may_take(sign: bytes) -> None:
+    most = 1_000_000
+    for body in (b"[" + sign * (most // len(sign)) + end for end in (b"1e400]", b"[" * 64 + b"]" * 65)):
+        with timed() as took, pytest.raises(InputError, match=r"out of range|too deep"):
+            decode(body)
+        assert took.seconds < 0.5
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"-1e309", b"1e99999999999999999999", b"1.8e308"])
