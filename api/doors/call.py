@@ -77,7 +77,7 @@ class Callers:
             user_agent=call.header(b"user-agent"),
             referrer=call.header(b"referer"),
             origin=call.header(b"origin"),
-            do_not_track=headers.get(b"dnt") == b"1" or headers.get(b"sec-gpc") == b"1",
+            do_not_track=_is_one(headers.get(b"dnt")) or _is_one(headers.get(b"sec-gpc")),
         )
         if authorization := headers.get(b"authorization"):
             caller.secret = credential(authorization)
@@ -115,6 +115,11 @@ def credential(authorization: bytes) -> str | None:
                 return None
             return user or None
     return None
+
+
+def _is_one(header: bytes | None) -> bool:
+    """Say whether a header is `1`; the parser leaves blanks at its end."""
+    return header is not None and header.strip() == b"1"
 
 
 def trace_parent(call: Call) -> str | None:

@@ -20,7 +20,7 @@ _EXPOSED = (b"access-control-expose-headers", b"x-request-id, x-debugger, retry-
 def cors_headers(call: Call) -> HeaderList:
     """Return the headers that let the asking page read the answer; the origin is echoed, never `*`."""
     origin = call.headers.get(b"origin")
-    if origin is None or not _ORIGIN.fullmatch(origin):
+    if origin is None or origin == b"*" or not _ORIGIN.fullmatch(origin):
         return [_VARY]
     return [_VARY, (b"access-control-allow-origin", origin), _CREDENTIALS, _EXPOSED]
 

@@ -22,15 +22,15 @@ class Gate:
     def enter(self) -> None:
         """Let a request in; raises BusyError when there is no room. Each `enter` needs a `leave`."""
         if self.closed:
-            raise BusyError("The server is stopping.", retry_after_seconds=5)
+            raise BusyError("The server is stopping. Nothing was kept; try again.", retry_after_seconds=5)
         if self.requests >= self.max_requests:
-            raise BusyError("Too many requests are under way.")
+            raise BusyError("Too many requests are under way. Nothing was kept; try again.")
         self.requests += 1
 
     def hold(self, size: int) -> None:
         """Count bytes that a request holds; raises BusyError when they are too many."""
         if self.bytes + size > self.max_bytes:
-            raise BusyError("Too many bytes are under way.")
+            raise BusyError("Too many bytes are under way. Nothing was kept; try again.")
         self.bytes += size
 
     def leave(self, held: int) -> None:

@@ -111,8 +111,9 @@ async def test_a_resend_is_harmless(server: Server, header: str) -> None:
 
 
 async def test_do_not_track_keeps_nothing(server: Server) -> None:
-    answer = await server.client.post("/collect/x/web", json={}, headers={"dnt": "1"})
-    assert (answer.status_code, answer.json()["not_kept"]) == (200, "dnt")
+    for headers in ({"dnt": "1"}, {"dnt": "1 "}, {"sec-gpc": "1\t"}):
+        answer = await server.client.post("/collect/x/web", json={}, headers=headers)
+        assert (answer.status_code, answer.json()["not_kept"]) == (200, "dnt")
     assert await events(server) == []
 
 
