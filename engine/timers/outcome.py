@@ -52,7 +52,7 @@ def mark_of(timer: Doc, outcome: Outcome) -> Row:
     """Return the mark that only one change can make: whoever comes second reads in it what became of the timer."""
     content = _encode(outcome.content()).decode()
     # By these it is found when a person is erased.
-    whose = {name: timer[name] or outcome.late.get(name) for name in ("profile", "session")}
+    whose = {name: timer.get(name) or outcome.late.get(name) for name in ("profile", "session")}
     # The time of the computer, whatever a worker's clock says: keys are looked for among those of the last weeks.
     return Row(timer["id"], {"id": "", **whose, "content": content, "received": iso_now()})
 
