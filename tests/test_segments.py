@@ -132,6 +132,20 @@ async def test_an_event_without_the_consents_of_its_source_is_not_counted(open_l
         assert all(event["consent"] is False for event in await lab.all("event"))
 
 
+async def test_what_comes_soon_after_the_consent_counts(open_lab: OpenLab) -> None:
+    given = {"consent": "analytics", "given": True}
+    consent = chain("agree", ("set_consent", given), on={"before_consent": True}, order=-1)
+    files = segments(**BUYER) | {
+        "sources.json": sources(shop={"consents": ["analytics"]}),
+        "agree": consent,
+    }
+    async with open_lab(files) as lab:
+        await order(lab)
+        await lab.track("agree", received=START + timedelta(seconds=1))
+        assert (await order(lab, START + timedelta(seconds=2)))["segments"] == []
+        assert (await order(lab, START + timedelta(seconds=3)))["segments"] == ["buyer"]
+
+
 async def test_an_event_that_is_sent_twice_is_counted_once(open_lab: OpenLab) -> None:
     async with open_lab(segments(**BUYER)) as lab:
         for _ in range(3):

@@ -70,6 +70,7 @@ async def _go(job: Job, attempt: Attempt, passage: Passage, event: Incoming, kin
         await run_started(passage, job.workspace.workflow)
     if not has_agreed(passage):
         passage.event["consent"] = False
+        segments.begin_past(passage, job.workspace.watched)
     elif job.workspace.watched.is_used or PAST in attempt.draft.own:
         await segments.evaluate_segments(passage, job.workspace)
         goals.evaluate_goals(passage, job.workspace)

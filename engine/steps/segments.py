@@ -33,6 +33,13 @@ def guard(passage: Passage, watched: Watched) -> None:
         passage.docs["computed"] = watched.computed
 
 
+def begin_past(passage: Passage, watched: Watched) -> None:
+    """Note that a new profile has no past: nothing of an event counts to which nobody agreed, and none came before."""
+    draft = passage.draft
+    if watched.past and draft.profile is not None and draft.profile_is_new and PAST not in draft.own:
+        draft.own = {**draft.own, PAST: fresh(watched.past)}
+
+
 async def evaluate_segments(passage: Passage, workspace: Workspace, *, again: str = "") -> None:
     """Put the profile into its computed segments, or take it out of them; both make an internal event.
 
