@@ -173,7 +173,7 @@ class Committer:
             if (keys and not keys.isdisjoint(part.keys)) or (part.session and work.is_older(part.session)):
                 await self._settler.settle([part], work.patience)
                 return CONFLICT
-        if work.is_led_on and await self._is_session_newer(work):
+        if work.is_unguarded and await self._is_session_newer(work):
             return CONFLICT
         taken = [key for key in work.keys if self._keys.get(key) not in (None, work.change.id)]
         # What this process remembers may be erased since.
@@ -182,7 +182,7 @@ class Committer:
         return None
 
     async def _is_session_newer(self, work: Work) -> bool:
-        """Say whether the session was written since it was read, by way of a profile that was merged since."""
+        """Say whether the session was written since it was read. From now on only who writes the record can do that."""
         session, read = work.change.session, work.session_base
         assert session is not None and read is not None  # noqa: S101, PT018 - who asks has looked
         (found,) = await self._records.read([Ref("session", session.key)])

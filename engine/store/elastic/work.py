@@ -170,15 +170,15 @@ class Work:
         return moves or "merged_into" in profile.doc
 
     @property
-    def is_led_on(self) -> bool:
-        """Say whether the session that is written was another profile's when it was read.
+    def is_unguarded(self) -> bool:
+        """Say whether the record does not show who wrote the session since it was read.
 
-        That one was merged since, as a rule. Who wrote the session by it is not seen in this change's record.
+        It is a new profile, or another one than the session was of then: that one was merged since, as a rule.
         """
         profile, base = self.change.profile, self.session_base
         if profile is None or self.session_number is None or base is None or base.n == 0:
             return False
-        return base.owner is not None and base.owner != profile.doc.get("id")
+        return base.owner is not None and (profile.version is None or base.owner != profile.doc.get("id"))
 
     def is_older(self, written: tuple[str, int]) -> bool:
         """Say whether a write of a session, in a part, is a later one of the change's session than what was read."""
