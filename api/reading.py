@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -18,10 +18,12 @@ from headrace.engine.errors import FieldError, InputError
 from headrace.engine.identity import person
 from headrace.engine.identity.follow import find_living, ids_of
 from headrace.engine.model import Doc, make_key
+from headrace.engine.outbox.effects import EffectStatus
 from headrace.engine.store.encoding import encode_doc
 from headrace.engine.store.protocol import Ask, AskKind, Query, State
 from headrace.engine.story import story_of_refused
 from headrace.engine.suggest import did_you_mean
+from headrace.engine.timers.waiting import TimerStatus
 
 Word = Annotated[str, Meta(max_length=256)]
 Cursor = Annotated[str, Meta(max_length=1024)]
@@ -86,13 +88,15 @@ class OfSessions(Span):
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
 
 
+def _one_of(words: Any) -> str:
+    *most, last = get_args(words)
+    return f"{', '.join(most)} or {last}."
+
+
 class OfEffects(Span):
     """Which effects."""
 
-    status: Annotated[
-        Literal["pending", "sent", "dead", "dropped"] | None,
-        Meta(description="pending, sent, dead or dropped."),
-    ] = None
+    status: Annotated[EffectStatus | None, Meta(description=_one_of(EffectStatus))] = None
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
     event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
 
@@ -100,10 +104,7 @@ class OfEffects(Span):
 class OfTimers(Span):
     """Which timers."""
 
-    status: Annotated[
-        Literal["pending", "fired", "cancelled", "missed", "dead"] | None,
-        Meta(description="pending, fired, cancelled, missed or dead."),
-    ] = None
+    status: Annotated[TimerStatus | None, Meta(description=_one_of(TimerStatus))] = None
     profile: Annotated[Word | None, Meta(description="Of the profile with this id.")] = None
     event: Annotated[Word | None, Meta(description="Of the event with this key.")] = None
 

@@ -48,6 +48,15 @@ def without_own(profile: Doc) -> Doc:
     return {name: value for name, value in profile.items() if name not in OWN}
 
 
+def merged_owner(session: Doc, profile: Doc) -> str | None:
+    """Return whose a session was that is to go to a profile, if that one was merged into it and nothing says so yet.
+
+    It is noted as `profile_then`: un-merging gives the session back.
+    """
+    before: str | None = session["profile"]
+    return before if before in profile["ids"] and "profile_then" not in session else None
+
+
 class Draft:
     """Profile, session and new documents of one visitor, and from what versions they started.
 
@@ -163,10 +172,8 @@ class Draft:
         """Let the session say whose it is."""
         if self.session is None or self.profile is None or self.session["profile"] == self.profile["id"]:
             return
-        before = self.session["profile"]
-        if before in self.profile["ids"]:
-            # It was merged: un-merging gives the session back.
-            self.session.setdefault("profile_then", before)
+        if (merged := merged_owner(self.session, self.profile)) is not None:
+            self.session["profile_then"] = merged
         self.session["profile"] = self.profile["id"]
         self.linked = True
         self.touched.add("session")

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from headrace.engine.calls.http import Http
-from headrace.engine.draft import Draft
+from headrace.engine.draft import Draft, merged_owner
 from headrace.engine.errors import NodeError
 from headrace.engine.held import Wait
 from headrace.engine.identity.subject import Subject
@@ -224,10 +224,8 @@ class Passage:
             profile = self.draft.use_profile(stored.doc, stored.version)
         session = self.draft.session
         if session is not None and self.draft.session_attached and session["profile"] != profile["id"]:
-            before = session["profile"]
-            if before in profile["ids"] and "profile_then" not in session:
-                # It was merged: un-merging gives the session back.
-                self.put(session, "profile_then", before, "session.profile_then")
+            if (merged := merged_owner(session, profile)) is not None:
+                self.put(session, "profile_then", merged, "session.profile_then")
             self.put(session, "profile", profile["id"], "session.profile")
             self.draft.linked = True
         self.put(self.event, "profile", profile["id"], "event.profile")

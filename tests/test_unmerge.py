@@ -414,7 +414,6 @@ async def test_an_un_merging_that_died_loses_neither_waits_nor_a_no(
                 return None
 
             monkeypatch.setattr(lab.store, "get", lost)
-            monkeypatch.setattr("headrace.engine.identity.unmerge.LOOKS", 2)
         if ends != "by its timer":
             assert await take_apart(lab, b) == Apart(b, a)
         monkeypatch.undo()

@@ -1,6 +1,5 @@
 """Takes two profiles apart that were merged."""
 
-import asyncio
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -36,9 +35,6 @@ from headrace.engine.store.protocol import Leased, Ref, Store
 
 HELD = ("waits", "consents", "agreed")
 """Members of a timer that it has until it was fired."""
-
-LOOKS, LOOK_SECONDS = 80, 0.1
-"""How often, and how far apart, it is looked for what a process that died was about to write."""
 
 
 class Apart(NamedTuple):
@@ -112,14 +108,12 @@ async def _begun(merging: Merging, alias: Doc, survivor: Doc) -> Doc:
     Should it be gone, nobody knows what was said since: then the loser agreed to nothing.
     """
     store, tenant, loser = merging.store, alias["tenant"], alias["id"]
+    # It stands in what is still to be written of the survivor, when a process died.
+    await store.catch_up(tenant, [survivor["id"]])
     key = timer_of(UNMERGE, tenant, loser, survivor["id"], "", alias["merged_at"]).key
-    for _ in range(LOOKS):
-        timer = await store.get("timer", key)
-        if timer is not None and "waits" in timer:
-            return timer
-        # Reading the profile writes what a process that died left in it.
-        await read_stored(store, tenant, survivor["id"])
-        await asyncio.sleep(LOOK_SECONDS)
+    timer = await store.get("timer", key)
+    if timer is not None and "waits" in timer:
+        return timer
     made = timer_of(UNMERGE, tenant, loser, survivor["id"], iso_now()).doc
     consents = withdrawn(alias["frozen"], survivor, consents_of(alias["frozen"]))
     return made | {"waits": [], "consents": consents, "agreed": consents_of(survivor)}

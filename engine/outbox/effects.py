@@ -1,13 +1,14 @@
 """What people do with effects: find them, send one again, drop one."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from headrace.engine.model import Doc, iso, utc_now
 from headrace.engine.outbox.sending import host_of
 from headrace.engine.store.protocol import AmendKind
 
-STATUSES = ("pending", "sent", "dead", "dropped")
+EffectStatus = Literal["pending", "sent", "dead", "dropped"]
+STATUSES = get_args(EffectStatus)
 """What an effect may be: it waits or is tried again, it arrived, it was given up, somebody dropped it."""
 
 Deed = Literal["resend", "drop"]

@@ -3,14 +3,12 @@
 from datetime import datetime
 from typing import cast
 
-from headrace.engine.draft import PAST, Draft, without_own
-from headrace.engine.errors import NodeError
+from headrace.engine.draft import PAST, Draft
 from headrace.engine.files.watched import Watched
 from headrace.engine.identity.follow import is_merged
-from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc, iso
 from headrace.engine.reads import StoreReads
-from headrace.engine.steps.segments import learn
+from headrace.engine.steps.segments import learn, placed
 from headrace.engine.store.protocol import Store
 
 
@@ -27,18 +25,7 @@ async def as_then(profile: Doc, watched: Watched, history: object, now: datetime
     draft.use_profile(profile, (1, 0))
     reads = StoreReads(cast("Store", history), draft, now)
     past = await learn(reads, list(watched.past), watched, now)
-    segments: list[str] = list(profile["segments"])
-    scope = Scope({}, {**without_own(profile), "segments": segments}, None, {}, now)
-    for segment in watched.segments:
-        if not segment.past or not segment.when.is_lasting:
-            continue
-        try:
-            holds = segment.holds(scope, past, now.timestamp())
-        except NodeError:
-            # The event says so, when it asks.
-            continue
-        if holds and segment.name not in segments:
-            segments.append(segment.name)
-        elif holds is False and segment.name in segments:
-            segments.remove(segment.name)
+    asked = (one for one in watched.segments if one.past and one.when.is_lasting)
+    # Of one that fails the event says so, when it asks.
+    segments = placed(profile, asked, past, now, lambda name, error: None)  # noqa: ARG005
     return {**profile, "segments": segments} | ({PAST: past} if past else {})

@@ -6,18 +6,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from headrace.engine.draft import PAST, without_own
-from headrace.engine.errors import InputError, NodeError
+from headrace.engine.draft import PAST
+from headrace.engine.errors import InputError
 from headrace.engine.files.watched import Computed
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity.follow import is_merged
 from headrace.engine.language.past import Aggregate
-from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc, doc_key, from_iso, iso, make_key, new_id, utc_now
 from headrace.engine.segments.asked import Asked
 from headrace.engine.segments.known import keep_known
 from headrace.engine.segments.past import add_event, fresh
-from headrace.engine.steps.segments import LAG, counts
+from headrace.engine.steps.segments import LAG, counts, placed
 from headrace.engine.store.protocol import Change, Committed, Query, Ref, Row, Store, Stored, Write
 
 PAGE = 200
@@ -225,19 +224,10 @@ class Rebuild:
         known = {
             key: value for key, value in before.get(PAST, {}).items() if key in self._watched.keys
         } | past
-        segments: list[str] = list(before["segments"])
-        shown = {**without_own(before), "segments": segments}
-        scope = Scope({}, shown, None, {}, now)
-        for segment in self._segments if self._asked.has_agreed(before, iso(now)) else ():
-            try:
-                holds = segment.holds(scope, known, now.timestamp())
-            except NodeError as error:
-                self._tell(f"{segment.name}: {before['id']}: {error}")
-                continue
-            if holds and segment.name not in segments:
-                segments.append(segment.name)
-            elif holds is False and segment.name in segments:
-                segments.remove(segment.name)
+        asked = self._segments if self._asked.has_agreed(before, iso(now)) else ()
+        segments = placed(
+            before, asked, known, now, lambda name, error: self._tell(f"{name}: {before['id']}: {error}")
+        )
         if segments == before["segments"] and known == before.get(PAST, {}):
             return None
         after: dict[str, Any] = {**before, "segments": segments, PAST: known}

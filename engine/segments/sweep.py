@@ -7,13 +7,12 @@ from time import perf_counter
 from typing import Any
 
 from headrace.engine.crash import crash_point
-from headrace.engine.draft import PAST, Draft, without_own
+from headrace.engine.draft import PAST, Draft
 from headrace.engine.errors import InputError, NodeError
 from headrace.engine.files.watched import Computed
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity.follow import find_living
 from headrace.engine.identity.merge import fire_merge
-from headrace.engine.language.scope import Scope
 from headrace.engine.locks import Held
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc, TrackRequest, iso, iso_now, make_key, new_id, utc_now
@@ -27,7 +26,7 @@ from headrace.engine.segments.known import due, tenants_of
 from headrace.engine.steps.admit import INTERNAL
 from headrace.engine.steps.process import emit
 from headrace.engine.steps.resolve import ProfileReader
-from headrace.engine.steps.segments import evaluate
+from headrace.engine.steps.segments import evaluate, placed
 from headrace.engine.steps.workflows import has_agreed
 from headrace.engine.store.protocol import Change, Leased, Query, Row
 from headrace.engine.track import commit, commit_part, nodes_end
@@ -188,18 +187,12 @@ def differs(profile: Doc, asked: Asked, segments: tuple[Computed, ...], now: dat
     """
     if not asked.has_agreed(profile, iso(now)):
         return False
-    scope, past = Scope({}, without_own(profile), None, {}, now), profile.get(PAST, {})
-    for segment in segments:
-        try:
-            holds = segment.holds(scope, past, now.timestamp())
-        except NodeError as error:
-            logger().warning(
-                "segment not asked", segment=segment.name, profile=profile["id"], error=str(error)
-            )
-            continue
-        if holds is not None and holds is not (segment.name in profile["segments"]):
-            return True
-    return False
+
+    def failed(name: str, error: NodeError) -> None:
+        logger().warning("segment not asked", segment=name, profile=profile["id"], error=str(error))
+
+    is_in: list[str] = profile["segments"]
+    return placed(profile, segments, profile.get(PAST, {}), now, failed) != is_in
 
 
 class Look:

@@ -165,9 +165,6 @@ async def _choose_profile(job: Job, draft: Draft, named: str | None, reader: Pro
         if found is not None:
             draft.use_profile(found.doc, found.version)
             draft.profile_by = by
-            if by == "session" and draft.session is not None and found.doc["id"] != of_session:
-                # It was merged: un-merging gives the session back.
-                draft.session.setdefault("profile_then", of_session)
             if named is not None and profile_id != named:
                 draft.profile_asked = named
             return

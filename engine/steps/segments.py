@@ -1,14 +1,16 @@
 """Step 10: which segments does the profile enter or leave?"""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from headrace.engine.draft import PAST
+from headrace.engine.draft import PAST, without_own
 from headrace.engine.errors import NodeError
 from headrace.engine.files.watched import Computed, Watched
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.journal import MAX_EMIT_DEPTH
 from headrace.engine.language.past import Aggregate
+from headrace.engine.language.scope import Scope
 from headrace.engine.model import Doc, from_iso, make_key
 from headrace.engine.needs import Reads
 from headrace.engine.passage import Emitted, Passage
@@ -60,6 +62,32 @@ async def evaluate_segments(passage: Passage, workspace: Workspace, *, again: st
         evaluate(passage, watched.segments, again, now)
     else:
         evaluate(passage, watched.segments, again, 0.0)
+
+
+def placed(
+    profile: Doc,
+    segments: Iterable[Computed],
+    past: Doc,
+    now: datetime,
+    failed: Callable[[str, NodeError], None],
+) -> list[str]:
+    """Return the segments that a stored profile should be in, by what is known of its past, without a word to anybody.
+
+    One whose condition cannot be asked is told to `failed`, and stays as it is, as one of which nothing is known does.
+    """
+    names = list(profile["segments"])
+    scope = Scope({}, {**without_own(profile), "segments": names}, None, {}, now)
+    for segment in segments:
+        try:
+            holds = segment.holds(scope, past, now.timestamp())
+        except NodeError as error:
+            failed(segment.name, error)
+            continue
+        if holds and segment.name not in names:
+            names.append(segment.name)
+        elif holds is False and segment.name in names:
+            names.remove(segment.name)
+    return names
 
 
 def evaluate(passage: Passage, segments: tuple[Computed, ...], again: str, now: float) -> None:

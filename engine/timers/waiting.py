@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 
 from headrace.engine.draft import Draft
 from headrace.engine.held import Before, Left, Wait
@@ -22,7 +22,8 @@ LEFT_BEHIND = timedelta(days=7)
 UNSHOWN = ("input", "done", "vars", "save", "depth", "lease")
 """Members of a timer that say nothing to people, or too much."""
 
-STATUSES = ("pending", "fired", "cancelled", "missed", "dead")
+TimerStatus = Literal["pending", "fired", "cancelled", "missed", "dead"]
+STATUSES = get_args(TimerStatus)
 """What a timer may be: it waits, its run went on, it never will, its tick is too old, or it was given up."""
 
 

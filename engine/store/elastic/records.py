@@ -126,10 +126,10 @@ class Records:
                 sessions[place] = source
             made[place] = _stored(ref, source, got.seq_no, got.term)
         while sessions:
-            sessions = await self._catch_up(refs, made, sessions)
+            sessions = await self._take_pending(refs, made, sessions)
         return made
 
-    async def _catch_up(
+    async def _take_pending(
         self, refs: Sequence[Ref], made: list[Stored | None], sessions: dict[int, Source]
     ) -> dict[int, Source]:
         """Take sessions from their profile's `pending`, where another process is about to write a newer one.
