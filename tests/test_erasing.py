@@ -19,7 +19,7 @@ from headrace.engine.timers.kinds import KINDS
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, sources
-from tests.stores import ElasticPlace, written
+from tests.stores import ElasticPlace, bytes_of, written
 
 MARK = "zqx"
 """Begins every value of the person, and nothing else."""
@@ -127,7 +127,7 @@ def texts(lab: Lab) -> Iterator[tuple[str, bytes]]:
         yield from ((hit["_index"], json.dumps(hit).encode()) for hit in said["hits"]["hits"])
     else:
         folder: Path = lab.engine.settings.data
-        yield from ((file.name, file.read_bytes()) for file in folder.rglob("*") if file.is_file())
+        yield from ((file.name, bytes_of(file)) for file in folder.rglob("*") if file.is_file())
 
 
 async def found(lab: Lab, text: str) -> list[str]:

@@ -39,6 +39,7 @@ from tests.store_contract import (
     profile_write,
     read_profile,
 )
+from tests.stores import bytes_of
 
 Open = Callable[..., SqliteStore]
 
@@ -468,7 +469,7 @@ async def test_questions_use_their_index(opened: Open, tmp_path: Path, query: Qu
 
 
 def contents(folder: Path) -> list[bytes]:
-    return [file.read_bytes() for file in folder.iterdir()]
+    return [bytes_of(file) for file in folder.iterdir()]
 
 
 async def test_erased_text_is_not_left_in_the_file(opened: Open, tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 """Erasing from the file while others use it, and what of it can be found again."""
 
+import asyncio
 import random
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headrace.engine.errors import BusyError
 from headrace.engine.model import Doc, doc_key, make_key, new_id, new_profile
 from headrace.engine.store import sqlite as store_module
-from headrace.engine.store.protocol import Change, Ref, Row, Write
-from headrace.engine.store.sqlite import SqliteStore
+from headrace.engine.store.protocol import Change, Committed, Ref, Row, Write
+from headrace.engine.store.sqlite import SqliteStore, wiping
+from headrace.engine.store.sqlite.erasing import wipe_file
+from tests.stores import bytes_of
 
 AT = "2026-01-15T12:00:00.000Z"
 SECRET = "zqx-secret-"
@@ -36,7 +42,7 @@ async def live(store: SqliteStore, seed: int, steps: int = 250) -> None:
 
 
 def has_secret(folder: Path) -> bool:
-    return any(SECRET.encode() in file.read_bytes() for file in folder.iterdir())
+    return any(SECRET.encode() in bytes_of(file) for file in folder.iterdir())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -49,7 +55,7 @@ async def test_no_page_keeps_a_trace(tmp_path: Path, seed: int) -> None:
 
 
 async def test_a_log_that_is_in_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "EMPTY_SECONDS", 0.2)
+    monkeypatch.setattr(store_module, "WIPE_SECONDS", 0.2)
     store = SqliteStore(tmp_path / "h.db", busy_seconds=0.1, dedup_days=28)
     await live(store, 1, steps=20)
     with closing(sqlite3.connect(tmp_path / "h.db", isolation_level=None)) as reader:
@@ -62,3 +68,128 @@ async def test_a_log_that_is_in_use_is_told(tmp_path: Path, monkeypatch: pytest.
     await store.erase("main", "p0")
     assert not has_secret(tmp_path)
     await store.close()
+
+
+async def crowd(store: SqliteStore, seed: int, text: str = SECRET) -> str:
+    """Let a dozen people send events, in a way that is the same for a seed; returns the one whose id has the text."""
+    chance = random.Random(seed)
+    who = [f"{chance.randrange(65_536):04x}-{'x' * 31}" for _ in range(12)]
+    who[0] = f"{chance.randrange(65_536):04x}-{text}{'0' * 20}"
+    for step in range(160):
+        change, profile = Change(new_id(), "main"), chance.choice(who)
+        for n in range(chance.randrange(1, 9)):
+            event: Doc = {
+                "id": f"e{step}-{n}",
+                "type": chance.choice(["view", "buy", "a"]),
+                "profile": profile,
+            }
+            event |= {"time": {"received": AT}, "properties": {}}
+            change.events.append(Row(make_key("event", "main", "s", f"{seed}-{step}-{n}"), event))
+        await store.commit(change)
+    return who[0]
+
+
+async def test_no_copy_of_a_row_that_was_moved_outlives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite leaves bytes of rows that it moves in gaps of pages: of these seeds, and of every tenth or so."""
+    left = []
+    for seed in (8, 25, 129):
+        folder = tmp_path / str(seed)
+        store = SqliteStore(folder / "h.db", busy_seconds=5, dedup_days=28)
+        profile = await crowd(store, seed)
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "wipe_file", cut_log)
+            await store.erase("main", profile)
+        left.append(has_secret(folder))
+        await store.erase("main", profile)
+        assert not has_secret(folder)
+        # Nor does it come back from pages that are in memory.
+        await crowd(store, seed + 1, "zqx-nobody-")
+        await cut_log(str(folder / "h.db"), 0, 0)
+        assert not has_secret(folder)
+        await store.close()
+    assert any(left)
+
+
+async def cut_log(path: str, _busy_seconds: float, _seconds: float) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
+async def test_a_file_that_is_wiped_again_and_again_while_it_is_written_keeps_everything(
+    tmp_path: Path,
+) -> None:
+    """Also by programs that are killed, and with a second process that writes."""
+    path = tmp_path / "h.db"
+    store = SqliteStore(path, busy_seconds=10, dedup_days=28)
+    other = begin("-c", OTHER, path)
+    writing = asyncio.create_task(write_and_erase(store))
+    chance, wiped = random.Random(1), 0
+    while not writing.done():
+        if chance.random() < 0.5:
+            await wipe_file(str(path), 10, 15)
+            wiped += 1
+        else:
+            await killed(path, chance.uniform(0.02, 0.1))
+    kept = await writing
+    said, _ = await asyncio.to_thread(other.communicate, timeout=60)
+    assert other.returncode == 0
+    assert wiped > 2
+    keys = [doc_key("profile", "main", name) for name in kept]
+    found = await store.read([Ref("profile", key) for key in keys])
+    assert [one and one.doc for one in found] == list(kept.values())
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("SELECT count(*) FROM other").fetchone() == (int(said),)
+
+
+async def write_and_erase(store: SqliteStore) -> dict[str, Doc]:
+    """Write people who grow and shrink, and erase some; returns those that must be there."""
+    chance, kept = random.Random(2), dict[str, Doc]()
+    versions = dict[str, Any]()
+    for step in range(800):
+        name = f"p{chance.randrange(200)}"
+        key = doc_key("profile", "main", name)
+        if chance.random() < 0.02 and name in kept:
+            await store.erase("main", name)
+            del kept[name]
+            versions.pop(name)
+            continue
+        doc = new_profile(name, "main", AT)
+        doc["traits"] = {"step": step, "long": "x" * chance.randrange(1, 9000)}
+        assert (
+            await store.commit(Change(new_id(), "main", Write(key, doc, versions.get(name)))) == Committed()
+        )
+        (stored,) = await store.read([Ref("profile", key)])
+        assert stored is not None
+        kept[name], versions[name] = stored.doc, stored.version
+    return kept
+
+
+def begin(*words: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+async def killed(path: Path, seconds: float) -> None:
+    """Begin to wipe, and kill the program in the middle."""
+    with begin("-I", wiping.__file__, path, "10", "15") as process:
+        await asyncio.sleep(seconds)
+        process.kill()
+
+
+OTHER = """
+import random, sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+connection.execute("CREATE TABLE other (n INTEGER PRIMARY KEY, text TEXT)")
+written = 0
+ends = time.monotonic() + 3
+while time.monotonic() < ends:
+    connection.execute("INSERT INTO other (text) VALUES (?)", ["y" * random.randrange(3000)])
+    written += 1
+print(written)
+"""
+"""A process that writes the same file, and counts what was written."""

@@ -34,7 +34,7 @@ from headrace.engine.store.protocol import (
 from headrace.engine.store.sqlite.apply import insert_rows
 from headrace.engine.store.sqlite.ask import count_docs, find_page, get_doc, report_events
 from headrace.engine.store.sqlite.due import amending, anything_due, claiming, count_waiting, finishing
-from headrace.engine.store.sqlite.erasing import PARTS, belonging, empty_log, erasing, owned_page
+from headrace.engine.store.sqlite.erasing import PARTS, belonging, erasing, owned_page, wipe_file
 from headrace.engine.store.sqlite.files import connect, fault_code, fault_text, file_id, open_file
 from headrace.engine.store.sqlite.keeping import (
     dropping,
@@ -56,7 +56,7 @@ ASK_SECONDS = 20.0
 ASK_THREADS = 2
 WRITER_KIB = 8192
 READER_KIB = 4096
-EMPTY_SECONDS = 15.0
+WIPE_SECONDS = 15.0
 """How long the log is tried to be cut after something was erased."""
 
 _log = structlog.get_logger(__name__)
@@ -174,14 +174,8 @@ class SqliteStore:
     async def erase(self, tenant: str, profile: str | Sequence[str]) -> dict[str, int]:
         """Delete profiles and all that belongs to them, at once; returns how many of each kind went."""
         gone = await self._writer.run(erasing(tenant, [profile] if isinstance(profile, str) else profile))
-        ends = time.monotonic() + EMPTY_SECONDS
-        while not await self._ask(empty_log):
-            # Somebody reads an old state; while one does, the log cannot be cut.
-            if time.monotonic() > ends:
-                raise BusyError(
-                    f"What was erased still stands in {self._path}-wal, which is in use. Erase again."
-                )
-            await asyncio.sleep(0.05)
+        # Nothing may be left to delete, and yet of an erasure before, which ended with an error.
+        await wipe_file(self._path, self._busy_seconds, WIPE_SECONDS)
         return gone
 
     async def owned(self, kind: OwnedKind, tenant: str, profiles: Sequence[str]) -> AsyncIterator[Doc]:

@@ -1,14 +1,19 @@
 """All that belongs to a profile: found, and erased."""
 
+import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from headrace.engine.errors import BusyError, StoreError
 from headrace.engine.model import Doc, make_key
 from headrace.engine.store.encoding import decode_doc
 from headrace.engine.store.protocol import LATE, OWNED, OwnedKind
+from headrace.engine.store.sqlite import wiping
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 
 PAGE = 200
@@ -164,7 +169,12 @@ def erasing(tenant: str, profiles: Sequence[str]) -> Callable[[sqlite3.Connectio
     return job
 
 
-def empty_log(connection: sqlite3.Connection) -> bool:
-    """Move the write-ahead log into the file and cut it, so that nothing erased stays in it; False: it is in use."""
-    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return not busy
+async def wipe_file(path: str, busy_seconds: float, seconds: float) -> None:
+    """Overwrite what deleted rows left in the file, and cut its log; raises BusyError while an old state is read."""
+    command = [sys.executable, "-I", wiping.__file__, path, str(busy_seconds), str(seconds)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    if done.returncode == wiping.IN_USE:
+        raise BusyError(f"What was erased still stands in {path}-wal, which is in use. Erase again.")
+    if done.returncode:
+        said = done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}"
+        raise StoreError(f"What was erased may still stand in unused bytes of {path}: {said}. Erase again.")
