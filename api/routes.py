@@ -312,7 +312,9 @@ ROUTES: tuple[Path, ...] = (
         answers=_SEGMENT_GONE,
         parts={"name": "The segment's name."},
         about="`parts` are what `and` and `or` join, each with its value and with what it reads. `holds` is null where "
-        "the past of the profile is not known yet: then `unknown` says what is missing, until a rebuild.",
+        "the past of the profile is not known yet: then `unknown` says what is missing, until a rebuild. "
+        "`missing_consents` are those that its sources ask for: while one is missing, time alone and a rebuild leave "
+        "it where it is.",
     ),
     read(
         "/api/segments",

@@ -48,5 +48,7 @@ class Segments:
                 else f"There is no such segment. {did_you_mean(name, computed)}"
             )
             return not_found(reason, "no_condition" if is_there else "no_segment")
-        told = await explain(self._engine.store, query.tenant, computed[name], query.profile, utc_now())
+        told = await explain(
+            self._engine.store, workspace, query.tenant, computed[name], query.profile, utc_now()
+        )
         return not_found("There is no such profile.", "no_profile") if told is None else json_reply(told)

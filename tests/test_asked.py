@@ -3,11 +3,16 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rich.console import Console
+from rich.tree import Tree
+
+from headrace.commands.segments import drawn
 from headrace.engine.draft import CAME_BY
 from headrace.engine.identity.merge import merge
 from headrace.engine.identity.unmerge import unmerge
 from headrace.engine.model import Caller, Doc
 from headrace.engine.segments.asked import Asked
+from headrace.engine.segments.explain import explain
 from headrace.engine.segments.sweep import fire_merged
 from headrace.engine.store.protocol import Leased
 from headrace.engine.timers.kinds import KINDS
@@ -70,6 +75,38 @@ async def test_who_has_not_agreed_is_left_alone_by_events_sweeps_and_rebuilds(op
             swept = [doc for doc in await lab.all("timer") if doc["kind"] == "segments"]
             assert [doc["changed"] for doc in swept if doc["status"] == "fired"] == [0]
             await lab.store.erase("main", guest)
+
+
+async def test_explain_names_the_consents_that_are_missing(open_lab: OpenLab) -> None:
+    async with open_lab(files(), timers=False) as lab:
+        guest = await visit(lab, "s-a", "view")
+        customer = await visit(lab, "s-b", "buy", source="back")
+        old = next(one for one in lab.engine.workspace.watched.segments if one.name == "old")
+
+        async def told(profile: str) -> Doc:
+            found = await explain(lab.store, lab.engine.workspace, "main", old, profile, START + 2 * HOUR)
+            assert found is not None
+            return found
+
+        of_guest = await told(guest)
+        assert (of_guest["holds"], of_guest["is_member"], of_guest["missing_consents"]) == (
+            True,
+            False,
+            ["p"],
+        )
+        assert "missing_consents" not in await told(customer)
+        shown = print_text(drawn(of_guest))
+        assert "not given: p; time alone and a rebuild leave it where it is" in shown
+        assert "changes that" not in shown
+        await visit(lab, "s-a", "ok", hours=1)
+        assert "missing_consents" not in await told(guest)
+
+
+def print_text(tree: Tree) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(tree)
+    return capture.get()
 
 
 async def test_who_has_agreed_is_asked_and_who_withdrew_stays_as_it_was(open_lab: OpenLab) -> None:

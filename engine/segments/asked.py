@@ -30,7 +30,11 @@ class Asked:
 
     def has_agreed(self, profile: Doc, now: str) -> bool:
         """Say whether a profile gave all of them, and they still hold."""
-        return not self._all or all(is_consented(profile, name, now) for name in self.consents(profile))
+        return not self._all or not self.missing(profile, now)
+
+    def missing(self, profile: Doc, now: str) -> list[str]:
+        """Return the names of those that it has not given, or that hold no more."""
+        return [name for name in self.consents(profile) if not is_consented(profile, name, now)]
 
     def source(self, profile: Doc) -> Source:
         """Return in whose name an event of a profile is made that nobody sent: of its own sources, if one is enabled.

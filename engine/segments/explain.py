@@ -8,13 +8,15 @@ from headrace.engine.draft import PAST, without_own
 from headrace.engine.errors import ExpressionError, NodeError
 from headrace.engine.files.segment import MOMENT
 from headrace.engine.files.watched import Computed
+from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity.follow import find_living
 from headrace.engine.language.expression import Expression, compile_expression
 from headrace.engine.language.lookup import MISSING, reader
 from headrace.engine.language.scope import Scope
 from headrace.engine.language.syntax import word_offsets
 from headrace.engine.language.values import iso_text
-from headrace.engine.model import Doc, doc_key
+from headrace.engine.model import Doc, doc_key, iso
+from headrace.engine.segments.asked import Asked
 from headrace.engine.segments.known import Kept
 from headrace.engine.segments.past import value_of
 from headrace.engine.store.protocol import Query, Ref
@@ -24,7 +26,9 @@ DEEPEST = 8
 """Levels of parentheses that are taken apart."""
 
 
-async def explain(store: Kept, tenant: str, segment: Computed, profile: str, now: datetime) -> Doc | None:
+async def explain(
+    store: Kept, workspace: Workspace, tenant: str, segment: Computed, profile: str, now: datetime
+) -> Doc | None:
     """Return a condition in its parts, each with its value for a profile; None when there is no such profile.
 
     A condition that asks for an event gets the newest of the profile, and its session. Raises StoreError.
@@ -56,6 +60,8 @@ async def explain(store: Kept, tenant: str, segment: Computed, profile: str, now
     }
     if unknown:
         told["unknown"] = unknown
+    if missing := Asked(workspace, tenant).missing(found, iso(now)):
+        told["missing_consents"] = missing
     if not segment.when.is_lasting:
         told["event"] = event and event["id"]
     return told

@@ -96,10 +96,11 @@ def explain_segment(
 
     Example: headrace segments explain buyer 8c1f6f5e-2f1b-4c55-9a3e-0d6f1f0c2b7a
     """
-    (chosen,) = _chosen(_open(workspace), [segment])
+    files = _open(workspace)
+    (chosen,) = _chosen(files, [segment])
 
     async def read(store: Store) -> Doc | None:
-        return await explain(store, tenant, chosen, profile, utc_now())
+        return await explain(store, files, tenant, chosen, profile, utc_now())
 
     found = working(url, data, read)
     told = there(found, f"profile {profile}")
@@ -197,7 +198,10 @@ def drawn(told: Doc) -> Tree:
     root = Tree(f"{plain(told['profile'])} [bold]{is_in}[/] {plain(told['segment'])}", guide_style="dim")
     if told["holds"] is None:
         root.add(f"[yellow]not known yet: {plain(', '.join(told['unknown']))}[/] (headrace segments rebuild)")
-    elif told["holds"] != told["is_member"]:
+    if missing := told.get("missing_consents"):
+        names = plain(", ".join(missing))
+        root.add(f"[yellow]not given: {names}[/]; time alone and a rebuild leave it where it is")
+    elif told["holds"] not in (None, told["is_member"]):
         when = "the next event or sweep"
         root.add(f"[yellow]its condition is {shown(told['holds'])} now; {when} changes that[/]")
     _draw(root, told["parts"])
