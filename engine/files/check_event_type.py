@@ -1,13 +1,13 @@
 """Find what is wrong with event types."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jsonschema_rs
 
 from headrace.engine.config import fields
 from headrace.engine.errors import PathError
-from headrace.engine.files.check_reads import check_read
+from headrace.engine.files.check_reads import check_members, check_read
 from headrace.engine.files.event_type import EventTypeFile, EventTypesFile, compile_schema, shapes_of
 from headrace.engine.files.identify import check_identify
 from headrace.engine.files.json_file import JsonFile, Place
@@ -17,11 +17,18 @@ from headrace.engine.files.problem import Problem
 SEGMENTS = ("segments",)
 
 
-def check_event_types(model: EventTypesFile, file: JsonFile) -> Iterator[Problem]:
-    """Find schemas that do not compile, reads of what is not there, and what cannot be written."""
+def check_event_types(
+    model: EventTypesFile, file: JsonFile, segments: Collection[str] | None = None
+) -> Iterator[Problem]:
+    """Find schemas that do not compile, reads of what is not there, and what cannot be written.
+
+    `segments` are those that are declared; None: that is not known.
+    """
     for name, entry in model.event_types.items():
         yield from _check_schemas(entry, file, ("event_types", name))
-        yield from _check_reads(entry, file, ("event_types", name))
+        for field, at, schemas in _fields(entry, file, ("event_types", name)):
+            yield from _check_field(field, file, at, schemas)
+            yield from check_members(field, file, at, segments)
         yield from _check_map(entry, file, ("event_types", name, "map"))
         yield from _check_twice([w.path.text for w in entry.reshape], file, ("event_types", name, "reshape"))
     yield from check_identify(model.event_types, file)
@@ -32,21 +39,25 @@ def check_event_types(model: EventTypesFile, file: JsonFile) -> Iterator[Problem
             yield file.problem(("merge", where.source), "E06", message)
 
 
-def _check_reads(entry: EventTypeFile, file: JsonFile, at: Place) -> Iterator[Problem]:
-    """Check what expressions and templates read: condition and reshape what was sent, all else what was made of it."""
+def _fields(
+    entry: EventTypeFile, file: JsonFile, at: Place
+) -> Iterator[tuple[fields.Compiled[Any], Place, list[dict[str, Any]] | None]]:
+    """Yield expressions and templates, where they stand, and schemas of the properties that they read.
+
+    Condition and reshape read what was sent, all else what was made of it.
+    """
     shapes = shapes_of(entry)
     sent = None if shapes is None else list(shapes[: 1 + len(entry.versions)])
     if entry.condition is not None:
-        yield from _check_field(entry.condition, file, (*at, "condition"), sent)
+        yield entry.condition, (*at, "condition"), sent
     for where, body in entry.reshape.items():
-        yield from _check_field(body, file, (*at, "reshape", where.source), sent)
+        yield body, (*at, "reshape", where.source), sent
     made = None if shapes is None else [*shapes]
     for kind, identify in entry.identify.items():
-        yield from _check_field(identify.path, file, (*at, "identify", kind, "path"), made)
+        yield identify.path, (*at, "identify", kind, "path"), made
     for field, mapped in entry.map.items():
         way, value = way_of(mapped)
-        place = (*at, "map", field.source)
-        yield from _check_field(value, file, _way_place(file, place, way), made)
+        yield value, _way_place(file, (*at, "map", field.source), way), made
 
 
 def _check_field(

@@ -72,7 +72,7 @@ def read_declared(folder: Path, secrets: Secrets) -> Declared:
     """Read the four files; whatever is wrong is in `problems`."""
     files = {file: read_json_file(folder, file) for file in FILES}
     sources, in_sources = _read_sources(files[SOURCES], secrets)
-    types, merge_rules, in_types = _read_event_types(files[EVENT_TYPES])
+    types, merge_rules, in_types = _read_event_types(files[EVENT_TYPES], _segment_names(files[SEGMENTS]))
     segments, in_segments = _read_conditions(
         SegmentsFile, files[SEGMENTS], lambda file: file.segments, check_segments, types or {}
     )
@@ -133,14 +133,20 @@ def _read_sources(file: JsonFile, secrets: Secrets) -> tuple[dict[str, Source] |
     return {name: compile_source(name, entry, secrets) for name, entry in model.sources.items()}, problems
 
 
+def _segment_names(file: JsonFile) -> list[str] | None:
+    """Return the names that stand in segments.json, whether their conditions can be used or not; None: unknown."""
+    entries = file.value.get("segments") if isinstance(file.value, dict) else None
+    return list(entries) if isinstance(entries, dict) else None
+
+
 def _read_event_types(
-    file: JsonFile,
+    file: JsonFile, segments: list[str] | None
 ) -> tuple[dict[str, EventType] | None, dict[str, str], list[Problem]]:
     """Return the types, how profiles are merged, and the problems."""
     model, problems = _read_model(EventTypesFile, file)
     if model is None:
         return _nothing(file), {}, problems
-    problems += check_event_types(model, file)
+    problems += check_event_types(model, file, segments)
     if has_errors(problems):
         return None, {}, problems
     types = {name: EventType(name, entry) for name, entry in model.event_types.items()}
