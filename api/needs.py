@@ -5,6 +5,7 @@ from typing import Protocol
 
 from headrace.engine.files.declared import Declared
 from headrace.engine.files.problem import Problem
+from headrace.engine.files.source import Source
 from headrace.engine.files.watched import Watched
 from headrace.engine.identity.merge import Refused
 from headrace.engine.identity.unmerge import Apart
@@ -13,15 +14,6 @@ from headrace.engine.model import Answer, Doc, TrackRequest
 from headrace.engine.parts import Parts
 from headrace.engine.settings import Settings
 from headrace.engine.store.protocol import AmendKind, Ask, State
-
-
-class SourceNeeds(Protocol):
-    """The part of a source that reading needs."""
-
-    @property
-    def tenant(self) -> str:
-        """Whose data it is."""
-        ...
 
 
 class WorkspaceNeeds(Protocol):
@@ -33,7 +25,7 @@ class WorkspaceNeeds(Protocol):
         ...
 
     @property
-    def sources(self) -> Mapping[str, SourceNeeds]:
+    def sources(self) -> Mapping[str, Source]:
         """The sources by name."""
         ...
 

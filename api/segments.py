@@ -49,6 +49,6 @@ class Segments:
             )
             return not_found(reason, "no_condition" if is_there else "no_segment")
         told = await explain(
-            self._engine.store, workspace, query.tenant, computed[name], query.profile, utc_now()
+            self._engine.store, workspace.sources, query.tenant, computed[name], query.profile, utc_now()
         )
         return not_found("There is no such profile.", "no_profile") if told is None else json_reply(told)

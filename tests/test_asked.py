@@ -84,7 +84,9 @@ async def test_explain_names_the_consents_that_are_missing(open_lab: OpenLab) ->
         old = next(one for one in lab.engine.workspace.watched.segments if one.name == "old")
 
         async def told(profile: str) -> Doc:
-            found = await explain(lab.store, lab.engine.workspace, "main", old, profile, START + 2 * HOUR)
+            found = await explain(
+                lab.store, lab.engine.workspace.sources, "main", old, profile, START + 2 * HOUR
+            )
             assert found is not None
             return found
 
@@ -194,7 +196,7 @@ async def test_nothing_is_noted_where_no_source_asks_and_nobody_is_shown_it(open
 
 async def test_a_source_that_is_gone_counts_as_all(open_lab: OpenLab) -> None:
     async with open_lab(files()) as lab:
-        asked = Asked(lab.engine.workspace, "main")
+        asked = Asked(lab.engine.workspace.sources, "main")
         assert asked.consents({CAME_BY: ["back"]}) == ()
         assert asked.consents({CAME_BY: ["back", "gone"]}) == ("p",)
         assert asked.consents({}) == ("p",)

@@ -315,7 +315,7 @@ async def test_explain_says_each_part_with_its_value(open_lab: OpenLab) -> None:
         await lab.settle()
         profile = await lab.one("profile")
         (segment,) = lab.engine.workspace.watched.segments
-        found = await explain(lab.store, lab.engine.workspace, "main", segment, profile["id"], START)
+        found = await explain(lab.store, lab.engine.workspace.sources, "main", segment, profile["id"], START)
         assert found == {
             "segment": "buyer",
             "profile": profile["id"],
@@ -347,7 +347,9 @@ async def test_explain_says_each_part_with_its_value(open_lab: OpenLab) -> None:
                 },
             ],
         }
-        assert await explain(lab.store, lab.engine.workspace, "main", segment, "nobody", START) is None
+        assert (
+            await explain(lab.store, lab.engine.workspace.sources, "main", segment, "nobody", START) is None
+        )
 
 
 async def test_explain_says_what_is_not_known(open_lab: OpenLab) -> None:
@@ -358,10 +360,10 @@ async def test_explain_says_what_is_not_known(open_lab: OpenLab) -> None:
         await lab.settle()
         profile = await lab.one("profile")
         buyer, now = lab.engine.workspace.watched.segments
-        found = await explain(lab.store, lab.engine.workspace, "main", buyer, profile["id"], START)
+        found = await explain(lab.store, lab.engine.workspace.sources, "main", buyer, profile["id"], START)
         assert found is not None
         assert (found["holds"], found["unknown"]) == (None, ["events('order').count"])
-        moment = await explain(lab.store, lab.engine.workspace, "main", now, profile["id"], START)
+        moment = await explain(lab.store, lab.engine.workspace.sources, "main", now, profile["id"], START)
         assert moment is not None
         assert moment["holds"] is True
         assert moment["event"] == (await lab.one("event"))["id"]

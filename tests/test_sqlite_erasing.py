@@ -117,6 +117,23 @@ async def cut_log(path: str, _busy_seconds: float, _seconds: float) -> None:
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
 
 
+async def test_two_stores_in_one_process_stand_that_another_process_comes_and_goes(tmp_path: Path) -> None:
+    """The last that closes a file deletes its log, and knows by the locks whether it is the last."""
+    stores = []
+    for _ in range(2):
+        stores.append(SqliteStore(tmp_path / "h.db", busy_seconds=5, dedup_days=28))
+        await live(stores[-1], len(stores), steps=20)
+    assert (await stores[0].erase("main", "p0"))["profile"] == 1
+    for store in stores:
+        await live(store, 3, steps=20)
+        assert (await store.erase("main", "p0"))["profile"] == 1
+    for store in stores:
+        await store.close()
+    assert not has_secret(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "h.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 async def test_a_file_that_is_wiped_again_and_again_while_it_is_written_keeps_everything(
     tmp_path: Path,
 ) -> None:

@@ -1,10 +1,9 @@
 """Says whether a profile gave what its sources ask for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from headrace.engine.draft import CAME_BY
 from headrace.engine.files.source import Source
-from headrace.engine.files.workspace import Workspace
 from headrace.engine.model import Doc, is_consented
 
 
@@ -15,8 +14,8 @@ class Asked:
     any more, it is asked for those of all sources of the tenant.
     """
 
-    def __init__(self, workspace: Workspace, tenant: str) -> None:
-        self._sources = {one.id: one for one in workspace.sources.values() if one.tenant == tenant}
+    def __init__(self, sources: Mapping[str, Source], tenant: str) -> None:
+        self._sources = {name: one for name, one in sources.items() if one.tenant == tenant}
         self._first = next((one for one in self._sources.values() if one.enabled), None)
         self._all = self._of(self._sources)
         self.has_source = self._first is not None

@@ -1,14 +1,14 @@
 """Says why a profile is in a segment, or is not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from headrace.engine.draft import PAST, without_own
 from headrace.engine.errors import ExpressionError, NodeError
 from headrace.engine.files.segment import MOMENT
+from headrace.engine.files.source import Source
 from headrace.engine.files.watched import Computed
-from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity.follow import find_living
 from headrace.engine.language.expression import Expression, compile_expression
 from headrace.engine.language.lookup import MISSING, reader
@@ -27,7 +27,7 @@ DEEPEST = 8
 
 
 async def explain(
-    store: Kept, workspace: Workspace, tenant: str, segment: Computed, profile: str, now: datetime
+    store: Kept, sources: Mapping[str, Source], tenant: str, segment: Computed, profile: str, now: datetime
 ) -> Doc | None:
     """Return a condition in its parts, each with its value for a profile; None when there is no such profile.
 
@@ -60,7 +60,7 @@ async def explain(
     }
     if unknown:
         told["unknown"] = unknown
-    if missing := Asked(workspace, tenant).missing(found, iso(now)):
+    if missing := Asked(sources, tenant).missing(found, iso(now)):
         told["missing_consents"] = missing
     if not segment.when.is_lasting:
         told["event"] = event and event["id"]

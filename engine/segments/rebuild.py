@@ -67,7 +67,7 @@ class Rebuild:
     ) -> None:
         self._store = store
         self._watched = workspace.watched
-        self._asked = Asked(workspace, tenant)
+        self._asked = Asked(workspace.sources, tenant)
         self._tenant = tenant
         self._segments = segments
         self._past = tuple({each.key: each for one in segments for each in one.past}.values())

@@ -122,7 +122,7 @@ async def fire_sweep(parts: Parts, leased: Leased, now: datetime) -> Doc:
     """
     doc, workspace = leased.doc, parts.live.current
     segments = workspace.watched.timed
-    asked = Asked(workspace, doc["tenant"])
+    asked = Asked(workspace.sources, doc["tenant"])
     if not segments or not asked.has_source:
         reason = "time changes no segment" if asked.has_source else "the tenant has no source"
         return doc | {"status": "cancelled", "ended": iso(now), "reason": reason}
@@ -172,7 +172,7 @@ async def fire_merged(parts: Parts, leased: Leased, now: datetime) -> Doc:
     """
     done = await fire_merge(parts, leased, now)
     tenant, segments = done["tenant"], parts.live.current.watched.lasting()
-    asked = Asked(parts.live.current, tenant)
+    asked = Asked(parts.live.current.sources, tenant)
     if segments and asked.has_source:
         profile = await find_living(parts.store, tenant, done["profile"])
         if profile is not None and differs(profile, asked, segments, now):

@@ -34,7 +34,7 @@ async def advance(dry: Dry, source: Source, workflow: Workflow, length: timedelt
 async def sweep(dry: Dry, source: Source) -> list[Processed]:
     """Take profiles in and out of segments that time alone changes, once; returns what came of it."""
     segments, processed = dry.workspace.watched.timed, []
-    asked = Asked(dry.workspace, source.tenant)
+    asked = Asked(dry.workspace.sources, source.tenant)
     is_swept = segments and asked.has_source
     kept = [doc for ref, doc in dry.store.docs.items() if ref.kind == "profile"] if is_swept else []
     for profile in kept:

@@ -100,7 +100,7 @@ def explain_segment(
     (chosen,) = _chosen(files, [segment])
 
     async def read(store: Store) -> Doc | None:
-        return await explain(store, files, tenant, chosen, profile, utc_now())
+        return await explain(store, files.sources, tenant, chosen, profile, utc_now())
 
     found = working(url, data, read)
     told = there(found, f"profile {profile}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from headrace.engine.errors import StoreRefused
 from headrace.engine.store.sqlite.schema import check_owner, migrate
 
-HEADER = b"SQLite format 3\x00"
 CHECK_SECONDS = 0.4
 DAMAGED = "store-damaged"
 
@@ -94,7 +93,7 @@ def open_file(path: Path, busy_seconds: float, cache_kib: int) -> sqlite3.Connec
             connection.close()
         if isinstance(error, StoreRefused):
             raise
-        raise StoreRefused(fault_text(str(path), fault_code(error), error)) from error
+        raise _refused(path, error) from error
     return connection
 
 
@@ -108,25 +107,31 @@ def file_id(path: str) -> tuple[int, int]:
 
 
 def _make_file(path: Path) -> None:
-    """Make the folder and the file, for the server's user alone, and look at the first bytes."""
+    """Make the folder and the file, for the server's user alone, if they are not there.
+
+    One that is there is not opened, not even to read its first bytes: who closes a file loses all locks of it (POSIX),
+    those of another store in this process too.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        with path.open("rb") as file:
-            start = file.read(len(HEADER))
     except OSError as error:
         msg = (
             f"The database {path} cannot be made or opened: {error.strerror}. Let the server's user write "
             f"{path.parent}, or name another place: HEADRACE_DATA=DIR, HEADRACE_STORE=sqlite:/path/to/file.db"
         )
         raise StoreRefused(msg) from error
-    if start and start != HEADER:
-        msg = (
-            f"{path} is not a SQLite database, or its beginning is damaged. Restore a backup, "
-            "or name another file: HEADRACE_STORE=sqlite:/path/to/file.db"
-        )
-        raise StoreRefused(msg)
+
+
+def _refused(path: Path, error: sqlite3.Error) -> StoreRefused:
+    """Return why a file cannot be opened, and what to do."""
+    if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
+        return StoreRefused(fault_text(str(path), fault_code(error), error))
+    return StoreRefused(
+        f"{path} is not a SQLite database, or its beginning is damaged. Restore a backup, "
+        "or name another file: HEADRACE_STORE=sqlite:/path/to/file.db"
+    )
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
