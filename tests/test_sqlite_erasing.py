@@ -118,17 +118,18 @@ async def cut_log(path: str, _busy_seconds: float, _seconds: float) -> None:
 
 
 async def test_two_stores_in_one_process_stand_that_another_process_comes_and_goes(tmp_path: Path) -> None:
-    """The last that closes a file deletes its log, and knows by the locks whether it is the last."""
-    stores = []
-    for _ in range(2):
-        stores.append(SqliteStore(tmp_path / "h.db", busy_seconds=5, dedup_days=28))
-        await live(stores[-1], len(stores), steps=20)
-    assert (await stores[0].erase("main", "p0"))["profile"] == 1
-    for store in stores:
+    """The last process that closes a file deletes its log, and knows by the locks whether it is the last."""
+    first = SqliteStore(tmp_path / "h.db", busy_seconds=5, dedup_days=28)
+    await live(first, 1, steps=20)
+    second = SqliteStore(tmp_path / "h.db", busy_seconds=5, dedup_days=28)
+    assert (await second.erase("main", "p0"))["profile"] == 1
+    await second.close()
+    third = SqliteStore(tmp_path / "h.db", busy_seconds=5, dedup_days=28)
+    for store in (first, third):
         await live(store, 3, steps=20)
         assert (await store.erase("main", "p0"))["profile"] == 1
-    for store in stores:
-        await store.close()
+    await first.close()
+    await third.close()
     assert not has_secret(tmp_path)
     with closing(sqlite3.connect(tmp_path / "h.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
