@@ -112,6 +112,28 @@ async def test_no_copy_of_a_row_that_was_moved_outlives_it(
     assert any(left)
 
 
+@pytest.mark.parametrize("pragma", ["auto_vacuum = FULL", "page_size = 1024", "page_size = 65536"])
+async def test_files_that_another_program_began_are_wiped_and_whole(tmp_path: Path, pragma: str) -> None:
+    """Where pages have maps, these begin as pages of a B-tree do; a page of 65,536 bytes tells its end by 0."""
+    path = tmp_path / "h.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"PRAGMA page_size = 512; PRAGMA {pragma}; CREATE TABLE one (n); DROP TABLE one"
+        )
+    store = SqliteStore(path, busy_seconds=5, dedup_days=28)
+    for seed in (8, 25):
+        await live(store, seed, steps=100)
+        profile = await crowd(store, seed)
+        await store.erase("main", "p0")
+        await store.erase("main", profile)
+        assert not has_secret(tmp_path)
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        name, value = pragma.split(" = ")
+        assert connection.execute(f"PRAGMA {name}").fetchone() == (1 if value == "FULL" else int(value),)
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 async def cut_log(path: str, _busy_seconds: float, _seconds: float) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)

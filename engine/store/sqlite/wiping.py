@@ -23,26 +23,30 @@ IN_USE = 75
 CHUNK = 1 << 20
 LOOK_SECONDS = 0.05
 HEADERS = {2: 12, 5: 12, 10: 8, 13: 8}
-"""How a page of a B-tree begins, inner ones and leaves, and the bytes of its header.
+"""How a page of a B-tree begins, inner ones and leaves, and the bytes of its header."""
 
-A page of another kind begins with the number of a page, whose first byte is 2 only in files above 128 GiB.
-"""
+MOST_PAGES = 2 << 24
+"""A page of another kind begins with the number of a page, whose first byte is less than 2 while there are fewer."""
 
 
 def wipe(path: str, *, busy_seconds: float, seconds: float) -> bool:
     """Cut the log, then overwrite the gaps while nobody writes; False when the log stays in use.
 
-    Raises sqlite3.Error, OSError. What is overwritten nobody reads, so that it may end, or be killed, anywhere.
+    A file whose pages cannot be told apart by how they begin is written anew instead. Raises sqlite3.Error, OSError.
+    What is overwritten nobody reads, so that it may end, or be killed, anywhere.
     """
     with closing(sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)) as connection:
         file = os.open(path, os.O_RDWR)
         try:
+            tells = _tells_pages_apart(connection)
+            if not tells:
+                connection.execute("VACUUM")
             # Writers wait for what comes after this, so what is not in memory is read before.
             while os.read(file, CHUNK):
                 pass
             if not _lock_alone(connection, path, time.monotonic() + seconds):
                 return False
-            for place, length in _gaps(file):
+            for place, length in _gaps(file) if tells else ():
                 os.pwrite(file, bytes(length), place)
             os.fsync(file)
             # Another process may have pages in memory as they were, and would write them: a commit makes it read anew.
@@ -50,9 +54,18 @@ def wipe(path: str, *, busy_seconds: float, seconds: float) -> bool:
             connection.execute(f"PRAGMA user_version = {version}")
             connection.execute("COMMIT")
         finally:
+            # In this order: the locks go with the file.
             connection.close()
             os.close(file)
     return True
+
+
+def _tells_pages_apart(connection: sqlite3.Connection) -> bool:
+    """Say whether a page's first byte tells a page of a B-tree: not in huge files, nor where pages have maps."""
+    vacuum, pages = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("auto_vacuum", "page_count")
+    )
+    return not vacuum and pages < MOST_PAGES
 
 
 def _lock_alone(connection: sqlite3.Connection, path: str, ends: float) -> bool:
