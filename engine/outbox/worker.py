@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -84,6 +85,8 @@ class Outbox:
         self._finisher = Finisher(store, clock, self._written)
         self._held: dict[str, Item] = {}
         self._holding = 0
+        self._freed: deque[tuple[Item, Doc]] = deque()
+        self._is_freeing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
         self._stopping = False
@@ -308,8 +311,19 @@ class Outbox:
     def _end(self, item: Item, doc: Doc) -> None:
         self._held.pop(item.leased.key, None)
         self._finisher.add(item.leased, doc, item.claimed + self._lease)
-        for follower in item.followers:
-            self._go_after(follower, doc)
+        self._freed.extend((follower, doc) for follower in item.followers)
+        self._let_followers_go()
+
+    def _let_followers_go(self) -> None:
+        """Go on with those whose predecessor ended, one by one: a line may be as long as all that is held."""
+        if self._is_freeing:
+            return
+        self._is_freeing = True
+        while self._freed:
+            follower, before = self._freed.popleft()
+            with self._guard(follower):
+                self._go_after(follower, before)
+        self._is_freeing = False
 
     def _written(self, doc: Doc) -> None:
         self._holding -= 1

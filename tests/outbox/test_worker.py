@@ -251,6 +251,30 @@ async def test_ordered_effects_go_one_after_the_other(store: Store) -> None:
     assert bench.most["one.example"] == 1
 
 
+async def test_a_long_line_behind_one_that_fails_is_given_back_whole(store: Store) -> None:
+    """Longer than calls may be deep, three for each; all of it is in the hands of one process when the first fails."""
+    said = asyncio.Event()
+
+    async def says(doc: Doc) -> Outcome:
+        if doc["request"]["url"].endswith("/c0") and not said.is_set():
+            await said.wait()
+            return Outcome("again", 1.0, status=500)
+        return SENT
+
+    bench = Bench(store, says)
+    line = chain(500)
+    async with bench.running():
+        await bench.put(*line)
+        async with asyncio.timeout(30):
+            while len(bench.outbox._held) < len(line):
+                await asyncio.sleep(0.01)
+        said.set()
+        await bench.put(effect("other", host="two.example"))
+        await bench.until("other", seconds=20, status="sent")
+        await bench.until("c499", seconds=60, status="sent")
+    assert [name for name in bench.sent if name != "other"] == ["c0", *(f"c{n}" for n in range(500))]
+
+
 async def test_an_ordered_effect_waits_for_one_that_is_not_written_yet(store: Store) -> None:
     first, second = chain(2)
     bench = Bench(store, sends)
