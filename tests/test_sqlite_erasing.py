@@ -14,7 +14,8 @@ import pytest
 from headrace.engine.errors import BusyError
 from headrace.engine.model import Doc, doc_key, make_key, new_id, new_profile
 from headrace.engine.store import sqlite as store_module
-from headrace.engine.store.protocol import Change, Committed, Ref, Row, Write
+from headrace.engine.store.open import FILE_NAME, sqlite_path
+from headrace.engine.store.protocol import Change, Claim, Committed, Ref, Row, Write
 from headrace.engine.store.sqlite import SqliteStore, wiping
 from headrace.engine.store.sqlite.erasing import wipe_file
 from tests.stores import bytes_of
@@ -137,6 +138,58 @@ async def test_files_that_another_program_began_are_wiped_and_whole(tmp_path: Pa
 async def cut_log(path: str, _busy_seconds: float, _seconds: float) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
+async def test_others_go_on_writing_while_somebody_reads_an_old_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log cannot be cut meanwhile, and who tries must not hold the lock for writing as long as writers wait."""
+    monkeypatch.setattr(store_module, "WIPE_SECONDS", 3.0)
+    store = SqliteStore(tmp_path / "h.db", busy_seconds=5, dedup_days=28)
+    await live(store, 1, steps=20)
+    other = SqliteStore(tmp_path / "h.db", busy_seconds=1, dedup_days=28)
+    with closing(sqlite3.connect(tmp_path / "h.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM profiles").fetchone()
+        erasing = asyncio.create_task(store.erase("main", "p0"))
+        written = 0
+        while not erasing.done():
+            # Raises StoreError when the file is locked for longer than a second.
+            claim = Claim(make_key("claim", str(written)), "p1", {})
+            assert await other.commit(Change(new_id(), "main", claims=[claim])) == Committed()
+            written += 1
+            await asyncio.sleep(0.01)
+        with pytest.raises(BusyError, match="Erase again"):
+            await erasing
+    assert written > 10
+    await store.erase("main", "p0")
+    assert not has_secret(tmp_path)
+    for one in (store, other):
+        await one.close()
+
+
+async def test_a_link_to_the_file_is_followed(tmp_path: Path) -> None:
+    """SQLite keeps the log beside the file itself: a server that was killed finds it, and an erasure cuts it."""
+    place, data = tmp_path / "disk" / "h.db", tmp_path / "data"
+    for folder in (place.parent, data):
+        folder.mkdir()
+    place.touch()
+    (data / FILE_NAME).symlink_to(place)
+    path = sqlite_path("sqlite:", data)
+    assert path == place
+    store = SqliteStore(path, busy_seconds=5, dedup_days=28)
+    await live(store, 1, steps=60)
+    assert store.describe()["log_bytes"] > 0
+    # As after a kill: what is in the log only is found again.
+    again = SqliteStore(path, busy_seconds=5, dedup_days=28)
+    assert (await again.erase("main", "p0"))["profile"] == 1
+    assert not has_secret(place.parent)
+    for one in (store, again):
+        await one.close()
+    # Nor does who names the link itself erase in vain.
+    linked = SqliteStore(data / FILE_NAME, busy_seconds=5, dedup_days=28)
+    await linked.erase("main", "p1")
+    await linked.close()
 
 
 async def test_two_stores_in_one_process_stand_that_another_process_comes_and_goes(tmp_path: Path) -> None:

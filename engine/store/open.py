@@ -74,7 +74,8 @@ def sqlite_path(url: str, data: Path) -> Path | None:
     if path.is_dir():
         msg = f"HEADRACE_STORE={url!r}: {path} is a folder. Name a file in it: sqlite:{path / FILE_NAME}"
         raise StoreRefused(msg)
-    return path
+    # SQLite keeps its log beside the file itself, not beside a link to it.
+    return path.resolve()
 
 
 def _without_password(url: str) -> str:

@@ -21,7 +21,12 @@ IN_USE = 75
 """How the program ends when the log cannot be cut, since somebody reads an old state; sysexits.h: try again."""
 
 CHUNK = 1 << 20
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.2
+"""Between two tries to cut the log, which hold up whoever writes: SQLite lets a writer look each 0.1 s."""
+
+CUT_MS = 50
+"""How long one of them waits for those that read."""
+
 HEADERS = {2: 12, 5: 12, 10: 8, 13: 8}
 """How a page of a B-tree begins, inner ones and leaves, and the bytes of its header."""
 
@@ -44,7 +49,7 @@ def wipe(path: str, *, busy_seconds: float, seconds: float) -> bool:
             # Writers wait for what comes after this, so what is not in memory is read before.
             while os.read(file, CHUNK):
                 pass
-            if not _lock_alone(connection, path, time.monotonic() + seconds):
+            if not _lock_alone(connection, os.path.realpath(path), busy_seconds, time.monotonic() + seconds):
                 return False
             for place, length in _gaps(file) if tells else ():
                 os.pwrite(file, bytes(length), place)
@@ -68,10 +73,12 @@ def _tells_pages_apart(connection: sqlite3.Connection) -> bool:
     return not vacuum and pages < MOST_PAGES
 
 
-def _lock_alone(connection: sqlite3.Connection, path: str, ends: float) -> bool:
+def _lock_alone(connection: sqlite3.Connection, path: str, busy_seconds: float, ends: float) -> bool:
     """Begin a transaction in which the file has everything, and the log nothing."""
     while time.monotonic() < ends:
+        connection.execute(f"PRAGMA busy_timeout = {CUT_MS}")
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
         if busy:
             time.sleep(LOOK_SECONDS)
             continue
