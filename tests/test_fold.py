@@ -144,6 +144,21 @@ def test_a_declared_strategy_decides(strategy: str, expected: Any) -> None:
     assert joined(a, b, {"profile.traits.age": strategy})["traits"] == {"age": expected}
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (1e308, 1.5e308, 1.5e308),
+        (2**62, 2**62 + 1, 2**62 + 1),
+        (2**62, 2.0**62, 2.0**63),
+        (-(2**62), -(2**62) - 5, -(2**62)),
+    ],
+)
+def test_a_sum_that_cannot_be_kept_is_the_largest(one: float, other: float, expected: float) -> None:
+    """Else it would be nothing, or could never be incremented again."""
+    a, b = pair(stats=({"counters": {"n": one}}, {"counters": {"n": other}}))
+    assert joined(a, b, {})["stats"] == {"counters": {"n": expected}}
+
+
 def test_two_ages_are_never_added() -> None:
     a, b = pair(traits=({"age": 30}, {"age": 20}))
     assert joined(a, b, {})["traits"] == {"age": 20}

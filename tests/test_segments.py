@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from headrace.engine.identity.merge import merge
 from headrace.engine.model import Doc, EventInput, iso
 from headrace.engine.segments.sweep import fire_sweep, keep_next
 from headrace.engine.steps.segments import LAG
@@ -13,6 +14,7 @@ from headrace.engine.timers.kinds import KINDS
 from headrace.engine.timers.worker import TimerWorker
 from tests.conftest import OpenLab
 from tests.makers import Lab, chain, count, sources
+from tests.test_merge import living
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 BUYER = {"buyer": {"when": "events('order', within='30d').count >= 2"}}
@@ -259,6 +261,30 @@ async def test_a_value_that_is_no_number_is_told(open_lab: OpenLab) -> None:
             "value": None,
         }
         assert "goal bought" in (await lab.one("event"))["errors"][0]
+
+
+async def test_a_value_that_cannot_be_kept_is_told_and_locks_nobody_out(open_lab: OpenLab) -> None:
+    value = {
+        "goals.json": {"goals": {"bought": {"event": ["order"], "value": "{{ event.properties.total }}"}}}
+    }
+    async with open_lab(GOALS | value) as lab:
+        for total in (10**400, 1e308, 1.5, 1e308, 2**62):
+            profile = await order(lab, total=total)
+        assert profile["goals"]["bought"] | {"first": "", "last": ""} == {
+            "first": "",
+            "last": "",
+            "count": 5,
+            "value": 1e308,
+        }
+        told = [event["errors"] for event in await lab.all("event")]
+        assert sorted(len(errors) for errors in told) == [0, 0, 0, 1, 1]
+        assert "64 bits" in str(told)
+        assert "the value is not added" in str(told)
+        other = await lab.track(EventInput("order", {"total": 2.5}), session_id="s-other")
+        assert other.profile is not None
+        await merge(lab.engine.parts, "main", profile["id"], other.profile["id"], "test")
+        await lab.track(EventInput("order", {"total": 1}))
+        assert (await living(lab, profile["id"]))["goals"]["bought"]["count"] == 7
 
 
 async def test_a_run_that_goes_on_after_a_wait_counts_nothing_twice(open_lab: OpenLab) -> None:

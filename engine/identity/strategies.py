@@ -1,13 +1,16 @@
 """How two values of one field become one."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from headrace.engine.errors import PathError
 from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import iso
+from headrace.engine.writing.edit import sum_of
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
@@ -22,7 +25,7 @@ class Given(NamedTuple):
 Pick = Callable[[Given, Given], Given]
 """Returns what two values become, neither of them MISSING; the first is that of the profile that lives on.
 
-Order does not matter but for `keep`, grouping does not matter, and of two equal values comes that value."""
+Order does not matter but for `keep`, grouping does not matter but for sums too large to be kept, and of two equal values comes that value."""
 
 
 def leaf_of(strategy: str, mine: Given, theirs: Given) -> Given:
@@ -82,7 +85,9 @@ def _smallest(mine: Given, theirs: Given) -> Given:
 
 def _sum(mine: Given, theirs: Given) -> Given:
     if is_number(mine.value) and is_number(theirs.value):
-        return Given(mine.value + theirs.value, max(mine.at, theirs.at))
+        # A sum that cannot be kept would be nothing at all.
+        with suppress(PathError):
+            return Given(sum_of(mine.value, theirs.value), max(mine.at, theirs.at))
     return _largest(mine, theirs)
 
 

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from headrace.engine.draft import PAST, WAITS
+from headrace.engine.errors import PathError
 from headrace.engine.identity.fold import (
     ABSORBED,
     APART,
@@ -20,6 +22,7 @@ from headrace.engine.language.lookup import MISSING
 from headrace.engine.model import Doc
 from headrace.engine.throttling import MEMBER as THROTTLES
 from headrace.engine.view import plain
+from headrace.engine.writing.edit import sum_of
 
 
 class Loser(NamedTuple):
@@ -189,7 +192,9 @@ class _Written:
             return base
         strategy = strategy or default_of(names)
         if strategy == "sum" and is_number(was) and is_number(now) and (base is MISSING or is_number(base)):
-            return now - was + (0 if base is MISSING else base)
+            with suppress(PathError):
+                return sum_of(sum_of(now, -was), 0 if base is MISSING else base)
+            return now
         if strategy == "union" and was is not MISSING and isinstance(now, list):
             items = _items(items_of(was), now, [] if base is MISSING else items_of(base))
             return items if items or base is not MISSING else MISSING

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from headrace.engine.errors import NodeError
+from headrace.engine.errors import NodeError, PathError
 from headrace.engine.files.watched import Watch
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.model import Doc, make_key
 from headrace.engine.passage import Passage
 from headrace.engine.steps.segments import emit_own
+from headrace.engine.writing.edit import check_number, sum_of
 
 ACHIEVED = "goal-achieved"
 """The type of the internal event that an achieved goal makes, if a workflow takes it."""
@@ -39,8 +40,8 @@ def evaluate_goals(passage: Passage, workspace: Workspace) -> None:
 def _value(passage: Passage, goal: Watch) -> Any:
     """Return what a goal is worth, None where that cannot be told: it is achieved all the same."""
     try:
-        return None if goal.value is None else goal.value.evaluate(passage.scope)
-    except NodeError as error:
+        return None if goal.value is None else check_number(goal.value.evaluate(passage.scope))
+    except (NodeError, PathError) as error:
         passage.event["errors"].append(f"goal {goal.name}: {error}")
         return None
 
@@ -52,19 +53,33 @@ def _keep(passage: Passage, achieved: list[Doc]) -> None:
             continue
         goals = dict(doc.get("goals", {}))
         for one in achieved:
-            goals[one["goal"]] = _counted(goals.get(one["goal"]), happened, one["value"])
+            before = goals.get(one["goal"])
+            goals[one["goal"]] = _counted(before, happened, _worth(passage, one, before))
         doc["goals"] = goals
         draft.touched.add(kind)
 
 
+def _worth(passage: Passage, achieved: Doc, before: Doc | None) -> Any:
+    """Return what a goal is worth in all; as much as before, where more cannot be kept."""
+    worth = [each for each in (before and before["value"], achieved["value"]) if each is not None]
+    if len(worth) < 2:
+        return worth[0] if worth else None
+    try:
+        return sum_of(*worth)
+    except PathError as error:
+        text = f"goal {achieved['goal']}: the value is not added: {error}"
+        if text not in passage.event["errors"]:
+            passage.event["errors"].append(text)
+        return worth[0]
+
+
 def _counted(before: Doc | None, happened: str, value: Any) -> Doc:
-    """Return how often a goal was achieved, with one time more."""
+    """Return how often a goal was achieved, with one time more; `value` is of all times."""
     if before is None:
         return {"first": happened, "last": happened, "count": 1, "value": value}
-    worth = [each for each in (before["value"], value) if each is not None]
     return {
         "first": min(before["first"], happened),
         "last": max(before["last"], happened),
         "count": before["count"] + 1,
-        "value": sum(worth) if worth else None,
+        "value": value,
     }

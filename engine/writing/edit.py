@@ -86,7 +86,7 @@ def json_copy(value: Any) -> Any:
         return value
     if kind is int or kind is float:
         # Most numbers are small, and need no other look.
-        return value if -1e9 < value < 1e9 else _check_number(value)
+        return value if -1e9 < value < 1e9 else check_number(value)
     left = [VALUE_SIZE]
     return _copy(plain(value), 0, left)
 
@@ -105,7 +105,7 @@ def _copy(value: Any, depth: int, left: list[int]) -> Any:
     if value is None or kind is bool:
         return value
     if kind in (int, float):
-        return _check_number(value)
+        return check_number(value)
     if isinstance(value, datetime):
         return iso_text(value)
     raise PathError(f"{_kind(value)} cannot be written: it is not JSON")
@@ -151,13 +151,22 @@ def _copy_key(key: Any, left: list[int]) -> str:
     return _copy_text(key, left)
 
 
-def _check_number(value: Any) -> Any:
+def check_number(value: Any) -> Any:
+    """Return a number that can be kept. Raises PathError for one that is not finite or has more than 64 bits."""
     if type(value) is int:
         if value.bit_length() >= INTEGER_BITS:
             raise PathError(f"the number has more than {INTEGER_BITS} bits")
     elif not math.isfinite(value):
         raise PathError(f"{value} is not a number that can be kept")
     return value
+
+
+def sum_of(one: Any, other: Any) -> Any:
+    """Return the sum of two numbers. Raises PathError when it cannot be kept."""
+    try:
+        return check_number(one + other)
+    except OverflowError:
+        raise PathError(f"the number has more than {INTEGER_BITS} bits") from None
 
 
 NUMBERS: Final = frozenset({int, float})
@@ -195,11 +204,11 @@ def _unset(before: Any, value: Any) -> Any:  # noqa: ARG001 - all operations are
 def _increment(before: Any, value: Any) -> Any:
     if type(value) not in NUMBERS:
         raise PathError(f"cannot increment by {_kind(json_copy(value))}")
-    _check_number(value)
+    check_number(value)
     start = 0 if before is MISSING or before is None else before
     if type(start) not in NUMBERS:
         raise PathError(f"cannot increment {_kind(start)}")
-    return _check_number(start + value)
+    return sum_of(start, value)
 
 
 def _list_of(before: Any, verb: str) -> list[Any]:

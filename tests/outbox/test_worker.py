@@ -266,7 +266,7 @@ async def test_a_long_line_behind_one_that_fails_is_given_back_whole(store: Stor
     async with bench.running():
         await bench.put(*line)
         async with asyncio.timeout(30):
-            while len(bench.outbox._held) < len(line):
+            while len(bench.outbox._held) < len(line):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
         said.set()
         await bench.put(effect("other", host="two.example"))
