@@ -128,12 +128,19 @@ class ElasticMoving:
             raise StoreError(f"Elasticsearch at {self._place.shown()} cannot be used: {setup.text}")
 
     async def settle(self) -> None:
-        """Write what waits in commit records, and let searches see everything."""
+        """Write what waits in commit records, and let searches see everything. Raises StoreError for what it cannot."""
         names = f"{self._place.prefix}-*"
         # The sweeper finds what waits by a search.
         await refresh(self._cluster, names)
-        await Sweeper(self._cluster, self._bulk, Settler(self._bulk)).sweep(timedelta(0))
+        settler = Settler(self._bulk)
+        sweeper = Sweeper(self._cluster, self._bulk, settler)
+        await sweeper.sweep(timedelta(0))
         await refresh(self._cluster, names)
+        if sweeper.stuck:
+            raise StoreError(
+                f"At least {sweeper.stuck} records in {self._place.shown()} hold documents that cannot be written to "
+                f"their indices: {settler.trouble}. They would be missing in a copy: mend that first."
+            )
 
     async def tally(self) -> dict[MovedKind, int]:
         """Count every kind, as searches see it."""

@@ -1,6 +1,7 @@
 """Writes the documents that a commit record holds for its changes."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import structlog
 
@@ -29,15 +30,27 @@ class Settler:
         self.done: Recent[str] = Recent(100_000)
         """Changes of which this process knows that every document is written; more than a record says of the last
         seconds, in which a process makes some thousand a second."""
+        self.trouble = ""
+        """Why documents could not be written, the last time that this happened."""
 
-    async def settle(self, parts: Iterable[Part], patience: float = PATIENCE_SECONDS) -> bool:
-        """Write what parts still hold, where it is not known to be written; says whether it all is now."""
+    async def settle(self, parts: Iterable[Part], patience: float = PATIENCE_SECONDS) -> bool | None:
+        """Write what parts still hold, where it is not known to be written; says whether it all is now.
+
+        What is refused of one part keeps no other from being known as written. None: the cluster did not say.
+        """
         left = [part for part in parts if part.left and part.id not in self.done]
-        if await self.write([one for part in left for one in part.planned()], patience) is None:
-            return False
+        written = await self.attempt([one for part in left for one in part.planned()], patience)
+        if written is None:
+            return None
+        results = iter(written)
+        is_all = True
         for part in left:
-            self.done.add(part.id, "")
-        return True
+            mine = list(islice(results, len(part.left)))
+            if all(done.status in KEPT for done in mine):
+                self.done.add(part.id, "")
+            else:
+                is_all = False
+        return is_all
 
     async def write(
         self, planned: Sequence[Planned], patience: float = PATIENCE_SECONDS
@@ -70,11 +83,13 @@ class Settler:
                     one = planned[place].as_text()
                     (written[place],) = await self._bulk.write([Operation(one.line(), one.source)])
         except (StoreError, BusyError) as error:
-            _log.warning("store.documents_wait", documents=len(planned), error=str(error))
+            self.trouble = str(error)
+            _log.warning("store.documents_wait", documents=len(planned), error=self.trouble)
             return None
         refused = [done for done in written if done.status not in KEPT]
         if refused:
-            _log.error("store.documents_refused", documents=len(refused), error=refused[0].reason)
+            self.trouble = refused[0].reason
+            _log.error("store.documents_refused", documents=len(refused), error=self.trouble)
         return written
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ class _Hit(
     seq_no: int
     term: int
     source: dict[str, msgspec.Raw] = msgspec.field(name="_source")
+    sort: list[Any] = []
 
 
 class _Hits(msgspec.Struct):
@@ -54,17 +56,24 @@ class Sweeper:
         self._bulk = bulk
         self._settler = settler
         self._name = new_id()
+        self.stuck = 0
+        """Records that the last sweep met and whose documents could not be written."""
 
     async def sweep(self, older_than: timedelta = timedelta(milliseconds=2 * REDO_MS)) -> int:
         """Finish every record that has waited so long; returns how many. Raises StoreError when it cannot go on."""
-        total = 0
-        until = utc_now()
+        total = self.stuck = 0
+        before = utc_now() - older_than
         for kind in RECORDS:
-            while found := await self._waiting(kind, until - older_than):
-                cleaned = await self._clean(found)
-                total += cleaned
-                if not cleaned:
+            behind: list[Any] | None = None
+            while found := await self._waiting(kind, before, behind):
+                is_known, stuck = await self._clean(found)
+                self.stuck += len(stuck)
+                total += len(found) - len(stuck)
+                if not is_known:
                     break
+                if stuck:
+                    # Nobody waits for those that are refused: the next sweep tries them again.
+                    behind = stuck[-1].sort
                 # A search sees what was written with the next refresh only, and others want their turn.
                 await self._cluster.ask("POST", f"/{alias(self._cluster.place, kind)}/_refresh")
         return total
@@ -91,38 +100,48 @@ class Sweeper:
             return False
         return True
 
-    async def _waiting(self, kind: str, before: datetime) -> list[_Hit]:
-        """Return records that have waited since before a time, the oldest first."""
-        body = {
+    async def _waiting(self, kind: str, before: datetime, behind: list[Any] | None) -> list[_Hit]:
+        """Return records that have waited since before a time, the oldest first, from behind a place in that order."""
+        body: dict[str, Any] = {
             "size": BATCH,
             "seq_no_primary_term": True,
             "query": {"range": {"pending_since": {"lt": _millis(before)}}},
-            "sort": ["pending_since"],
+            "sort": ["pending_since", "key"],
             "track_total_hits": False,
         }
+        if behind is not None:
+            body["search_after"] = behind
         path = f"/{alias(self._cluster.place, kind)}/_search?ignore_unavailable=true&allow_no_indices=true"
         answer = await self._cluster.ask("POST", path, _encode(body), seconds=20)
         return _decode_hits(answer).hits.hits
 
-    async def _clean(self, hits: list[_Hit]) -> int:
-        """Write what records hold and take it out of them; returns how many were there."""
+    async def _clean(self, hits: list[_Hit]) -> tuple[bool, list[_Hit]]:
+        """Write what records hold and take it out of them.
+
+        Returns whether the cluster said what became of it all, and those whose documents are not all written.
+        """
         parts = {hit.id: _decode_parts(hit.source["pending"]) for hit in hits if "pending" in hit.source}
-        await self._settler.settle(part for of in parts.values() for part in of)
-        operations = []
+        settled = await self._settler.settle(part for of in parts.values() for part in of)
+        operations, stuck = list[Operation](), list[_Hit]()
         for hit in hits:
             mine = parts.get(hit.id, [])
             if all(part.id in self._settler.done or not part.left for part in mine):
                 operations.append(
                     Operation(replace_line(hit.where, hit.id, hit.seq_no, hit.term), _cleaned(hit, mine))
                 )
+            else:
+                stuck.append(hit)
         # One that was written since has lost nothing: its writer took over what it held.
         await self._bulk.write(operations)
-        return len(operations)
+        return settled is not None, stuck
 
     async def run(self, every_seconds: float) -> None:
         """Sweep now and again, until it is cancelled."""
+        took = 0.0
         while True:
-            await asyncio.sleep(every_seconds)
+            # What cannot be written is met by every sweep: no more than half of the time goes to it.
+            await asyncio.sleep(max(every_seconds, took))
+            began = monotonic()
             try:
                 if await self.lease(utc_now()):
                     await self.sweep()
@@ -130,6 +149,7 @@ class Sweeper:
                 _log.warning("store.sweep_failed", error=str(error))
             except msgspec.MsgspecError as error:
                 _log.error("store.sweep_failed", error=str(error))
+            took = monotonic() - began
 
 
 def _cleaned(hit: _Hit, parts: list[Part]) -> bytes:
