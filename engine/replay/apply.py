@@ -5,6 +5,7 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple, cast
 
+from headrace.engine.files.source import Source
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.model import Doc, iso, make_key, utc_now
 from headrace.engine.note import note
@@ -35,9 +36,9 @@ async def apply_failed(parts: Parts, workspace: Workspace, event: Doc) -> Applie
     Its key is that of the event, so that one which is accepted, now or by its client, is never taken twice. Unless it
     is refused again as the same failed event, that is marked as sent again. Raises InputError, StoreError, BusyError.
     """
-    source = workspace.sources.get(event["source"])
+    source = _source_of(workspace, event)
     if source is None:
-        return Applied(event, "", "left out", f"the workspace has no source '{event['source']}'")
+        return Applied(event, "", "left out", _no_source(event))
     job = await _commit(parts, past_job(source, event, workspace, utc_now()))
     key = event[REFUSED]["key"]
     if all(row.key != key for attempt in job.committed for row in attempt.draft.failed):
@@ -59,9 +60,9 @@ async def apply_workflow(parts: Parts, workspace: Workspace, workflow: Workflow,
     a second time changes nothing. Effects and timers belong to that event.
     """
     name, kind = workflow.name, event["type"]
-    source = workspace.sources.get(event["source"])
+    source = _source_of(workspace, event)
     if source is None or not (workflow.matches(kind) or is_tick_of(event, workflow)):
-        why = f"it takes no events of the type '{kind}'" if source else f"no source '{event['source']}'"
+        why = f"it takes no events of the type '{kind}'" if source else _no_source(event)
         return Applied(event, name, "left out", why)
     # Of this type the workflow stands alone; what it causes meets the whole workspace.
     alone = workspace.only(kind, workflow)
@@ -78,6 +79,16 @@ async def apply_workflow(parts: Parts, workspace: Workspace, workflow: Workflow,
     }
     through = cast("Store", Through(parts.store, event, key, about))
     return _told(event, name, await _commit(replace(parts, store=through), job))
+
+
+def _source_of(workspace: Workspace, event: Doc) -> Source | None:
+    """Return the source of an event; None when it is there no more, or is another tenant's now."""
+    source = workspace.sources.get(event["source"])
+    return source if source is not None and source.tenant == event["tenant"] else None
+
+
+def _no_source(event: Doc) -> str:
+    return f"the tenant '{event['tenant']}' has no source '{event['source']}' any more"
 
 
 def is_tick_of(event: Doc, workflow: Workflow) -> bool:

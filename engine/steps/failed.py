@@ -18,7 +18,8 @@ def keep_failed(job: Job, attempt: Attempt, event: Incoming, code: str, reasons:
     raw: Doc = {
         "type": given.type,
         "properties": given.properties,
-        "context": given.context,
+        # That of its request stands in each event.
+        "context": {**job.request.context, **given.context},
         "id": given.id,
         "time": given.time,
     }

@@ -10,7 +10,7 @@ from headrace.engine.replay.scratch import Scratch
 from headrace.engine.store.protocol import Query
 from headrace.engine.story import story
 from tests.conftest import OpenLab
-from tests.makers import Lab, chain, count
+from tests.makers import Lab, chain, count, sources
 from tests.replay.conftest import Replayer
 
 
@@ -131,6 +131,36 @@ async def test_failed_events_are_sent_again_under_their_ids(open_lab: OpenLab, r
         told = await story(lab.store, "main", make_key("event", "main", "shop", "e1"))
         assert told is not None
         assert [each["code"] for each in told["refused"]] == ["schema"]
+
+
+async def test_a_failed_event_has_the_context_of_its_request(open_lab: OpenLab, replay: Replayer) -> None:
+    schema: dict[str, Any] = {"properties": {"total": {"type": "number"}}}
+    files = {"event_types.json": {"event_types": {"x": {"schema": schema}}}}
+    context = {"page": {"url": "https://shop.example/cart"}, "app": {"name": "shop"}, "kind": "all"}
+    async with open_lab(files) as lab:
+        await lab.track(EventInput("x", {"total": "much"}, {"kind": "own"}, "e1"), context=context)
+        (failed,) = await lab.all("failed")
+        assert failed["raw"]["context"] == context | {"kind": "own"}
+        draft = replay.draft({"w": chain("x", count())})
+        assert (await apply_failed(lab.engine.parts, draft, event_of(failed))).outcome == "applied"
+        event = await lab.one("event")
+        assert event["context"] == context | {"kind": "own"}
+        assert event["page"] == {"url": "https://shop.example/cart", "path": "/cart"}
+
+
+async def test_a_source_of_another_tenant_by_now_replays_nothing(open_lab: OpenLab, replay: Replayer) -> None:
+    schema: dict[str, Any] = {"properties": {"total": {"type": "number"}}}
+    files = {"event_types.json": {"event_types": {"x": {"schema": schema}}}}
+    async with open_lab(files) as lab:
+        await lab.track(EventInput("x", {"total": "much"}, id="e1"), EventInput("x", {"total": 1}, id="e2"))
+        draft = replay.draft({"sources.json": sources(shop={"tenant": "other"}), "w": chain("x", count())})
+        (failed,) = await lab.all("failed")
+        done = [await apply_failed(lab.engine.parts, draft, event_of(failed)), *await apply(lab, draft, "w")]
+        assert outcomes(done) == ["left out"] * 2
+        assert "the tenant 'main' has no source 'shop' any more" in done[0].why
+        assert "resent" not in (await lab.all("failed"))[0]
+        for kind in ("event", "profile", "session"):
+            assert await lab.store.count(Query(kind, tenant="other")) == 0
 
 
 async def test_a_run_does_not_take_a_replay_for_what_it_waits_for(
