@@ -233,3 +233,27 @@ async def test_a_profile_that_a_run_makes_after_a_wait_came_by_its_source(open_l
         await lab.settle()
         await TimerWorker(lab.engine.parts, KINDS, lambda: START + 2 * HOUR).fire_due()
         assert (await lab.one("profile"))[CAME_BY] == ["back"]
+
+
+async def test_workflows_that_time_alone_starts_identify_and_merge(open_lab: OpenLab) -> None:
+    """As those of an event do, by the trust in their source and by what its event types say of the kind."""
+    email = {"email": {"path": "event.properties.email"}}
+    files: Files = {
+        "sources.json": sources(shop={"keys": [{"secret": "SHOP_KEY"}]}),
+        "event_types.json": {
+            "event_types": {"sign-in": {"identify": email}, "buy": {}, "segment-entered": {}}
+        },
+        "segments.json": {"segments": {"lapsed": {"when": WHEN["lapsed"]}}},
+        "entered": chain("segment-entered", ("identify", {"kind": "email", "value": " Ann@Shop.Example "})),
+    }
+    async with open_lab(files, timers=False) as lab:
+        caller, profiles = Caller(secret="hush"), []
+        for session in ("s-a", "s-b"):
+            answer = await lab.track("buy", session_id=session, caller=caller, received=START)
+            assert answer.profile is not None
+            profiles.append(str(answer.profile["id"]))
+        await sweep(lab, START + 40 * HOUR)
+        both = [await living(lab, profile) for profile in profiles]
+        assert both[0]["id"] == both[1]["id"]
+        assert both[0]["identities"] == {"email": ["ann@shop.example"]}
+        assert both[0]["segments"] == ["lapsed"]

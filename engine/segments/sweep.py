@@ -13,6 +13,7 @@ from headrace.engine.files.watched import Computed
 from headrace.engine.files.workspace import Workspace
 from headrace.engine.identity.follow import find_living
 from headrace.engine.identity.merge import fire_merge
+from headrace.engine.identity.values.decide import Decision
 from headrace.engine.locks import Held
 from headrace.engine.logs import logger
 from headrace.engine.model import Doc, TrackRequest, iso, iso_now, make_key, new_id, utc_now
@@ -217,6 +218,8 @@ class Look:
         request = TrackRequest(source.id, [], INTERNAL, now, profile_id=self._profile)
         admission = Admission(source, tracing=False, debugger=False, debugger_refused=False, not_kept="")
         self.job = job = Job(request, admission, parts.live.current)
+        # It is about one profile, and no session moves by it.
+        job.may_detour = frozenset((Decision.MERGED,))
         job.ends = perf_counter() + parts.settings.request_deadline_seconds
         job.attempt = self._attempt
 
@@ -255,7 +258,13 @@ class Look:
         parts, reads = self._parts, StoreReads(self._parts.store, draft, self._now)
         ends = nodes_end(parts, self.job)
         return Surroundings(
-            reads, parts.http, parts.secret, zone=parts.zone, ends=ends, versions=parts.versions
+            reads,
+            parts.http,
+            parts.secret,
+            zone=parts.zone,
+            ends=ends,
+            versions=parts.versions,
+            ground=self.job.ground,
         )
 
     def _event(self) -> Doc:
