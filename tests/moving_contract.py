@@ -134,6 +134,17 @@ async def copied(
     return sum(written.values()), found
 
 
+async def ended_at(kind: MovedKind, source: Moving, target: Moving) -> None:
+    """Begin a copy that is ended when it comes to a kind, all before that being copied."""
+    job = Copying(source, target)
+    await job.begin()
+    run = job.run()
+    async for at in run:
+        if at.kind == kind:
+            break
+    await run.aclose()  # type: ignore[attr-defined]
+
+
 class MovingContract:
     """Subclasses give the fixtures `url` and `other_url`; `tmp_path` is the stores' data folder."""
 
@@ -289,6 +300,26 @@ class MovingContract:
         written = {at.kind: at.written async for at in again.run()}
         assert written == dict.fromkeys(MOVED, 36)
         assert await everything(source) == await everything(target)
+
+    async def test_what_changed_after_a_copy_was_ended_is_copied(
+        self, source: Moving, target: Moving, url: str, tmp_path: Path
+    ) -> None:
+        await ended_at("event", source, target)
+        async with opened(url, tmp_path) as store:
+            profile = await read_profile(store, "p-n7")
+            session = await there(store, "session", key_of("session", "s-n7"))
+            made = change(
+                profile=profile_write("p-n7", profile, stats={"counters": {"orders": 2}}),
+                session=session_write("s-n7", "p-n7", session, properties={"new": 1}),
+                claims=[Claim(key_of("claim", "n7"), "p-n7", {"kind": "visitor", "new": 1})],
+                events=[event_row("new", "p-n7")],
+            )
+            assert has_committed(await store.commit(made))
+            await store.commit(a_change("late", 1))
+        _, found = await copied(source, target)
+        assert found.differences == []
+        assert await everything(source) == await everything(target)
+        assert (await copied(source, target))[0] == 0
 
     async def test_a_source_that_is_written_meanwhile(
         self, source: Moving, target: Moving, url: str, tmp_path: Path

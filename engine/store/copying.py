@@ -12,7 +12,7 @@ from headrace.engine.store.moving import MOVED, Batch, Kept, MovedKind, Moving
 
 BATCH = 2_000
 NOTE_SECONDS = 0.5
-"""How much of the work is done again, at most, when a copy was ended in the middle."""
+"""How old a note may be: what was written since is not known to who goes on."""
 
 AT_ONCE = 50
 """Documents that are compared at once."""
@@ -43,14 +43,15 @@ class Found(NamedTuple):
 class Copying:
     """One copy. `begin` it, go through `run`, then `compare`.
 
-    It leaves a note in the target, by which a copy that was ended goes on, and by which a copy that is made again
-    knows that what is there is its own.
+    It leaves a note in the target, by which a copy that is made again, or goes on, knows that what is there is its own.
+    One that goes on goes through everything from the beginning: a server may have written to the source since.
     """
 
     def __init__(self, source: Moving, target: Moving, *, into_existing: bool = False) -> None:
         self.source = source
         self.target = target
         self.resumed = False
+        """Whether a copy was ended in the middle, so that what it wrote is there."""
         self.before: Counts = {}
         self._into_existing = into_existing
         self._note: Doc = {}
@@ -68,7 +69,7 @@ class Copying:
         if note.get("from") != self.source.shown():
             self._refuse_foreign(there)
         elif not note.get("finished"):
-            self._note, self.resumed = note, True
+            self._note, self.resumed = note | {"kinds": _unread(note)}, True
         elif note["counts"] != there:
             self._refuse_used(note["counts"], there)
         if not self.resumed:
@@ -91,32 +92,33 @@ class Copying:
             )
 
     async def run(self) -> AsyncIterator[Progress]:
-        """Copy every kind, and yield how far it is. Raises StoreError, BusyError; then a new copy goes on from here."""
+        """Copy every kind, and yield how far it is. Raises StoreError, BusyError; then a new copy keeps what is there.
+
+        Of a copy that goes on, what is written counts with what is known to have been written before.
+        """
         for kind in MOVED:
-            at = self._note["kinds"].setdefault(
-                kind, {"after": None, "done": 0, "written": 0, "whole": False}
-            )
+            at = self._note["kinds"].setdefault(kind, {"done": 0, "written": 0})
             total = self.before[kind]
-            yield Progress(kind, at["done"], total, at["written"])
-            if not at["whole"]:
-                async for progress in self._copy(kind, at, total):
-                    yield progress
+            yield Progress(kind, 0, total, at["written"])
+            async for progress in self._copy(kind, at, total):
+                yield progress
         # For those who come after: what a server does here from now on is not the copy's.
         self._note |= {"finished": iso_now(), "counts": await self._counted(self.target)}
         await self.target.keep_note(self._note)
 
     async def _copy(self, kind: MovedKind, at: Doc, total: int) -> AsyncIterator[Progress]:
         """Copy one kind; the next documents are read while some are written."""
-        coming = self._ask(kind, at["after"])
+        coming = self._ask(kind, None)
+        is_whole = False
         try:
-            while not at["whole"]:
+            while not is_whole:
                 batch = await coming
+                is_whole = batch.after is None
                 if batch.after is not None:
                     coming = self._ask(kind, batch.after)
                 at["written"] += await self.target.load(kind, batch.rows, replace=not self._into_existing)
                 at["done"] += len(batch.rows)
-                at["after"], at["whole"] = batch.after, batch.after is None
-                if at["whole"] or monotonic() - self._noted_at > NOTE_SECONDS:
+                if is_whole or monotonic() - self._noted_at > NOTE_SECONDS:
                     await self.target.keep_note(self._note)
                     self._noted_at = monotonic()
                 yield Progress(kind, at["done"], max(total, at["done"]), at["written"])
@@ -207,6 +209,11 @@ class Copying:
         """Say whether the source has another document under this key, which is the one that the target has."""
         twins = await self.source.pick(kind, [key])
         return len(twins) > 1 and any(_is_same(kind, twin, one) for twin in twins for one in others)
+
+
+def _unread(note: Doc) -> Doc:
+    """Return what a note says of the kinds, as of a copy that has gone through nothing yet."""
+    return {kind: {"done": 0, "written": at["written"]} for kind, at in note["kinds"].items()}
 
 
 def _shares(counts: Counts, sample: int) -> Iterator[tuple[MovedKind, int]]:

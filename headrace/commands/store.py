@@ -133,9 +133,10 @@ def copy(
     new store and start them. A URL is as in HEADRACE_STORE; one with a password is better kept in a file, for others
     can see what a command line says.
 
-    Interrupted or killed, it goes on where it was when it is run again. It refuses a store that has other data, and one
-    that a server wrote to after it was copied. At the end the documents of each kind are counted in both stores and
-    some are compared whole; when something differs it is named, and the command ends with 1.
+    Interrupted or killed, run it again: what was copied is kept, compared with what is there now, and written only
+    where that has changed. It refuses a store that has other data, and one that a server wrote to after it was copied.
+    At the end the documents of each kind are counted in both stores and some are compared whole; when something differs
+    it is named, and the command ends with 1.
 
     Example: headrace store copy sqlite:data/headrace.db elasticsearch://localhost:9200/headrace
     """
@@ -153,7 +154,7 @@ def copy(
 class Copied(NamedTuple):
     """What a copy did: documents of each kind in both stores, how many it wrote, what differs.
 
-    `written` is empty when it went on where another copy was ended.
+    `written` is empty when another copy was ended before it.
     """
 
     source: Counts
@@ -184,7 +185,7 @@ async def copy_all(source: str, target: str, data: Path, sample: int, *, into_ex
             with err().status("counting …"):
                 await job.begin()
             if job.resumed:
-                err().print("It goes on where the last copy was ended.")
+                err().print("The last copy was ended: only what is new or has changed is written.")
             written = await show_progress(job)
             if job.resumed:
                 # What was written after the last note is not known.

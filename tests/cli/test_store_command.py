@@ -124,7 +124,7 @@ def test_killed_in_the_middle_it_goes_on(call: Call, other: str) -> None:
     assert 0 < done < 40_016
     again = call("store", "copy", "sqlite:", other)
     assert again.exit_code == 0, again.output
-    assert "It goes on where the last copy was ended." in again.stderr
+    assert "The last copy was ended: only what is new or has changed is written." in again.stderr
     assert "The stores are equal" in again.stdout
     assert kept(other) == kept("sqlite:")
     third = call("store", "copy", "sqlite:", other, "--json")

@@ -8,9 +8,11 @@ from headrace.engine.store.elastic.moving import ElasticMoving
 from headrace.engine.store.elastic.parts import create_line, pending_members
 from headrace.engine.store.elastic.work import Work
 from headrace.engine.store.moving import MOVED, Kept
+from headrace.engine.store.protocol import Claim, Ref
 from headrace.engine.store.upkeep import open_moving
 from tests.elastic.conftest import Rig
 from tests.moving_contract import a_change, everything
+from tests.store_contract import change, has_committed, key_of, profile_write
 
 
 def doc(received: str) -> Kept:
@@ -50,4 +52,26 @@ async def test_a_file_keeps_the_newest_of_a_key_that_came_again(rig: Rig, tmp_pa
         assert "A file keeps the newest" in found.remarks[0]
         assert (await everything(file))["event"] == {first.key: second}
     await file.close()
+    await moving.close()
+
+
+async def test_a_claim_that_a_server_gave_to_another_stays(rig: Rig) -> None:
+    key = key_of("claim", "mail")
+
+    def saying(profile: str) -> Kept:
+        return Kept(key, "main", b'{"kind":"email"}', {"profile": profile})
+
+    async def owner() -> str:
+        (claim,) = await rig.store.read([Ref("claim", key)])
+        assert claim is not None
+        return str(claim.doc["profile"])
+
+    moving = ElasticMoving(rig.cluster.place)
+    assert await moving.load("claim", [saying("old")], replace=True) == 1
+    assert await moving.load("claim", [saying("older")], replace=True) == 1
+    assert await owner() == "older"
+    claim = Claim(key, "new", {"kind": "email"}, instead="older")
+    assert has_committed(await rig.store.commit(change(profile=profile_write("new"), claims=[claim])))
+    assert await moving.load("claim", [saying("older")], replace=True) == 0
+    assert await owner() == "new"
     await moving.close()

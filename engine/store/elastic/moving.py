@@ -296,11 +296,11 @@ def _bounded(rows: Sequence[Kept]) -> Iterator[list[Kept]]:
 
 def _may_replace(kind: MovedKind, members: Members) -> bool:
     """Say whether a copy may write over a document: not what a server wrote, not what was leased or done here."""
-    if kind in ("profile", "session", "mark", "event"):
+    if kind in ("profile", "session", "claim", "mark", "event"):
         return members.get("change") == raw(COPIED)
     if kind in ("effect", "timer"):
         return "lease" not in members and "change" not in members and members.get("next") != raw(None)
-    return kind == "claim"
+    return False
 
 
 def _replacing(plan: Planned, there: _There, members: Members) -> Operation:
