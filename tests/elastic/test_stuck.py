@@ -11,6 +11,7 @@ from headrace.engine.model import utc_now
 from headrace.engine.store.copying import Copying
 from headrace.engine.store.elastic import sweep
 from headrace.engine.store.elastic.backlog import Backlog
+from headrace.engine.store.elastic.layout import VERSION
 from headrace.engine.store.elastic.parts import part_of
 from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.sweep import Sweeper
@@ -85,3 +86,19 @@ async def test_each_part_is_known_by_its_own_documents(rig: Rig, blocked: str) -
     assert await settler.settle(parts) is False
     assert ("both" in settler.done, "good" in settler.done) == (False, True)
     assert "cluster_block_exception" in settler.trouble
+
+
+async def test_records_that_take_no_writes_end_the_sweep(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of an index that is just migrated: their documents are written, and they are met again later."""
+    monkeypatch.setattr(Backlog, "add", lambda _self, _entry: None)
+    commits = [change(profile=profile_write(f"p{n}"), events=[event_row(f"e{n}", f"p{n}")]) for n in range(3)]
+    assert all(map(has_committed, await asyncio.gather(*map(rig.store.commit, commits))))
+    await rig.refresh()
+    index = f"{rig.cluster.place.prefix}-profiles-{VERSION:06}"
+    await rig.cluster.ask("PUT", f"/{index}/_block/write")
+    sweeper = Sweeper(rig.cluster, rig.bulk, Settler(rig.bulk))
+    assert (await asyncio.wait_for(sweeper.sweep(timedelta(0)), 60), sweeper.stuck) == (0, 3)
+    await rig.refresh()
+    assert await rig.questions.count(Query("event")) == 3
+    await rig.cluster.ask("PUT", f"/{index}/_settings", b'{"index.blocks.write":null}')
+    assert (await sweeper.sweep(timedelta(0)), sweeper.stuck) == (3, 0)

@@ -14,7 +14,7 @@ from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import Cluster, RefusedError
 from headrace.engine.store.elastic.layout import alias
 from headrace.engine.store.elastic.parts import REDO_MS, Part, pending_members, replace_line
-from headrace.engine.store.elastic.settle import Settler
+from headrace.engine.store.elastic.settle import KEPT, Settler
 
 RECORDS = ("profiles", "sessions", "events")
 BATCH = 200
@@ -73,7 +73,7 @@ class Sweeper:
                     break
                 if stuck:
                     # Nobody waits for those that are refused: the next sweep tries them again.
-                    behind = stuck[-1].sort
+                    behind = found[-1].sort
                 # A search sees what was written with the next refresh only, and others want their turn.
                 await self._cluster.ask("POST", f"/{alias(self._cluster.place, kind)}/_refresh")
         return total
@@ -118,21 +118,23 @@ class Sweeper:
     async def _clean(self, hits: list[_Hit]) -> tuple[bool, list[_Hit]]:
         """Write what records hold and take it out of them.
 
-        Returns whether the cluster said what became of it all, and those whose documents are not all written.
+        Returns whether the cluster said what became of it all, and those whose documents are not all written, or
+        that take no writes themselves, as while they are migrated.
         """
         parts = {hit.id: _decode_parts(hit.source["pending"]) for hit in hits if "pending" in hit.source}
         settled = await self._settler.settle(part for of in parts.values() for part in of)
-        operations, stuck = list[Operation](), list[_Hit]()
+        operations, whole, stuck = list[Operation](), list[_Hit](), list[_Hit]()
         for hit in hits:
             mine = parts.get(hit.id, [])
             if all(part.id in self._settler.done or not part.left for part in mine):
+                whole.append(hit)
                 operations.append(
                     Operation(replace_line(hit.where, hit.id, hit.seq_no, hit.term), _cleaned(hit, mine))
                 )
             else:
                 stuck.append(hit)
-        # One that was written since has lost nothing: its writer took over what it held.
-        await self._bulk.write(operations)
+        done = await self._bulk.write(operations)
+        stuck += [hit for hit, one in zip(whole, done, strict=True) if one.status not in KEPT]
         return settled is not None, stuck
 
     async def run(self, every_seconds: float) -> None:
