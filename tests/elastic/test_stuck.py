@@ -12,6 +12,7 @@ from headrace.engine.store.copying import Copying
 from headrace.engine.store.elastic import sweep
 from headrace.engine.store.elastic.backlog import Backlog
 from headrace.engine.store.elastic.layout import VERSION
+from headrace.engine.store.elastic.moving import ElasticMoving
 from headrace.engine.store.elastic.parts import part_of
 from headrace.engine.store.elastic.settle import Settler
 from headrace.engine.store.elastic.sweep import Sweeper
@@ -98,6 +99,12 @@ async def test_records_that_take_no_writes_end_the_sweep(rig: Rig, monkeypatch: 
     await rig.cluster.ask("PUT", f"/{index}/_block/write")
     sweeper = Sweeper(rig.cluster, rig.bulk, Settler(rig.bulk))
     assert (await asyncio.wait_for(sweeper.sweep(timedelta(0)), 60), sweeper.stuck) == (0, 3)
+    assert sweeper.unwritten == 0
+    # All that a copy reads is there: an index may be closed to writes before it is moved.
+    moving = ElasticMoving(rig.cluster.place)
+    await moving.settle()
+    assert (await moving.tally())["event"] == 3
+    await moving.close()
     await rig.refresh()
     assert await rig.questions.count(Query("event")) == 3
     await rig.cluster.ask("PUT", f"/{index}/_settings", b'{"index.blocks.write":null}')

@@ -136,10 +136,10 @@ class ElasticMoving:
         sweeper = Sweeper(self._cluster, self._bulk, settler)
         await sweeper.sweep(timedelta(0))
         await refresh(self._cluster, names)
-        if sweeper.stuck:
+        if sweeper.unwritten:
             raise StoreError(
-                f"At least {sweeper.stuck} records in {self._place.shown()} hold documents that cannot be written to "
-                f"their indices: {settler.trouble}. They would be missing in a copy: mend that first."
+                f"At least {sweeper.unwritten} records in {self._place.shown()} hold documents that cannot be written "
+                f"to their indices: {settler.trouble}. They would be missing in a copy: mend that first."
             )
 
     async def tally(self) -> dict[MovedKind, int]:

@@ -56,12 +56,12 @@ class Sweeper:
         self._bulk = bulk
         self._settler = settler
         self._name = new_id()
-        self.stuck = 0
-        """Records that the last sweep met and whose documents could not be written."""
+        self.stuck = self.unwritten = 0
+        """Records that the last sweep met and could not finish; of these, those that hold documents not written yet."""
 
     async def sweep(self, older_than: timedelta = timedelta(milliseconds=2 * REDO_MS)) -> int:
         """Finish every record that has waited so long; returns how many. Raises StoreError when it cannot go on."""
-        total = self.stuck = 0
+        total = self.stuck = self.unwritten = 0
         before = utc_now() - older_than
         for kind in RECORDS:
             behind: list[Any] | None = None
@@ -133,6 +133,7 @@ class Sweeper:
                 )
             else:
                 stuck.append(hit)
+        self.unwritten += len(stuck)
         done = await self._bulk.write(operations)
         stuck += [hit for hit, one in zip(whole, done, strict=True) if one.status not in KEPT]
         return settled is not None, stuck
