@@ -23,6 +23,7 @@ from headrace.engine.store.open import open_store
 from headrace.engine.store.protocol import Committed, Query, Ref, Row, Store
 from headrace.engine.store.sqlite import SqliteStore, apply, writer
 from headrace.engine.store.sqlite.ask import find_page
+from headrace.engine.store.sqlite.erasing import wipe_file
 from headrace.engine.store.sqlite.files import connect
 from headrace.engine.store.sqlite.rows import pack_key, unpack_key
 from headrace.engine.store.sqlite.schema import APPLICATION_ID, STEPS, migrate
@@ -206,6 +207,7 @@ async def test_damage_while_it_is_open_is_an_error_and_not_an_answer(opened: Ope
 
 async def test_steps_are_taken_once_and_whole(tmp_path: Path) -> None:
     path = str(tmp_path / "x.db")
+    (tmp_path / "x.db").touch()
     connection = connect(path, busy_seconds=1, cache_kib=100)
     assert migrate(connection, path) == len(STEPS)
     assert migrate(connection, path) == 0
@@ -305,6 +307,30 @@ async def test_a_file_that_was_moved_away_takes_no_more(opened: Open, tmp_path: 
     (tmp_path / "elsewhere.db").rename(tmp_path / "headrace.db")
     assert await store.ready() == ""
     assert has_committed(await store.commit(change(profile=profile_write("p"))))
+
+
+async def test_the_log_of_a_file_that_was_moved_away_is_kept_for_it(opened: Open, tmp_path: Path) -> None:
+    """Whoever comes meanwhile makes no new file there, since SQLite deletes the log of an empty one."""
+    store, place = opened(), tmp_path / "headrace.db"
+    assert has_committed(await store.commit(change(profile=profile_write("before"))))
+    place.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreError, match="moved or deleted"):
+        await store.find(Query("profile"))
+    with pytest.raises(StoreError, match="may still stand"):
+        await wipe_file(str(place), 1, 1)
+    assert "Put the file back beside it" in refusal("sqlite:", tmp_path)
+    assert not place.exists()
+    (tmp_path / "elsewhere.db").rename(place)
+    assert has_committed(await store.commit(change(profile=profile_write("after"))))
+    # What a kill leaves: the files as they are now.
+    later = tmp_path / "later"
+    later.mkdir()
+    for name in ("headrace.db", "headrace.db-wal"):
+        (later / name).write_bytes(bytes_of(tmp_path / name))
+    again = open_store("sqlite:", data=later)
+    for name in ("before", "after"):
+        assert (await read_profile(again, name)).doc["id"] == name
+    await again.close()
 
 
 # Room

@@ -25,7 +25,8 @@ class Given(NamedTuple):
 Pick = Callable[[Given, Given], Given]
 """Returns what two values become, neither of them MISSING; the first is that of the profile that lives on.
 
-Order does not matter but for `keep`, grouping does not matter but for sums too large to be kept, and of two equal values comes that value."""
+Order does not matter but for `keep`, grouping does not matter but for sums too large to be kept, and of two equal
+values comes that value."""
 
 
 def leaf_of(strategy: str, mine: Given, theirs: Given) -> Given:

@@ -290,6 +290,8 @@ class SqliteStore:
     def _answer(self, question: Callable[..., T], parts: Sequence[Any]) -> T:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if file_id(self._path) != self._file:
+                raise StoreError(fault_text(self._path, "file-gone"))
             connection = connect(
                 self._path, busy_seconds=self._busy_seconds, cache_kib=READER_KIB, read_only=True
             )

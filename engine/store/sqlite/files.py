@@ -58,9 +58,11 @@ def fault_text(path: str, code: str, error: BaseException | None = None) -> str:
 
 
 def connect(path: str, *, busy_seconds: float, cache_kib: int, read_only: bool = False) -> sqlite3.Connection:
-    """Open a connection whose memory and waiting are bounded; one thread at a time may use it."""
+    """Open a connection to a file that is there, whose memory and waiting are bounded; for one thread at a time."""
     connection = sqlite3.connect(
-        path,
+        # SQLite would make a file that was moved away anew, and delete the log that the other one needs.
+        f"{Path(path).absolute().as_uri()}?mode=rw",
+        uri=True,
         timeout=busy_seconds,
         isolation_level=None,
         check_same_thread=False,
@@ -112,6 +114,13 @@ def _make_file(path: Path) -> None:
     One that is there is not opened, not even to read its first bytes: who closes a file loses all locks of it (POSIX),
     those of another store in this process too.
     """
+    log = path.with_name(f"{path.name}-wal")
+    if not path.exists() and log.exists() and log.stat().st_size:
+        # SQLite deletes the log of an empty file.
+        raise StoreRefused(
+            f"{path} is not there, but its log is: {log}. Put the file back beside it, or, if it is lost, "
+            "move the log away."
+        )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):

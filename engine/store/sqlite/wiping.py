@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from struct import unpack_from
 
 IN_USE = 75
@@ -40,7 +41,9 @@ def wipe(path: str, *, busy_seconds: float, seconds: float) -> bool:
     A file whose pages cannot be told apart by how they begin is written anew instead. Raises sqlite3.Error, OSError.
     What is overwritten nobody reads, so that it may end, or be killed, anywhere.
     """
-    with closing(sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)) as connection:
+    # A file that was moved away is not made anew.
+    url = f"{Path(path).absolute().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(url, timeout=busy_seconds, isolation_level=None, uri=True)) as connection:
         file = os.open(path, os.O_RDWR)
         try:
             tells = _tells_pages_apart(connection)
