@@ -10,7 +10,7 @@ import msgspec
 from headrace.engine.model import iso, make_key
 from headrace.engine.store.elastic.bulk import Bulk, Operation
 from headrace.engine.store.elastic.cluster import Cluster, RefusedError
-from headrace.engine.store.elastic.documents import HIDDEN
+from headrace.engine.store.elastic.documents import EVENT_CLAIM, HIDDEN
 from headrace.engine.store.elastic.keeping import (
     EVENT,
     change_all,
@@ -26,6 +26,9 @@ from headrace.engine.store.question import TIME
 
 PAGE = 500
 MASTER_SECONDS = 30.0
+
+FIRST_YEAR = 2026
+"""No claim is older."""
 
 _MONTH = re.compile(r"-(\d{4})\.(\d{2})(-\d+)?")
 _MONTHLY: tuple[AskKind, ...] = ("failed", "trace")
@@ -86,6 +89,7 @@ async def prune(
             gone[kind] = await delete_all(cluster, indices_of(cluster.place, kind), _old(kind, before))
     marks = {"bool": {"filter": [_earlier("received", known)], "must_not": [EVENT, _WAITS]}}
     gone["mark"] += await delete_all(cluster, indices_of(cluster.place, "event"), marks)
+    await delete_all(cluster, indices_of(cluster.place, "claim"), _event_claims(known))
     return gone
 
 
@@ -103,6 +107,18 @@ def _old(kind: str, before: datetime) -> Body:
         return {"bool": {"filter": [_earlier("created", before)], "must_not": waits}}
     # What was changed lately is not old, whenever it was made. A merged profile goes with the one that it lives on in.
     return {"bool": {"filter": [_earlier("updated", before)], "must_not": [_WAITS, _MERGED]}}
+
+
+def _event_claims(known: datetime) -> Body:
+    """Return which claims are of events whose keys need not be known: those of months that were over by then."""
+    last = known - MARGIN
+    facets = [
+        f"{EVENT_CLAIM}{year}-{month:02}"
+        for year in range(FIRST_YEAR, last.year + 1)
+        for month in range(1, 13)
+        if (year, month) < (last.year, last.month)
+    ]
+    return {"terms": {"facets": facets}}
 
 
 async def _prune_events(cluster: Cluster, before: datetime, known: datetime, gone: dict[str, int]) -> None:

@@ -95,7 +95,7 @@ class Claims:
         if source.profile is not None and source.profile in (one.profile, one.instead) and not is_session:
             return await self._take_over(one, got, is_given_up=source.profile != one.profile)
         if one.key in work.keys and source.profile is not None:
-            return await self._lost_to_event(one, source.profile)
+            return await self._lost_to_event(one, got, source.profile)
         return Taken(one.key, source.profile)
 
     async def _take_over(self, one: Claiming, got: Got, *, is_given_up: bool) -> Outcome | None:
@@ -113,14 +113,20 @@ class Claims:
             self._note(one, done.seq_no, done.term)
         return None
 
-    async def _lost_to_event(self, one: Claiming, profile: str) -> Outcome:
-        """Return what an event's claim means: it is written with its profile, or that one is still to be made."""
+    async def _lost_to_event(self, one: Claiming, got: Got, profile: str) -> Outcome | None:
+        """Return what an event's claim means: it is written with its profile, or that one is still to be made.
+
+        None when the event was forgotten since, so that its id may come again: then the claim is this change's.
+        """
         ref = Ref("profile", make_key("profile", self._work.change.tenant, profile))
         (stored,) = await self._records.read([ref])
         if stored is None:
             return Taken(one.key, profile)
-        await self._settler.settle(stored.version[3], self._work.patience)
-        return CONFLICT
+        # Whoever made the profile made it with its event: what is neither in it nor written is not on its way either.
+        is_written = await self._settler.settle(stored.version[3], self._work.patience)
+        if not is_written or any(await self._records.events([one.key])):
+            return CONFLICT
+        return await self._take_over(one, got, is_given_up=True)
 
     async def _lost_profile(self) -> Outcome | None:
         """Return Conflict when the profile was written by another since it was read, else None."""

@@ -24,6 +24,9 @@ WORKFLOW = "workflow"
 HIDDEN = "hidden"
 """The facet of a profile that is not found: facets of values begin otherwise."""
 
+EVENT_CLAIM = "event "
+"""How the facet of an event's claim begins; the month follows in which it was made, such as 2026-03."""
+
 _OURS = re.compile("[0-9a-f]{32}").fullmatch
 _FACETS_OF_A_PROFILE = ("traits", "segments", "interests", "consents", "marks", "stats")
 
@@ -121,9 +124,11 @@ def session_source(
     return source(fields, doc, data)
 
 
-def claim_source(claim: Claim, tenant: str, change: str) -> bytes:
-    """Return the whole source of a claim."""
-    fields = {"key": claim.key, "tenant": tenant, "change": change, "profile": claim.profile}
+def claim_source(claim: Claim, tenant: str, change: str, event_at: str | None = None) -> bytes:
+    """Return the whole source of a claim; with `event_at` it is an event's, made then, and need not stay for ever."""
+    fields: Doc = {"key": claim.key, "tenant": tenant, "change": change, "profile": claim.profile}
+    if event_at is not None:
+        fields["facets"] = [EVENT_CLAIM + event_at[:7]]
     return source(fields, claim.doc) + b"}"
 
 

@@ -272,7 +272,7 @@ class Work:
             # Nothing else keeps two new profiles from counting one event that was sent twice at the same moment.
             owner = str(profile.doc.get("id"))
             for key in self.keys:
-                source = claim_source(Claim(key, owner), change.tenant, change.id)
+                source = claim_source(Claim(key, owner), change.tenant, change.id, self.now)
                 yield Claiming(key, alias(place, "claims"), doc_id(key), None, owner, source)
         for claim in change.claims:
             source = claim_source(claim, change.tenant, change.id)
