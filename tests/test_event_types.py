@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from headrace.engine.errors import HeadraceError
 from headrace.engine.files.event_type import EventType, EventTypeFile
-from headrace.engine.model import EventInput
+from headrace.engine.model import Doc, EventInput
 from headrace.engine.passage import Passage
 from headrace.engine.replay.apply import apply_workflow
 from headrace.engine.replay.dry import past_job
 from headrace.engine.steps.mapping import map_fields, reshape
 from tests.conftest import OpenLab
 from tests.makers import Files, Lab, chain, count, make_passage
+from tests.pace import timed
 
 NUMBER = {"properties": {"total": {"type": "number"}}, "required": ["total"]}
 
@@ -39,6 +40,34 @@ def passed(properties: dict[str, Any], kind: EventType, **more: Any) -> Passage:
 def of_profile(passage: Passage) -> dict[str, Any]:
     assert passage.draft.profile is not None
     return passage.draft.profile
+
+
+TEXT_OR_OBJECT = {"anyOf": [{"type": "string"}, {"required": ["x"], "type": "object"}]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "properties"),
+    [
+        ({"propertyNames": {"pattern": "^a"}}, {f"k{n}": 1 for n in range(2000)}),
+        ({"propertyNames": {"pattern": "^a"}}, {f"k{n}": 1 for n in range(40_000)}),
+        ({"properties": {"a": {"items": {"enum": list(range(1000))}}}}, {"a": [0.5] * 1200}),
+        ({"properties": {"a": {"items": TEXT_OR_OBJECT}}}, {"a": [1] * 100_000}),
+        ({"additionalProperties": False}, {f"k{n}": [{}] for n in range(20_000)}),
+    ],
+)
+def test_what_is_wrong_many_times_is_told_soon(schema: Doc, properties: Doc) -> None:
+    """All errors of many values would take seconds and gigabytes: each has a copy of what it is about."""
+    kind = kind_of(schema=schema)
+    with timed() as took:
+        (error,) = kind.check(properties)
+    assert took.seconds < 0.2
+    assert error.message
+
+
+def test_each_error_of_few_values_is_told() -> None:
+    kind = kind_of(schema={"additionalProperties": {"type": "string"}})
+    assert [error.pointer for error in kind.check({"a": 1, "b": "x", "c": 2})] == ["/a", "/c"]
+    assert len(kind.check({f"k{n}": n for n in range(90)})) == 20
 
 
 async def failed_code(lab: Lab) -> tuple[str, str]:

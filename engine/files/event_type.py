@@ -19,6 +19,13 @@ from headrace.engine.trigger import FileModel
 MOST_ERRORS = 20
 """Errors of one event that are told; the rest would only fill the answer."""
 
+MOST_LISTED, MOST_LOOKED_AT = 100, 2000
+"""Values of an event of which all errors are looked for, and the first one."""
+
+TOO_MANY_TO_SAY = (
+    f"the properties do not fit the schema; with more than {MOST_LOOKED_AT:,} values it is not said where"
+)
+
 MOST_MAPPED = 200
 """Fields that one event type may write, and properties that it may make."""
 
@@ -118,6 +125,8 @@ class _Validator(Protocol):
 
     def iter_errors(self, instance: Any) -> Iterator[Any]: ...
 
+    def validate(self, instance: Any) -> None: ...
+
 
 class EventType:
     """A declared type of event, ready for events.
@@ -155,8 +164,39 @@ class EventType:
         validator = self._validator if version is None else self._versions.get(version, self._validator)
         if validator is None or validator.is_valid(properties):
             return []
-        errors = islice(validator.iter_errors(properties), MOST_ERRORS)
-        return [FieldError(pointer(error.instance_path), error.message[:300]) for error in errors]
+        return [
+            FieldError(pointer(error.instance_path), error.message[:300])
+            for error in _errors(validator, properties)
+        ] or [FieldError("", TOO_MANY_TO_SAY)]
+
+
+def _errors(validator: _Validator, properties: Mapping[str, Any]) -> Iterator[jsonschema_rs.ValidationError]:
+    """Yield what is wrong with properties: all of few values, the first of many, and nothing of very many.
+
+    The library finds all errors before it gives the first, each with a copy of what it is about: with thousands of
+    values, seconds and gigabytes.
+    """
+    if _has_more_values(properties, MOST_LISTED):
+        if not _has_more_values(properties, MOST_LOOKED_AT):
+            try:
+                validator.validate(properties)
+            except jsonschema_rs.ValidationError as error:
+                yield error
+        return
+    yield from islice(validator.iter_errors(properties), MOST_ERRORS)
+
+
+def _has_more_values(value: Any, most: int) -> bool:
+    """Say whether there are more values than some in a JSON value, at any depth."""
+    count, left = 0, [value]
+    while left:
+        inner = left.pop()
+        if isinstance(inner, Mapping | list):
+            count += len(inner)
+            if count > most:
+                return True
+            left += inner.values() if isinstance(inner, Mapping) else inner
+    return False
 
 
 def shapes_of(file: EventTypeFile) -> tuple[dict[str, Any], ...] | None:
