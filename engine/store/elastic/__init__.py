@@ -306,7 +306,15 @@ class ElasticStore:
             self._forever.append(loop.create_task(sweeper.run(SWEEP_EVERY_SECONDS), name="headrace-sweep"))
 
     async def _look(self) -> None:
-        """Set the store up, and look for a cluster that went away, so that requests need not try."""
+        """Set the store up, and see to it that it stays so."""
+        while True:
+            await self._set_up()
+            await self._watch()
+            # Another index counts versions anew: one of the old must not be met in it.
+            self._records.copies.clear()
+
+    async def _set_up(self) -> None:
+        """Try to set the store up until that is done."""
         said = ""
         while not await self._setup.run():
             self._tried.set()
@@ -315,11 +323,18 @@ class ElasticStore:
                 _log.warning("store.not_ready", code=said, error=self._setup.text)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         self._tried.set()
-        while True:
+
+    async def _watch(self) -> None:
+        """Look for a cluster that went away, so that requests need not try, until an index of ours is gone."""
+        is_whole = True
+        while is_whole:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
-            if self._cluster.is_silent:
-                with suppress(StoreError):
+            with suppress(StoreError):
+                if self._cluster.is_silent:
                     await self._cluster.ask("GET", "/")
+                elif self._cluster.misses_index:
+                    is_whole = not await self._setup.gone()
+                    self._cluster.misses_index = False
 
     async def ready(self) -> str:
         """Return "" when the store can take writes, else a short code."""

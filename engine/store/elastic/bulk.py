@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from headrace.engine.errors import BusyError, StoreError
-from headrace.engine.store.elastic.cluster import AwayError, Cluster, RefusedError
+from headrace.engine.store.elastic.cluster import NO_INDEX, AwayError, Cluster, RefusedError
 from headrace.engine.store.elastic.gathering import Gathering
 from headrace.engine.store.protocol import NoteCommit, note_nothing
 
@@ -22,6 +22,7 @@ PATIENCE_SECONDS = 8.0
 
 _ITEMS = "items.*.status,items.*._seq_no,items.*._primary_term,items.*.error.type,items.*.error.reason"
 _PATH = f"/_bulk?filter_path={_ITEMS}"
+_FAULT = 400
 _AGAIN = frozenset((429, 503, 502, 504, 408))
 
 
@@ -146,8 +147,12 @@ class Bulk:
         left = []
         for place, result in zip(group.left, results, strict=True):
             group.done[place] = result
+            if result.status < _FAULT:
+                continue
             if result.status in _AGAIN:
                 left.append(place)
+            elif result.error is not None and result.error.type == NO_INDEX:
+                self._cluster.misses_index = True
         group.left = left
         if left:
             reason = next(result.reason for result in results if result.status in _AGAIN)

@@ -27,6 +27,9 @@ CONNECTIONS = 24
 AWAY_SECONDS = 1.0
 """A cluster that has answered nothing for so long, while it was asked, is away: callers are told at once."""
 
+NO_INDEX = "index_not_found_exception"
+"""Elasticsearch's word for an index that is not there and may not be made by a write."""
+
 _BUSY = frozenset((408, 429, 502, 503, 504))
 _JSON = "application/vnd.elasticsearch+json; compatible-with=9"
 _TYPES = (
@@ -81,6 +84,8 @@ class Cluster:
         self._clients: dict[float, AsyncElasticsearch] = {}
         self._silent_since: float | None = None
         self.trouble = ""
+        self.misses_index = False
+        """Set when it said that an index is not there; whoever looks after that takes it back."""
 
     @property
     def is_silent(self) -> bool:
@@ -136,7 +141,10 @@ class Cluster:
         """Send JSON and return the decoded answer, within `seconds`; see `ask`."""
         data = None if body is None else msgspec.json.encode(body)
         answer = await self.ask(method, path, data, seconds=seconds)
-        return msgspec.json.decode(answer) if answer else None
+        try:
+            return msgspec.json.decode(answer) if answer else None
+        except msgspec.DecodeError as error:
+            raise AwayError(f"Elasticsearch's answer could not be read: {error}") from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -159,6 +167,7 @@ class Cluster:
             self._silent_since = None
             return AwayError(f"Elasticsearch is too busy: {error.status_code} {kind} {reason}".rstrip())
         self._silent_since = None
+        self.misses_index |= kind == NO_INDEX
         return RefusedError(error.status_code, kind, reason)
 
     def _away(self, reason: str) -> AwayError:

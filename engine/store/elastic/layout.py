@@ -123,7 +123,7 @@ def templates(place: Place) -> Iterator[tuple[str, Mapping]]:
     """Yield the name and body of each index template."""
     for kind in (*WHOLE, *MONTHLY):
         pattern = f"{place.prefix}-{kind}-*"
-        body = {
+        body: Mapping = {
             "index_patterns": [pattern],
             "version": VERSION,
             # Above what a cluster brings along, and above others' templates for `*`.
@@ -131,7 +131,20 @@ def templates(place: Place) -> Iterator[tuple[str, Mapping]]:
             "composed_of": [component(place)[0]],
             "template": {"mappings": mapping(kind), "aliases": {f"{place.prefix}-{kind}": {}}},
         }
+        if kind in WHOLE:
+            body["allow_auto_create"] = False
         yield f"{place.prefix}-{kind}", body
+    # Without it a write would make what somebody deleted anew: under the alias' name, with a mapping that it guesses.
+    yield (
+        f"{place.prefix}-aliases",
+        {
+            "index_patterns": [alias(place, kind) for kind in WHOLE],
+            "version": VERSION,
+            "priority": 500,
+            "allow_auto_create": False,
+            "template": {"mappings": {"dynamic": False, "properties": {}}},
+        },
+    )
 
 
 def alias(place: Place, kind: str) -> str:

@@ -14,6 +14,7 @@ from headrace.engine.store.elastic.layout import (
     first_index,
     templates,
 )
+from headrace.engine.store.elastic.search import ANY_INDEX
 
 LEAST_MAJOR = 9
 ABOUT_ID = "store"
@@ -63,7 +64,21 @@ class Setup:
         await self.put_templates()
         if found is None:
             await self._make_indices()
+        if gone := await self.gone():
+            # What stood in it is lost: nobody but the operator can say whether to go on without.
+            text = (
+                f"There is no index of ours behind {', '.join(gone)}: somebody deleted it. Restore a snapshot, or see "
+                '"When an index is gone" in docs/elasticsearch.md.'
+            )
+            return "store-refused", text
         return "", ""
+
+    async def gone(self) -> list[str]:
+        """Return the names of kinds with one index that stand for none."""
+        names = [alias(self._cluster.place, kind) for kind in WHOLE]
+        found = await self._cluster.ask_json("GET", f"/{','.join(names)}?{ANY_INDEX}&features=aliases")
+        there = {name for index in found.values() for name in index["aliases"]}
+        return [name for name in names if name not in there]
 
     async def found_version(self) -> int | None:
         """Return the version of the indices, or None when there are none."""
