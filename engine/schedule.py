@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from time import perf_counter
 
 from headrace.engine.crash import crash_point
@@ -67,6 +67,7 @@ class Scheduler:
         self._parts = parts
         self._clock = clock
         self._next: dict[str, tuple[str, datetime]] = {}
+        self._looked = datetime.min.replace(tzinfo=UTC)
 
     async def run(self) -> None:
         """Look for ever."""
@@ -75,6 +76,10 @@ class Scheduler:
     async def look(self) -> None:
         """Keep the next tick of each schedule that has none to come. Raises StoreError, BusyError."""
         now, workspace = self._clock(), self._parts.live.current
+        if now < self._looked:
+            # The clock was set back: what was found by the other time may be far off.
+            self._next.clear()
+        self._looked = now
         for workflow in workspace.workflows:
             schedule = workflow.file.on.schedule
             if schedule is None or not workflow.enabled:

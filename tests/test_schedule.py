@@ -83,6 +83,19 @@ async def ticks(lab: Lab) -> list[tuple[str, str]]:
     return sorted((timer["tick"][11:16], timer["status"]) for timer in timers)
 
 
+async def test_a_clock_that_was_ahead_for_a_moment_loses_no_tick(open_lab: OpenLab) -> None:
+    async with open_lab(COUNT, timers=False) as lab:
+        side = Side(lab, Clock())
+        await join(lab, 1)
+        side.clock.now += timedelta(days=20)
+        await side.scheduler.look()
+        side.clock.now -= timedelta(days=20)
+        await side.at(seconds=1)
+        await side.at(minutes=30)
+        await side.at(minutes=60)
+        assert await counters(lab) == [2]
+
+
 async def test_each_profile_of_the_segment_runs_once_a_tick(
     open_lab: OpenLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

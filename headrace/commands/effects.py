@@ -39,7 +39,9 @@ Status = Annotated[
 ]
 Host = Annotated[str | None, typer.Option(help="Only those to this host.")]
 Event = Annotated[str | None, typer.Option(metavar="KEY", help="Only those of the event with this key.")]
-Hours = Annotated[float | None, typer.Option(metavar="HOURS", help="Only those of the last hours.")]
+Hours = Annotated[
+    float | None, typer.Option(metavar="HOURS", min=0, max=1_000_000, help="Only those of the last hours.")
+]
 Every = Annotated[bool, typer.Option("--all", help="All dead ones that the options leave, instead of ids.")]
 
 

@@ -20,6 +20,12 @@ def kept(call: Call, shop: Path, tmp_path: Path) -> dict[str, str]:
     return {doc["event"]: doc["id"] for doc in json.loads(call("failed", "list", "--json").stdout)}
 
 
+def test_hours_are_bounded(call: Call) -> None:
+    for hours in (-1, 99_999_999_999_999, "nan"):
+        result = call("failed", "list", "--within", hours)
+        assert (result.exit_code, "--within" in result.stderr) == (2, True), hours
+
+
 def test_they_are_listed_and_shown(call: Call, kept: dict[str, str]) -> None:
     result = call("failed", "list", "--type", "purchase-order", "--source", "shop", "--within", 1)
     assert result.exit_code == 0, result.output
