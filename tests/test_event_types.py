@@ -70,6 +70,22 @@ def test_each_error_of_few_values_is_told() -> None:
     assert len(kind.check({f"k{n}": n for n in range(90)})) == 20
 
 
+def test_of_many_values_each_member_has_a_reason_of_its_own() -> None:
+    schema = {
+        "properties": {
+            "kind": {"enum": ["a"]},
+            "list": {"items": {"type": "string"}},
+            "n": {"type": "number"},
+        },
+        "if": {"properties": {"kind": {"const": "b"}}, "required": ["kind"]},
+        "else": {"properties": {"n": {"type": "string"}}},
+    }
+    properties = {"kind": "b", "list": [1] * 1000, "n": 5}
+    errors = kind_of(schema=schema).check(properties)
+    # Without its kind, `n` would be wrong, which it is not.
+    assert sorted(error.pointer for error in errors) == ["/kind", "/list/0"]
+
+
 async def failed_code(lab: Lab) -> tuple[str, str]:
     failed = await lab.one("failed")
     return failed["code"], failed["reasons"][0]["message"]

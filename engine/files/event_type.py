@@ -20,7 +20,22 @@ MOST_ERRORS = 20
 """Errors of one event that are told; the rest would only fill the answer."""
 
 MOST_LISTED, MOST_LOOKED_AT = 100, 2000
-"""Values of an event of which all errors are looked for, and the first one."""
+"""Values of an event of which all errors are looked for, and one of each member."""
+
+_DEPENDS = frozenset(
+    (
+        "then",
+        "else",
+        "not",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "dependentSchemas",
+        "dependencies",
+        "unevaluatedProperties",
+    )
+)
+"""Keywords by which what one member must be may depend on another one."""
 
 TOO_MANY_TO_SAY = (
     f"the properties do not fit the schema; with more than {MOST_LOOKED_AT:,} values it is not said where"
@@ -171,19 +186,37 @@ class EventType:
 
 
 def _errors(validator: _Validator, properties: Mapping[str, Any]) -> Iterator[jsonschema_rs.ValidationError]:
-    """Yield what is wrong with properties: all of few values, the first of many, and nothing of very many.
+    """Yield what is wrong with properties, at most 20: of few values, of members of many, nothing of very many.
 
     The library finds all errors before it gives the first, each with a copy of what it is about: with thousands of
     values, seconds and gigabytes.
     """
     if _has_more_values(properties, MOST_LISTED):
         if not _has_more_values(properties, MOST_LOOKED_AT):
-            try:
-                validator.validate(properties)
-            except jsonschema_rs.ValidationError as error:
-                yield error
+            yield from _first_errors(validator, properties)
         return
     yield from islice(validator.iter_errors(properties), MOST_ERRORS)
+
+
+def _first_errors(
+    validator: _Validator, properties: Mapping[str, Any]
+) -> Iterator[jsonschema_rs.ValidationError]:
+    """Yield the first error, and that of each other member, found without those before."""
+    left = dict(properties)
+    for _ in range(MOST_ERRORS):
+        try:
+            validator.validate(left)
+        except jsonschema_rs.ValidationError as error:
+            place = error.instance_path
+            if len(left) < len(properties) and (not place or not _DEPENDS.isdisjoint(error.schema_path)):
+                # It may come of what was taken away.
+                return
+            yield error
+            if not place:
+                return
+            del left[str(place[0])]
+        else:
+            return
 
 
 def _has_more_values(value: Any, most: int) -> bool:
